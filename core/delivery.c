@@ -1,0 +1,614 @@
+/* delivery.c - one run of one handler on one message: what it may see, and the effects it asks for.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "core/delivery.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/pack.h"
+
+/* ---- memory that lives for one delivery -------------------------------------------------------------------------- */
+
+enum { CHUNK_SIZE = 16384 };
+
+struct troupe__chunk {
+    struct troupe__chunk *older;
+    size_t size;
+    _Alignas(16) char data[];
+};
+
+static void *arena_take(struct troupe_context *ctx, size_t size)
+{
+    size_t aligned = (size + 15) & ~(size_t)15;
+    if (!ctx->arena || ctx->arena->size - ctx->arena_used < aligned) {
+        size_t chunk_size = aligned > CHUNK_SIZE ? aligned : CHUNK_SIZE;
+        struct troupe__chunk *chunk = malloc(sizeof *chunk + chunk_size);
+        if (!chunk) {
+            return NULL;
+        }
+        chunk->older = ctx->arena;
+        chunk->size = chunk_size;
+        ctx->arena = chunk;
+        ctx->arena_used = 0;
+    }
+    char *memory = ctx->arena->data + ctx->arena_used;
+    ctx->arena_used += aligned;
+    return memory;
+}
+
+static void arena_reset(struct troupe_context *ctx)
+{
+    while (ctx->arena && (ctx->arena->older || ctx->arena->size > CHUNK_SIZE)) {
+        struct troupe__chunk *older = ctx->arena->older;
+        free(ctx->arena);
+        ctx->arena = older;
+    }
+    ctx->arena_used = 0;
+}
+
+static char *copy_to_arena(void *context, const void *data, size_t size)
+{
+    char *copy = arena_take(context, size + 1);
+    if (copy) {
+        if (size > 0) {
+            memcpy(copy, data, size);
+        }
+        copy[size] = '\0';
+    }
+    return copy;
+}
+
+/* ---- errors ------------------------------------------------------------------------------------------------------ */
+
+enum troupe_error troupe_fail(struct troupe_context *ctx, enum troupe_error error, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(ctx->error, sizeof ctx->error, format, args);
+    va_end(args);
+    return error;
+}
+
+/* Wrong use by the handler: the delivery fails even if the handler does not look at what the call returned. */
+static enum troupe_error misuse(struct troupe_context *ctx, enum troupe_error error)
+{
+    if (ctx->sticky == TROUPE_OK) {
+        ctx->sticky = error;
+    }
+    return error;
+}
+
+/* Make room for one more; grows by doubling. */
+static bool ensure(void **items, size_t count, size_t *capacity, size_t item_size)
+{
+    if (count < *capacity) {
+        return true;
+    }
+    size_t more = *capacity ? *capacity * 2 : 64;
+    void *grown = realloc(*items, more * item_size);
+    if (!grown) {
+        return false;
+    }
+    *items = grown;
+    *capacity = more;
+    return true;
+}
+
+/* ---- state ------------------------------------------------------------------------------------------------------- */
+
+static enum troupe_error load_cell(struct troupe_context *ctx, const struct troupe_value *value,
+                                   struct troupe__cell *cell)
+{
+    unsigned char key[TROUPE_NAME_MAX * 2 + TROUPE_KEY_MAX + 8];
+    struct troupe_bytes row, row_key = {key, troupe__actor_row_key(ctx->actor, value->name, key)};
+    enum troupe_error result = ctx->store->read(ctx->store, TROUPE__STATE, row_key, &row);
+    if (result == TROUPE_ENOTFOUND) {
+        cell->state = TROUPE__SLOT_ABSENT;
+        return TROUPE_OK;
+    }
+    if (result != TROUPE_OK) {
+        troupe_fail(ctx, result, "read value '%s': %s", value->name, ctx->store->error);
+        return misuse(ctx, result);
+    }
+    result = troupe__cell_decode(cell, value->kind, row);
+    cell->stored = true;
+    if (result != TROUPE_OK) {
+        troupe_fail(ctx, result, "value '%s' is stored as another kind than the module declares", value->name);
+        return misuse(ctx, result);
+    }
+    return TROUPE_OK;
+}
+
+/* Find the cell of a declared value. */
+static enum troupe_error find_cell(struct troupe_context *ctx, const struct troupe_value *value, bool load,
+                                   struct troupe__cell **ret, uint32_t *ret_index)
+{
+    const struct troupe_value *const *values = ctx->actor->type->declared->values;
+    size_t count = ctx->actor->type->value_count, index = 0;
+    while (index < count && values[index] != value) {
+        index++;
+    }
+    if (index == count) {
+        troupe_fail(ctx, TROUPE_EINVAL, "value '%s' is not declared by type '%s'", value ? value->name : "NULL",
+                    ctx->actor->type->name);
+        return misuse(ctx, TROUPE_EINVAL);
+    }
+    struct troupe__cell *cells = troupe__actor_cells(ctx->actor);
+    if (!cells) {
+        return misuse(ctx, TROUPE_ENOMEM);
+    }
+    *ret = &cells[index];
+    *ret_index = (uint32_t)index;
+    if (load && cells[index].state == TROUPE__SLOT_UNKNOWN) {
+        return load_cell(ctx, value, &cells[index]);
+    }
+    return TROUPE_OK;
+}
+
+static enum troupe_error get_cell(struct troupe_context *ctx, const struct troupe_value *value, bool kind_ok,
+                                  struct troupe__cell **ret)
+{
+    uint32_t index;
+    enum troupe_error result = find_cell(ctx, value, true, ret, &index);
+    if (result != TROUPE_OK) {
+        return result;
+    }
+    if (!kind_ok) {
+        troupe_fail(ctx, TROUPE_ETYPE, "value '%s' is declared as another kind than it is used as", value->name);
+        return misuse(ctx, TROUPE_ETYPE);
+    }
+    return (*ret)->state == TROUPE__SLOT_PRESENT ? TROUPE_OK : TROUPE_ENOTFOUND;
+}
+
+enum troupe_error troupe_get_int(struct troupe_context *ctx, const struct troupe_value *value, int64_t *ret)
+{
+    struct troupe__cell *cell;
+    enum troupe_error result = get_cell(ctx, value, value->kind == TROUPE_INT, &cell);
+    if (result == TROUPE_OK) {
+        *ret = cell->as.integer;
+    }
+    return result;
+}
+
+enum troupe_error troupe_get_double(struct troupe_context *ctx, const struct troupe_value *value, double *ret)
+{
+    struct troupe__cell *cell;
+    enum troupe_error result = get_cell(ctx, value, value->kind == TROUPE_DOUBLE, &cell);
+    if (result == TROUPE_OK) {
+        *ret = cell->as.number;
+    }
+    return result;
+}
+
+enum troupe_error troupe_get_bool(struct troupe_context *ctx, const struct troupe_value *value, bool *ret)
+{
+    struct troupe__cell *cell;
+    enum troupe_error result = get_cell(ctx, value, value->kind == TROUPE_BOOL, &cell);
+    if (result == TROUPE_OK) {
+        *ret = cell->as.truth;
+    }
+    return result;
+}
+
+enum troupe_error troupe_get_bytes(struct troupe_context *ctx, const struct troupe_value *value,
+                                   struct troupe_bytes *ret)
+{
+    struct troupe__cell *cell;
+    enum troupe_error result = get_cell(ctx, value, value->kind >= TROUPE_STRING, &cell);
+    if (result == TROUPE_OK) {
+        *ret = (struct troupe_bytes){cell->as.bytes, cell->size};
+    }
+    return result;
+}
+
+/* Note what the cell holds and that the epoch changes it, before it is changed. */
+static enum troupe_error touch(struct troupe_context *ctx, const struct troupe_value *value, bool kind_ok,
+                               struct troupe__cell **ret)
+{
+    uint32_t index;
+    enum troupe_error result = find_cell(ctx, value, false, ret, &index);
+    if (result != TROUPE_OK) {
+        return result;
+    }
+    struct troupe__cell *cell = *ret;
+    if (!kind_ok) {
+        troupe_fail(ctx, TROUPE_ETYPE, "value '%s' is declared as another kind than it is set as", value->name);
+        return misuse(ctx, TROUPE_ETYPE);
+    }
+    if (!ensure((void **)&ctx->undo, ctx->undo_count, &ctx->undo_capacity, sizeof *ctx->undo) ||
+        !ensure((void **)&ctx->dirty, ctx->dirty_count, &ctx->dirty_capacity, sizeof *ctx->dirty)) {
+        return misuse(ctx, TROUPE_ENOMEM);
+    }
+    if (cell->epoch != ctx->epoch) {
+        cell->epoch = ctx->epoch;
+        ctx->dirty[ctx->dirty_count++] = (struct troupe__dirty){ctx->actor, index};
+    }
+    if (cell->state == TROUPE__SLOT_UNKNOWN) {
+        cell->stored = true; /* Perhaps it is: a later clear must remove the row. */
+    }
+    bool owned = value->kind >= TROUPE_STRING && cell->state == TROUPE__SLOT_PRESENT;
+    ctx->undo[ctx->undo_count++] = (struct troupe__undo){cell, *cell, owned};
+    return TROUPE_OK;
+}
+
+enum troupe_error troupe_set_int(struct troupe_context *ctx, const struct troupe_value *value, int64_t number)
+{
+    struct troupe__cell *cell;
+    enum troupe_error result = touch(ctx, value, value->kind == TROUPE_INT, &cell);
+    if (result == TROUPE_OK) {
+        cell->as.integer = number;
+        cell->state = TROUPE__SLOT_PRESENT;
+    }
+    return result;
+}
+
+enum troupe_error troupe_set_double(struct troupe_context *ctx, const struct troupe_value *value, double number)
+{
+    struct troupe__cell *cell;
+    enum troupe_error result = touch(ctx, value, value->kind == TROUPE_DOUBLE, &cell);
+    if (result == TROUPE_OK) {
+        cell->as.number = number;
+        cell->state = TROUPE__SLOT_PRESENT;
+    }
+    return result;
+}
+
+enum troupe_error troupe_set_bool(struct troupe_context *ctx, const struct troupe_value *value, bool truth)
+{
+    struct troupe__cell *cell;
+    enum troupe_error result = touch(ctx, value, value->kind == TROUPE_BOOL, &cell);
+    if (result == TROUPE_OK) {
+        cell->as.truth = truth;
+        cell->state = TROUPE__SLOT_PRESENT;
+    }
+    return result;
+}
+
+static enum troupe_error check_body(struct troupe_context *ctx, struct troupe_bytes body)
+{
+    if (ctx->sticky != TROUPE_OK) {
+        return ctx->sticky; /* The body came from a troupe_pack that failed. */
+    }
+    if (body.size > TROUPE_BODY_MAX) {
+        return troupe_fail(ctx, TROUPE_ETOOBIG, "%zu bytes are over the limit of %d", body.size, TROUPE_BODY_MAX);
+    }
+    if (ctx->effects_size + body.size > TROUPE__EFFECTS_SIZE_MAX) {
+        return troupe_fail(ctx, TROUPE_ETOOBIG, "the effects of one delivery are over the limit of %d bytes",
+                           TROUPE__EFFECTS_SIZE_MAX);
+    }
+    return TROUPE_OK;
+}
+
+enum troupe_error troupe_set_bytes(struct troupe_context *ctx, const struct troupe_value *value,
+                                   struct troupe_bytes bytes)
+{
+    enum troupe_error result = check_body(ctx, bytes);
+    if (result != TROUPE_OK) {
+        return result;
+    }
+    if (value->kind == TROUPE_PACKED && !troupe__msgpack_valid(bytes, TROUPE__DEPTH_MAX)) {
+        return troupe_fail(ctx, TROUPE_EINVAL, "value '%s': the bytes are not one msgpack value", value->name);
+    }
+    char *copy = malloc(bytes.size + 1);
+    if (!copy) {
+        return misuse(ctx, TROUPE_ENOMEM);
+    }
+    if (bytes.size > 0) {
+        memcpy(copy, bytes.data, bytes.size);
+    }
+    copy[bytes.size] = '\0';
+    struct troupe__cell *cell;
+    result = touch(ctx, value, value->kind >= TROUPE_STRING, &cell);
+    if (result != TROUPE_OK) {
+        free(copy);
+        return result;
+    }
+    cell->as.bytes = copy;
+    cell->size = (uint32_t)bytes.size;
+    cell->state = TROUPE__SLOT_PRESENT;
+    ctx->effects_size += bytes.size;
+    return TROUPE_OK;
+}
+
+enum troupe_error troupe_clear(struct troupe_context *ctx, const struct troupe_value *value)
+{
+    struct troupe__cell *cell;
+    enum troupe_error result = touch(ctx, value, true, &cell);
+    if (result == TROUPE_OK) {
+        cell->state = TROUPE__SLOT_ABSENT;
+    }
+    return result;
+}
+
+/* ---- effects ----------------------------------------------------------------------------------------------------- */
+
+static struct troupe__effect *stage(struct troupe_context *ctx, enum troupe__effect_kind kind)
+{
+    if (!ensure((void **)&ctx->effects, ctx->effect_count, &ctx->effect_capacity, sizeof *ctx->effects)) {
+        misuse(ctx, TROUPE_ENOMEM);
+        return NULL;
+    }
+    struct troupe__effect *effect = &ctx->effects[ctx->effect_count++];
+    *effect = (struct troupe__effect){.kind = kind};
+    return effect;
+}
+
+static enum troupe_error check_name(struct troupe_context *ctx, const char *what, const char *name, size_t *ret_size)
+{
+    size_t size = name ? strlen(name) : 0;
+    if (size == 0 || size > TROUPE_NAME_MAX) {
+        troupe_fail(ctx, TROUPE_EINVAL, "%s '%.64s' must have 1 to %d bytes", what, name ? name : "", TROUPE_NAME_MAX);
+        return misuse(ctx, TROUPE_EINVAL);
+    }
+    *ret_size = size;
+    return TROUPE_OK;
+}
+
+static enum troupe_error new_message(struct troupe_context *ctx, struct troupe_address to, const char *type,
+                                     struct troupe_bytes body, struct troupe__message **ret)
+{
+    size_t type_size, key_size = to.key ? strlen(to.key) : 0;
+    enum troupe_error result = check_name(ctx, "message name", type, &type_size);
+    if (result == TROUPE_OK) {
+        result = check_body(ctx, body);
+    }
+    if (result != TROUPE_OK) {
+        return result;
+    }
+    if (key_size == 0 || key_size > TROUPE_KEY_MAX) {
+        troupe_fail(ctx, TROUPE_EINVAL, "key '%.32s...' has %zu bytes and must have 1 to %d", to.key ? to.key : "",
+                    key_size, TROUPE_KEY_MAX);
+        return misuse(ctx, TROUPE_EINVAL);
+    }
+    if (!to.type || !troupe__type_name_valid(to.type)) {
+        troupe_fail(ctx, TROUPE_EINVAL, "type '%.64s' is not namespace/name of at most %d bytes",
+                    to.type ? to.type : "", TROUPE_NAME_MAX);
+        return misuse(ctx, TROUPE_EINVAL);
+    }
+    struct troupe__actor *actor = troupe__actors_get(ctx->actors, to.type, to.key, key_size);
+    struct troupe__message *message = actor ? troupe__message_new(actor, ctx->actor, type, type_size, body) : NULL;
+    if (!message) {
+        return misuse(ctx, TROUPE_ENOMEM);
+    }
+    ctx->effects_size += sizeof *message + type_size + body.size;
+    *ret = message;
+    return TROUPE_OK;
+}
+
+static enum troupe_error send(struct troupe_context *ctx, struct troupe_address to, const char *type,
+                              struct troupe_bytes body, uint64_t correlation)
+{
+    struct troupe__message *message;
+    enum troupe_error result = new_message(ctx, to, type, body, &message);
+    if (result != TROUPE_OK) {
+        return result;
+    }
+    message->correlation = correlation;
+    struct troupe__effect *effect = stage(ctx, TROUPE__SEND);
+    if (!effect) {
+        troupe__message_free(message);
+        return TROUPE_ENOMEM;
+    }
+    effect->message = message;
+    return TROUPE_OK;
+}
+
+enum troupe_error troupe_send(struct troupe_context *ctx, struct troupe_address to, const char *type,
+                              struct troupe_bytes body)
+{
+    return send(ctx, to, type, body, 0);
+}
+
+enum troupe_error troupe_reply(struct troupe_context *ctx, const char *type, struct troupe_bytes body)
+{
+    const struct troupe__actor *from = ctx->message->from;
+    if (!from) {
+        return troupe_fail(ctx, TROUPE_ENOTFOUND, "no reply: the message came from outside");
+    }
+    return send(ctx, troupe_to(from->type->name, from->key), type, body, ctx->message->correlation);
+}
+
+enum troupe_error troupe_send_after(struct troupe_context *ctx, int64_t delay_ms, struct troupe_address to,
+                                    const char *type, struct troupe_bytes body, uint64_t *ret_timer)
+{
+    const int64_t delay_max_ms = INT64_C(10) * 366 * 86400 * 1000;
+    if (delay_ms < 0 || delay_ms > delay_max_ms) {
+        troupe_fail(ctx, TROUPE_EINVAL, "a delay of %lld ms is not within 0 and ten years", (long long)delay_ms);
+        return misuse(ctx, TROUPE_EINVAL);
+    }
+    struct troupe__message *message;
+    enum troupe_error result = new_message(ctx, to, type, body, &message);
+    if (result != TROUPE_OK) {
+        return result;
+    }
+    struct troupe__effect *effect = stage(ctx, TROUPE__SEND_AFTER);
+    if (!effect) {
+        troupe__message_free(message);
+        return TROUPE_ENOMEM;
+    }
+    effect->message = message;
+    effect->timer = ++ctx->timer_last;
+    effect->due_ms = ctx->now_ms + delay_ms;
+    if (ret_timer) {
+        *ret_timer = effect->timer;
+    }
+    return TROUPE_OK;
+}
+
+enum troupe_error troupe_cancel(struct troupe_context *ctx, uint64_t timer)
+{
+    bool pending = ctx->timer_pending(ctx->owner, timer);
+    for (size_t i = 0; i < ctx->effect_count; i++) {
+        if (ctx->effects[i].timer == timer) {
+            pending = ctx->effects[i].kind == TROUPE__SEND_AFTER;
+        }
+    }
+    if (!pending) {
+        return TROUPE_ENOTFOUND;
+    }
+    struct troupe__effect *effect = stage(ctx, TROUPE__CANCEL);
+    if (!effect) {
+        return TROUPE_ENOMEM;
+    }
+    effect->timer = timer;
+    return TROUPE_OK;
+}
+
+enum troupe_error troupe_emit(struct troupe_context *ctx, const char *egress, const char *key, struct troupe_bytes body)
+{
+    size_t name_size, key_size = key ? strlen(key) : 0;
+    enum troupe_error result = check_name(ctx, "egress", egress, &name_size);
+    if (result == TROUPE_OK) {
+        result = check_body(ctx, body);
+    }
+    if (result != TROUPE_OK) {
+        return result;
+    }
+    if (key_size > TROUPE_KEY_MAX) {
+        troupe_fail(ctx, TROUPE_EINVAL, "a record's key has %zu bytes, over %d", key_size, TROUPE_KEY_MAX);
+        return misuse(ctx, TROUPE_EINVAL);
+    }
+    const char *name_copy = copy_to_arena(ctx, egress, name_size);
+    const char *key_copy = copy_to_arena(ctx, key ? key : "", key_size);
+    const char *body_copy = copy_to_arena(ctx, body.data, body.size);
+    struct troupe__effect *effect = name_copy && key_copy && body_copy ? stage(ctx, TROUPE__EMIT) : NULL;
+    if (!effect) {
+        return misuse(ctx, TROUPE_ENOMEM);
+    }
+    effect->egress = name_copy;
+    effect->key = key_copy;
+    effect->body = (struct troupe_bytes){body_copy, body.size};
+    ctx->effects_size += name_size + key_size + body.size;
+    return TROUPE_OK;
+}
+
+int64_t troupe_now(const struct troupe_context *ctx)
+{
+    return ctx->now_ms;
+}
+
+uint64_t troupe_random(struct troupe_context *ctx)
+{
+    uint64_t from[4] = {ctx->seed, ctx->actor->hash, ctx->message->sequence, ctx->random_count++};
+    return troupe__hash(from, sizeof from);
+}
+
+struct troupe_address troupe_self(const struct troupe_context *ctx)
+{
+    return troupe_to(ctx->actor->type->name, ctx->actor->key);
+}
+
+/* ---- bodies ------------------------------------------------------------------------------------------------------ */
+
+struct troupe_bytes troupe_pack(struct troupe_context *ctx, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    ctx->scratch.size = 0;
+    ctx->scratch.failed = false;
+    char text[160];
+    enum troupe_error result = troupe__pack(&ctx->scratch, format, &args, text, sizeof text);
+    va_end(args);
+    if (result != TROUPE_OK) {
+        if (ctx->sticky == TROUPE_OK) {
+            troupe_fail(ctx, result, "troupe_pack: %s", result == TROUPE_EINVAL ? text : troupe_error_text(result));
+        }
+        misuse(ctx, result);
+        return (struct troupe_bytes){NULL, 0};
+    }
+    char *copy = copy_to_arena(ctx, ctx->scratch.data, ctx->scratch.size);
+    if (!copy) {
+        misuse(ctx, TROUPE_ENOMEM);
+        return (struct troupe_bytes){NULL, 0};
+    }
+    return (struct troupe_bytes){copy, ctx->scratch.size};
+}
+
+enum troupe_error troupe_unpack(struct troupe_context *ctx, struct troupe_bytes body, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    enum troupe_error result = troupe__unpack(body, format, &args, copy_to_arena, ctx, ctx->error, sizeof ctx->error);
+    va_end(args);
+    return result == TROUPE_EINVAL || result == TROUPE_ENOMEM ? misuse(ctx, result) : result;
+}
+
+/* ---- the run ----------------------------------------------------------------------------------------------------- */
+
+static void drop_effects(struct troupe_context *ctx)
+{
+    for (size_t i = 0; i < ctx->effect_count; i++) {
+        troupe__message_free(ctx->effects[i].message);
+    }
+    ctx->effect_count = 0;
+}
+
+/* Backwards, so that a cell changed twice ends as it began. */
+static void roll_back(struct troupe_context *ctx)
+{
+    const struct troupe_type *declared = ctx->actor->type->declared;
+    while (ctx->undo_count > 0) {
+        struct troupe__undo *undo = &ctx->undo[--ctx->undo_count];
+        size_t index = (size_t)(undo->cell - ctx->actor->cells);
+        if (declared->values[index]->kind >= TROUPE_STRING && undo->cell->state == TROUPE__SLOT_PRESENT) {
+            free(undo->cell->as.bytes);
+        }
+        uint64_t epoch = undo->cell->epoch;
+        bool stored = undo->cell->stored;
+        *undo->cell = undo->before;
+        undo->cell->epoch = epoch; /* It stays in the dirty list. */
+        undo->cell->stored = stored;
+    }
+    drop_effects(ctx);
+}
+
+enum troupe_error troupe__delivery_run(struct troupe_context *ctx, const struct troupe__message *message)
+{
+    struct troupe__actor *actor = message->to;
+    assert(actor->type->declared);
+    ctx->actor = actor;
+    ctx->message = message;
+    ctx->random_count = 0;
+    ctx->effect_count = 0;
+    ctx->effects_size = 0;
+    ctx->undo_count = 0;
+    ctx->sticky = TROUPE_OK;
+    ctx->error[0] = '\0';
+    arena_reset(ctx);
+    struct troupe_message seen = {
+        .type = message->data,
+        .from = message->from ? troupe_to(message->from->type->name, message->from->key) : troupe_to("", ""),
+        .body = {troupe__message_body(message), message->body_size},
+        .correlation = message->correlation,
+        .attempt = message->attempt + 1,
+    };
+    enum troupe_error result = actor->type->declared->handler(ctx, &seen);
+    if (result == TROUPE_OK) {
+        result = ctx->sticky;
+    }
+    if (result != TROUPE_OK) {
+        roll_back(ctx);
+        return result;
+    }
+    for (size_t i = 0; i < ctx->undo_count; i++) {
+        if (ctx->undo[i].owned) {
+            free(ctx->undo[i].before.as.bytes);
+        }
+    }
+    return TROUPE_OK;
+}
+
+void troupe__delivery_fini(struct troupe_context *ctx)
+{
+    while (ctx->arena) {
+        struct troupe__chunk *older = ctx->arena->older;
+        free(ctx->arena);
+        ctx->arena = older;
+    }
+    free(ctx->effects);
+    free(ctx->undo);
+    free(ctx->dirty);
+    troupe__buffer_free(&ctx->scratch);
+}

@@ -1,0 +1,107 @@
+/* message.c - a message as a node holds it, and its form in rows.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "core/message.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+struct troupe__message *troupe__message_new(struct troupe__actor *to, struct troupe__actor *from, const char *type,
+                                            size_t type_size, struct troupe_bytes body)
+{
+    assert(type_size <= TROUPE_NAME_MAX && body.size <= UINT32_MAX);
+    struct troupe__message *message = malloc(sizeof *message + type_size + 1 + body.size);
+    if (message == NULL) {
+        return NULL;
+    }
+    *message = (struct troupe__message){.to = to, .from = from, .fresh_index = TROUPE__HAS_ROW};
+    message->type_size = (uint8_t)type_size;
+    message->body_size = (uint32_t)body.size;
+    memcpy(message->data, type, type_size);
+    message->data[type_size] = '\0';
+    if (body.size > 0) {
+        memcpy(message->data + type_size + 1, body.data, body.size);
+    }
+    return message;
+}
+
+void troupe__message_free(struct troupe__message *message)
+{
+    free(message);
+}
+
+static void put_actor(struct troupe__buffer *buffer, const struct troupe__actor *actor)
+{
+    troupe__buffer_put_string(buffer, actor->type->name, strlen(actor->type->name));
+    troupe__buffer_put_string(buffer, actor->key, actor->key_size);
+}
+
+enum { FROM_ACTOR = 1 };
+
+void troupe__message_encode(const struct troupe__message *message, struct troupe__buffer *buffer)
+{
+    troupe__buffer_put_byte(buffer, message->from ? FROM_ACTOR : 0);
+    put_actor(buffer, message->to);
+    if (message->from) {
+        put_actor(buffer, message->from);
+    }
+    troupe__buffer_put_string(buffer, message->data, message->type_size);
+    troupe__buffer_put_varint(buffer, message->correlation);
+    troupe__buffer_put_varint(buffer, message->attempt);
+    troupe__buffer_put_string(buffer, troupe__message_body(message), message->body_size);
+}
+
+/* NULL with cursor->failed for a bad name, NULL without when out of memory. */
+static struct troupe__actor *get_actor(struct troupe__actors *actors, struct troupe__cursor *cursor)
+{
+    char type[TROUPE_NAME_MAX + 1], key[TROUPE_KEY_MAX + 1];
+    size_t type_size, key_size;
+    const unsigned char *type_bytes = troupe__cursor_string(cursor, &type_size);
+    const unsigned char *key_bytes = troupe__cursor_string(cursor, &key_size);
+    if (!type_bytes || !key_bytes || type_size > TROUPE_NAME_MAX || key_size > TROUPE_KEY_MAX || key_size == 0 ||
+        memchr(key_bytes, 0, key_size)) {
+        cursor->failed = true;
+        return NULL;
+    }
+    memcpy(type, type_bytes, type_size);
+    type[type_size] = '\0';
+    memcpy(key, key_bytes, key_size);
+    key[key_size] = '\0';
+    if (!troupe__type_name_valid(type)) {
+        cursor->failed = true;
+        return NULL;
+    }
+    return troupe__actors_get(actors, type, key, key_size);
+}
+
+enum troupe_error troupe__message_decode(struct troupe__actors *actors, struct troupe_bytes row,
+                                         struct troupe__message **ret)
+{
+    struct troupe__cursor cursor = {row.data, (const unsigned char *)row.data + row.size, false};
+    const unsigned char *flags = troupe__cursor_bytes(&cursor, 1);
+    if (!flags) {
+        return TROUPE_ECORRUPT;
+    }
+    bool from_actor = (*flags & FROM_ACTOR) != 0;
+    struct troupe__actor *to = get_actor(actors, &cursor);
+    struct troupe__actor *from = to && from_actor ? get_actor(actors, &cursor) : NULL;
+    if (!cursor.failed && (!to || (from_actor && !from))) {
+        return TROUPE_ENOMEM;
+    }
+    size_t type_size, body_size;
+    const unsigned char *type = troupe__cursor_string(&cursor, &type_size);
+    uint64_t correlation = troupe__cursor_varint(&cursor);
+    uint64_t attempt = troupe__cursor_varint(&cursor);
+    const unsigned char *body = troupe__cursor_string(&cursor, &body_size);
+    if (cursor.failed || type_size > TROUPE_NAME_MAX || body_size > TROUPE_BODY_MAX || cursor.at != cursor.end) {
+        return TROUPE_ECORRUPT;
+    }
+    struct troupe__message *message =
+        troupe__message_new(to, from, (const char *)type, type_size, (struct troupe_bytes){body, body_size});
+    if (!message) {
+        return TROUPE_ENOMEM;
+    }
+    message->correlation = correlation;
+    message->attempt = (uint32_t)attempt;
+    *ret = message;
+    return TROUPE_OK;
+}

@@ -1,0 +1,45 @@
+/* message.h - a message as a node holds it, and its form in rows.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * One allocation: the struct, the name with its NUL, the body. A message belongs to one list at a time.
+ * Row form (varints and counted strings): flags, to type, to key, from type, from key, name, correlation, attempt,
+ * body. Both ends are written as text, so that a row means the same without the module that wrote it. */
+#ifndef TROUPE_CORE_MESSAGE_H
+#define TROUPE_CORE_MESSAGE_H
+
+#include "core/actor.h"
+#include "core/buffer.h"
+#include "core/troupe.h"
+
+struct troupe__message {
+    struct troupe__message *next;
+    struct troupe__actor *to;
+    struct troupe__actor *from; /* NULL: from outside */
+    uint64_t sequence;          /* order of sending on this node; the key of its mail row */
+    uint64_t correlation;
+    uint32_t fresh_index; /* its place in the epoch's list of messages without a row; see TROUPE__HAS_ROW */
+    uint32_t attempt;     /* failed deliveries so far */
+    uint32_t body_size;
+    uint8_t type_size;
+    char data[]; /* name, NUL, body */
+};
+
+enum { TROUPE__HAS_ROW = UINT32_MAX };
+
+/* A new message that copies name and body; NULL when out of memory. Lengths must have been checked. */
+struct troupe__message *troupe__message_new(struct troupe__actor *to, struct troupe__actor *from, const char *type,
+                                            size_t type_size, struct troupe_bytes body);
+void troupe__message_free(struct troupe__message *message);
+
+static inline const void *troupe__message_body(const struct troupe__message *message)
+{
+    return message->data + message->type_size + 1;
+}
+
+void troupe__message_encode(const struct troupe__message *message, struct troupe__buffer *buffer);
+
+/* Decode a row form. Errors: TROUPE_ECORRUPT, TROUPE_ENOMEM. */
+enum troupe_error troupe__message_decode(struct troupe__actors *actors, struct troupe_bytes row,
+                                         struct troupe__message **ret);
+
+#endif

@@ -1,0 +1,81 @@
+/* store.h - the seam between a node and its disk: an epoch is committed, rows are read.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * A store holds rows (table, key, value) and a journal of epochs. An epoch is a list of row changes; `commit` makes it
+ * durable as one journal record, all or nothing; a row that is not in the tables yet is folded into them later, in the
+ * background, so that `read` sees only what has been folded: the node keeps what has not in memory, and asks `folded`
+ * when it may forget it. Opening replays what the journal has beyond the tables through `replay`.
+ *
+ * Record: (one commit; all integers LEB128 varints unless said)
+ *   changes, one behind the other:  tag (1 byte: table << 1 | removed)  key size, key  [value size, value]
+ * The store adds its own header (epoch, previous hash, checksum). Later changes to one key win.
+ *
+ * Threads: `commit` is called on the committer's thread, all else on the loop's; folding is the store's own business.
+ * Errors: TROUPE_ENOSPACE (nothing of the epoch is durable; the caller stops), TROUPE_EIO (whether it is durable is not
+ * known: stop, reopen, never retry), TROUPE_ECORRUPT. */
+#ifndef TROUPE_CORE_STORE_H
+#define TROUPE_CORE_STORE_H
+
+#include "core/buffer.h"
+#include "core/troupe.h"
+
+enum troupe__table {
+    TROUPE__META,   /* name -> anything: format, module, egress numbers, ingress positions, counters */
+    TROUPE__STATE,  /* actor prefix, value name -> msgpack */
+    TROUPE__MAIL,   /* sequence (8 bytes, big-endian) -> message that waits */
+    TROUPE__TIMER,  /* id (8 bytes, big-endian) -> due time, message */
+    TROUPE__DEAD,   /* sequence (8 bytes, big-endian) -> reason, message */
+    TROUPE__EGRESS, /* number (8 bytes, big-endian) -> record not yet known to be out */
+    TROUPE__TABLE_COUNT
+};
+
+enum { TROUPE__ROW_KEY_MAX = 400 }; /* bytes; LMDB takes 511 */
+
+/* One change of a record, as it is decoded. */
+struct troupe__change {
+    enum troupe__table table;
+    bool removed;
+    struct troupe_bytes key, value;
+};
+
+static inline void troupe__record_set(struct troupe__buffer *record, enum troupe__table table, const void *key,
+                                      size_t key_size, const void *value, size_t value_size)
+{
+    troupe__buffer_put_byte(record, (unsigned)table << 1);
+    troupe__buffer_put_string(record, key, key_size);
+    troupe__buffer_put_string(record, value, value_size);
+}
+
+static inline void troupe__record_remove(struct troupe__buffer *record, enum troupe__table table, const void *key,
+                                         size_t key_size)
+{
+    troupe__buffer_put_byte(record, (unsigned)table << 1 | 1);
+    troupe__buffer_put_string(record, key, key_size);
+}
+
+/* Decode the next change. Returns false at the end; a malformed record sets `cursor->failed` too. */
+bool troupe__record_next(struct troupe__cursor *cursor, struct troupe__change *ret);
+
+typedef enum troupe_error (*troupe__row_fn)(void *context, struct troupe_bytes key, struct troupe_bytes value);
+typedef enum troupe_error (*troupe__replay_fn)(void *context, uint64_t epoch, struct troupe_bytes record);
+
+struct troupe__store {
+    /* Make epoch `epoch` (one more than the last) durable. Blocks for a disk sync. `record` stays the caller's. */
+    enum troupe_error (*commit)(struct troupe__store *store, uint64_t epoch, struct troupe_bytes record);
+    /* Read a folded row. Errors: TROUPE_ENOTFOUND. The value is valid until the next call of read, scan or refresh. */
+    enum troupe_error (*read)(struct troupe__store *store, enum troupe__table table, struct troupe_bytes key,
+                              struct troupe_bytes *ret);
+    /* Call `row` for each folded row whose key begins with `prefix`, in key order, until it fails. */
+    enum troupe_error (*scan)(struct troupe__store *store, enum troupe__table table, struct troupe_bytes prefix,
+                              troupe__row_fn row, void *context);
+    /* Move reads to the newest folded tables; returns the epoch up to which they hold everything. Never blocks. */
+    uint64_t (*refresh)(struct troupe__store *store);
+    /* At open, once: the records beyond the tables, in order. */
+    enum troupe_error (*replay)(struct troupe__store *store, troupe__replay_fn record, void *context);
+    uint64_t last_epoch; /* the last durable epoch when the store was opened; 0 for a new store */
+    /* Fold what is left if it can, and free. Never fails: the journal has it all. */
+    void (*close)(struct troupe__store *store);
+    char error[512]; /* what the last failing call met: what, where, what to do */
+};
+
+#endif

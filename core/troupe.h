@@ -1,0 +1,220 @@
+/* troupe.h - the public interface of Troupe: durable actors.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * An actor is a handler and its state, named by an address `namespace/name/key`: the type is `namespace/name`, all
+ * after the second slash is the key. It always exists, costs nothing while idle, and handles one message at a time.
+ * All effects of a delivery (state, messages, timers, records) happen together, or none of them does, and each
+ * happens once, whatever crashes in between.
+ *
+ * Threads: everything that takes a `struct troupe_context` may be called only inside the handler it was given to.
+ * Memory: what a call returns by pointer stays valid until the handler returns, unless it says otherwise; what is
+ * passed in is copied before the call returns. */
+#ifndef TROUPE_H
+#define TROUPE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define TROUPE_VERSION "0.1.0"
+#define TROUPE_ABI 1 /* A module built against another number is refused. */
+
+enum {
+    TROUPE_NAME_MAX = 63,           /* bytes of a type, value, message or egress name */
+    TROUPE_KEY_MAX = 255,           /* bytes of an actor's key */
+    TROUPE_BODY_MAX = 16 * 1048576, /* bytes of one body */
+    TROUPE_VALUES_MAX = 64,         /* values of one type */
+};
+
+/* Each error is chosen by what the caller can do. */
+#define TROUPE_ERRORS(X)                                                                                               \
+    X(TROUPE_OK, "ok")                                                                                                 \
+    X(TROUPE_EINVAL, "wrong argument")        /* fix the call */                                                       \
+    X(TROUPE_ENOTFOUND, "not found")          /* it is not there */                                                    \
+    X(TROUPE_ETYPE, "wrong type")             /* a value or body is of another type than asked for */                  \
+    X(TROUPE_ETOOBIG, "over the limit")       /* send less, or raise the limit */                                      \
+    X(TROUPE_EFULL, "full")                   /* try later */                                                          \
+    X(TROUPE_EFAILED, "handler failed")       /* a handler's own failure: retried by its type's policy */              \
+    X(TROUPE_EREJECTED, "rejected")           /* a handler's final refusal: dead letter at once */                     \
+    X(TROUPE_EBUSY, "in use")                 /* another process owns it */                                            \
+    X(TROUPE_ENOMEM, "out of memory")         /* give up, or retry with less */                                        \
+    X(TROUPE_EIO, "input/output error")       /* the disk or file system refused: see the text */                      \
+    X(TROUPE_ENOSPACE, "no space left")       /* free space, then start again: nothing acknowledged is lost */         \
+    X(TROUPE_ECORRUPT, "corrupt data")        /* run `troupe doctor`, restore */                                       \
+    X(TROUPE_EVERSION, "unsupported version") /* use the version that wrote it */
+
+#define TROUPE_ERROR_ENUM(name, text) name,
+enum troupe_error { TROUPE_ERRORS(TROUPE_ERROR_ENUM) TROUPE_ERROR_COUNT };
+#undef TROUPE_ERROR_ENUM
+
+/* The short English text of `error`; static. */
+const char *troupe_error_text(enum troupe_error error);
+
+/* Bytes that somebody else owns. */
+struct troupe_bytes {
+    const void *data;
+    size_t size;
+};
+
+/* Where a message goes. Type and key are NUL-terminated; a `{tag}` in the key makes only the tag decide the slot. */
+struct troupe_address {
+    const char *type;
+    const char *key;
+};
+
+static inline struct troupe_address troupe_to(const char *type, const char *key)
+{
+    struct troupe_address address = {type, key};
+    return address;
+}
+
+struct troupe_context;
+
+/* ---- messages ---------------------------------------------------------------------------------------------------- */
+
+struct troupe_message {
+    const char *type;           /* the message's name, e.g. "deposit" */
+    struct troupe_address from; /* type and key are "" when it came from outside */
+    struct troupe_bytes body;   /* msgpack by convention; may be empty */
+    uint64_t correlation;       /* handed back by replies; 0 when there is none */
+    uint32_t attempt;           /* 1 at the first delivery, 2 after a first failure, ... */
+};
+
+/* Handle one message. TROUPE_OK keeps all effects. Any other result drops them all: TROUPE_EREJECTED makes the message
+ * a dead letter at once, every other one is tried again by the policy of the type, and then becomes a dead letter. */
+typedef enum troupe_error (*troupe_handler_fn)(struct troupe_context *ctx, const struct troupe_message *message);
+
+/* ---- state ------------------------------------------------------------------------------------------------------- */
+
+enum troupe_kind { TROUPE_INT, TROUPE_DOUBLE, TROUPE_BOOL, TROUPE_STRING, TROUPE_BYTES, TROUPE_PACKED };
+
+/* One named value of an actor type; static storage, listed in its type's `values`. */
+struct troupe_value {
+    const char *name;
+    enum troupe_kind kind;
+};
+
+/* Read a value. Errors: TROUPE_ENOTFOUND (never set, or cleared), TROUPE_EINVAL (not a value of this actor's type),
+ * TROUPE_ETYPE (declared or stored as another kind), TROUPE_EIO and TROUPE_ECORRUPT from the disk. `*ret` is
+ * untouched on failure. */
+enum troupe_error troupe_get_int(struct troupe_context *ctx, const struct troupe_value *value, int64_t *ret);
+enum troupe_error troupe_get_double(struct troupe_context *ctx, const struct troupe_value *value, double *ret);
+enum troupe_error troupe_get_bool(struct troupe_context *ctx, const struct troupe_value *value, bool *ret);
+/* For TROUPE_STRING, TROUPE_BYTES and TROUPE_PACKED; a string is followed by a NUL byte that is not counted. The bytes
+ * are valid until the value is set or cleared, or the handler returns. */
+enum troupe_error troupe_get_bytes(struct troupe_context *ctx, const struct troupe_value *value,
+                                   struct troupe_bytes *ret);
+
+/* Set a value. Errors: TROUPE_EINVAL, TROUPE_ETYPE, TROUPE_ETOOBIG, TROUPE_ENOMEM. */
+enum troupe_error troupe_set_int(struct troupe_context *ctx, const struct troupe_value *value, int64_t number);
+enum troupe_error troupe_set_double(struct troupe_context *ctx, const struct troupe_value *value, double number);
+enum troupe_error troupe_set_bool(struct troupe_context *ctx, const struct troupe_value *value, bool truth);
+enum troupe_error troupe_set_bytes(struct troupe_context *ctx, const struct troupe_value *value,
+                                   struct troupe_bytes bytes);
+
+/* Remove a value; TROUPE_OK too when it was not there. */
+enum troupe_error troupe_clear(struct troupe_context *ctx, const struct troupe_value *value);
+
+/* ---- effects ----------------------------------------------------------------------------------------------------- */
+
+/* Send a message. It leaves when the handler succeeds; between two actors messages arrive in the order sent.
+ * Errors: TROUPE_EINVAL (a name or key is empty or too long), TROUPE_ETOOBIG (body over TROUPE_BODY_MAX, or the
+ * delivery's effects over 64 MiB), TROUPE_ENOMEM. */
+enum troupe_error troupe_send(struct troupe_context *ctx, struct troupe_address to, const char *type,
+                              struct troupe_bytes body);
+
+/* Send after `delay_ms` (0 to 10 years, in milliseconds of wall time). `*ret_timer` (may be NULL) cancels it.
+ * Errors: as troupe_send; TROUPE_EINVAL for a negative delay. */
+enum troupe_error troupe_send_after(struct troupe_context *ctx, int64_t delay_ms, struct troupe_address to,
+                                    const char *type, struct troupe_bytes body, uint64_t *ret_timer);
+
+/* Cancel a delayed message. Errors: TROUPE_ENOTFOUND when it has left already or was cancelled. */
+enum troupe_error troupe_cancel(struct troupe_context *ctx, uint64_t timer);
+
+/* Answer the message being handled; its sender gets `correlation` back.
+ * Errors: as troupe_send; TROUPE_ENOTFOUND when the message came from outside. */
+enum troupe_error troupe_reply(struct troupe_context *ctx, const char *type, struct troupe_bytes body);
+
+/* Put a record out on an egress: exactly once, numbered from 1 per egress. Errors: as troupe_send. */
+enum troupe_error troupe_emit(struct troupe_context *ctx, const char *egress, const char *key,
+                              struct troupe_bytes body);
+
+/* Milliseconds of wall time since 1970, the same throughout one delivery. */
+int64_t troupe_now(const struct troupe_context *ctx);
+
+/* A number that depends on the actor, its deliveries so far and the node's seed alone; each call gives the next one. */
+uint64_t troupe_random(struct troupe_context *ctx);
+
+/* The address of the actor that handles the message. */
+struct troupe_address troupe_self(const struct troupe_context *ctx);
+
+/* Say why the handler fails (kept with the dead letter and logged), and return `error`, for
+ * `return troupe_fail(ctx, TROUPE_EREJECTED, "no account %s", key);` */
+#if defined(__GNUC__)
+__attribute__((format(printf, 3, 4)))
+#endif
+enum troupe_error
+troupe_fail(struct troupe_context *ctx, enum troupe_error error, const char *format, ...);
+
+/* ---- bodies ------------------------------------------------------------------------------------------------------ */
+
+/* Pack arguments into msgpack by a format, into memory that lives until the handler returns:
+ *   {   }  a map: keys as const char *, each followed by its value     [   ]  an array
+ *   i  int64_t     u  uint64_t     f  double     b  int (0 or not)     n  nil (no argument)
+ *   s  const char * (NUL-terminated)     z  struct troupe_bytes, as bin
+ *   m  struct troupe_bytes that are msgpack already
+ * Spaces, commas and colons are ignored; a key has the letter s: troupe_pack(ctx, "{s:i, s:s}", "amount", (int64_t)5,
+ * "to", "bob"). A plain int argument for `i` is undefined behaviour: cast it.
+ * Returns {NULL, 0} on a wrong format, too deep nesting (over 16) or lack of memory; the delivery then fails. */
+struct troupe_bytes troupe_pack(struct troupe_context *ctx, const char *format, ...);
+
+/* Read a body by the same formats, checking types: i int64_t *, u uint64_t *, f double *, b bool *, s const char **
+ * (NUL-terminated copy that lives until the handler returns), z struct troupe_bytes *, m struct troupe_bytes * (any one
+ * value, still packed), n nothing. In a map the keys are given, may stand in any order, others are ignored; `?` after
+ * the key's s makes it optional, its target stays as it was. An array must have as many elements as the format.
+ * Errors: TROUPE_ETYPE (the body is of another shape; the text names the key), TROUPE_EINVAL (the format is wrong),
+ * TROUPE_ENOMEM. Targets before the failure may have been written. */
+enum troupe_error troupe_unpack(struct troupe_context *ctx, struct troupe_bytes body, const char *format, ...);
+
+/* ---- modules ----------------------------------------------------------------------------------------------------- */
+
+/* When a handler fails. Zero fields take the defaults: 3 attempts, 100 ms, doubled up to 60,000 ms. While an actor
+ * waits for its next attempt its later messages wait too, in order; other actors go on. */
+struct troupe_retry {
+    uint32_t attempts;
+    uint32_t backoff_ms;
+    uint32_t backoff_max_ms;
+};
+
+struct troupe_type {
+    const char *name; /* namespace/name */
+    troupe_handler_fn handler;
+    const struct troupe_value *const *values; /* NULL-terminated; may be NULL */
+    struct troupe_retry retry;
+};
+
+struct troupe_module {
+    uint32_t abi; /* TROUPE_ABI */
+    const char *name;
+    const char *version;
+    const struct troupe_type *types;
+    size_t type_count;
+};
+
+/* A module is a shared object that exports `const struct troupe_module troupe_module`. */
+
+/* ---- a node ------------------------------------------------------------------------------------------------------ */
+
+enum troupe_level { TROUPE_DEBUG, TROUPE_INFO, TROUPE_WARNING, TROUPE_ERROR };
+
+/* Receives one event; `text` is one line without its end. Called on the node's thread. */
+typedef void (*troupe_log_fn)(void *context, enum troupe_level level, const char *text);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
