@@ -1,0 +1,95 @@
+/* ids.c - which messages from outside were taken in already, by the id their sender gave them.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "mailbox/ids.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+struct troupe__id troupe__id_of(const char *type, const char *key, const char *id)
+{
+    XXH128_hash_t hash = XXH3_128bits(type, strlen(type));
+    hash = XXH3_128bits_withSeed(key, strlen(key), hash.low64 ^ hash.high64);
+    hash = XXH3_128bits_withSeed(id, strlen(id), hash.low64 ^ hash.high64);
+    return (struct troupe__id){hash.low64 | 1, hash.high64}; /* never {0, 0} */
+}
+
+static bool same(struct troupe__id a, struct troupe__id b)
+{
+    return a.low == b.low && a.high == b.high;
+}
+
+static size_t find(const struct troupe__ids *ids, struct troupe__id id)
+{
+    size_t at = id.high & (ids->capacity - 1);
+    while (ids->table[at].low && !same(ids->table[at], id)) {
+        at = (at + 1) & (ids->capacity - 1);
+    }
+    return at;
+}
+
+bool troupe__ids_has(const struct troupe__ids *ids, struct troupe__id id)
+{
+    return ids->capacity && ids->table[find(ids, id)].low;
+}
+
+static bool grow(struct troupe__ids *ids)
+{
+    struct troupe__ids bigger = {.capacity = ids->capacity ? ids->capacity * 2 : 256};
+    bigger.table = calloc(bigger.capacity, sizeof *bigger.table);
+    bigger.queue = calloc(bigger.capacity, sizeof *bigger.queue);
+    if (!bigger.table || !bigger.queue) {
+        troupe__ids_fini(&bigger);
+        return false;
+    }
+    for (size_t i = 0; i < ids->count; i++) {
+        bigger.queue[i] = ids->queue[(ids->head + i) & (ids->capacity - 1)];
+        bigger.table[find(&bigger, bigger.queue[i].id)] = bigger.queue[i].id;
+    }
+    bigger.count = ids->count;
+    troupe__ids_fini(ids);
+    *ids = bigger;
+    return true;
+}
+
+bool troupe__ids_add(struct troupe__ids *ids, struct troupe__id id, int64_t now_ms)
+{
+    assert(!troupe__ids_has(ids, id));
+    if (ids->count * 2 >= ids->capacity && !grow(ids)) {
+        return false;
+    }
+    ids->table[find(ids, id)] = id;
+    ids->queue[(ids->head + ids->count++) & (ids->capacity - 1)] = (struct troupe__id_age){id, now_ms};
+    return true;
+}
+
+bool troupe__ids_expire(struct troupe__ids *ids, int64_t now_ms, struct troupe__id *ret)
+{
+    if (ids->count == 0 || now_ms - ids->queue[ids->head].since_ms < TROUPE__ID_AGE_MS) {
+        return false;
+    }
+    size_t mask = ids->capacity - 1;
+    *ret = ids->queue[ids->head].id;
+    ids->head = (ids->head + 1) & mask;
+    ids->count--;
+    size_t hole = find(ids, *ret);
+    assert(ids->table[hole].low);
+    for (size_t at = (hole + 1) & mask; ids->table[at].low; at = (at + 1) & mask) {
+        if (((at - ids->table[at].high) & mask) >= ((at - hole) & mask)) {
+            ids->table[hole] = ids->table[at];
+            hole = at;
+        }
+    }
+    ids->table[hole] = (struct troupe__id){0, 0};
+    return true;
+}
+
+void troupe__ids_fini(struct troupe__ids *ids)
+{
+    free(ids->table);
+    free(ids->queue);
+    *ids = (struct troupe__ids){0};
+}

@@ -1,0 +1,36 @@
+/* ids.h - which messages from outside were taken in already, by the id their sender gave them.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Remembers the 128-bit hash of actor and id for TROUPE__ID_AGE_MS, oldest first out. Not thread-safe. */
+#ifndef TROUPE_MAILBOX_IDS_H
+#define TROUPE_MAILBOX_IDS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { TROUPE__ID_AGE_MS = 24 * 3600 * 1000 };
+
+struct troupe__id {
+    uint64_t low, high;
+};
+
+struct troupe__ids {          /* Zero bytes are an empty set. */
+    struct troupe__id *table; /* open addressing; {0, 0} is empty */
+    size_t capacity, count;
+    struct troupe__id_age {
+        struct troupe__id id;
+        int64_t since_ms;
+    } * queue; /* in the order taken; a ring of the same capacity */
+    size_t head;
+};
+
+struct troupe__id troupe__id_of(const char *type, const char *key, const char *id);
+bool troupe__ids_has(const struct troupe__ids *ids, struct troupe__id id);
+/* Remember `id`, which must not be there. Returns false when out of memory. */
+bool troupe__ids_add(struct troupe__ids *ids, struct troupe__id id, int64_t now_ms);
+/* Forget the oldest id if it is too old. Returns false when there is none. */
+bool troupe__ids_expire(struct troupe__ids *ids, int64_t now_ms, struct troupe__id *ret);
+void troupe__ids_fini(struct troupe__ids *ids);
+
+#endif
