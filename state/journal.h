@@ -1,0 +1,42 @@
+/* journal.h - the journal of epochs: one LMDB file, one record per commit, one disk sync per record.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Used by one thread at a time. Calls on failure return an MDB_ or errno code, or an enum troupe_error, as declared. */
+#ifndef TROUPE_STATE_JOURNAL_H
+#define TROUPE_STATE_JOURNAL_H
+
+#include "core/store.h"
+#include "state/lmdb_env.h"
+
+enum { TROUPE__JOURNAL_VERSION = 1 };
+
+struct troupe__journal {
+    struct troupe__lmdb_env file;
+    uint64_t last;   /* newest epoch in the file, or what open was told */
+    uint64_t oldest; /* no epoch before this one is left in the file */
+    uint64_t chain;  /* hash of the newest record; the next one names it */
+};
+
+/* `hash` is the record's own, to be kept with what it was folded into. */
+typedef enum troupe_error (*troupe__journal_fn)(void *context, uint64_t epoch, uint64_t hash,
+                                                struct troupe_bytes record);
+
+/* Open the journal beside tables that hold everything up to epoch `folded`, whose record had the hash `chain`. */
+enum troupe_error troupe__journal_open(struct troupe__journal *journal, const char *directory, unsigned flags,
+                                       size_t map_size, bool create, uint64_t folded, uint64_t chain, char *error,
+                                       size_t error_size);
+void troupe__journal_close(struct troupe__journal *journal);
+
+/* Append a record and sync; in the same transaction drop some records up to epoch `folded`. Returns 0 or a code:
+ * nothing was appended if it translates to TROUPE_ENOSPACE, else that is not known. */
+int troupe__journal_append(struct troupe__journal *journal, uint64_t epoch, struct troupe_bytes record,
+                           uint64_t folded);
+
+/* Drop all records up to `folded`. */
+int troupe__journal_trim(struct troupe__journal *journal, uint64_t folded);
+
+/* Hand the records after epoch `folded` to `record`, in order, checked. Errors: TROUPE_ECORRUPT, `record`'s. */
+enum troupe_error troupe__journal_replay(struct troupe__journal *journal, uint64_t folded, uint64_t chain,
+                                         troupe__journal_fn record, void *context, char *error, size_t error_size);
+
+#endif

@@ -1,0 +1,140 @@
+/* lmdb_env.c - creates and opens one LMDB file, and puts LMDB's errors into ours.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * On disk: `name` and `name`-lock (LMDB's reader table, worthless after a crash); `name`.new is a creation that a crash
+ * interrupted, and is thrown away. LMDB writes a new file's two meta pages unsynced, so that a crash then leaves a file
+ * it refuses: hence the rename. The map has a fixed size: LMDB 0.9 cannot grow it safely while in use. */
+#include "state/lmdb_env.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum troupe_error troupe__lmdb_error(int code)
+{
+    switch (code) {
+    case MDB_MAP_FULL:
+    case ENOSPC:
+    case EDQUOT:
+        return TROUPE_ENOSPACE;
+    case MDB_CORRUPTED:
+    case MDB_PAGE_NOTFOUND:
+    case MDB_INVALID:
+        return TROUPE_ECORRUPT;
+    case MDB_VERSION_MISMATCH:
+        return TROUPE_EVERSION;
+    case ENOMEM:
+        return TROUPE_ENOMEM;
+    default:
+        return TROUPE_EIO;
+    }
+}
+
+static int open_env(const char *path, unsigned flags, size_t map_size, troupe__lmdb_first_fn first,
+                    struct troupe__lmdb_env *ret)
+{
+    MDB_env *env = NULL;
+    MDB_txn *txn = NULL;
+    MDB_dbi dbi = 0;
+    int code = mdb_env_create(&env);
+    if (code) {
+        return code;
+    }
+    if ((code = mdb_env_set_mapsize(env, map_size)) != 0 ||
+        (code = mdb_env_open(env, path, flags | MDB_NOSUBDIR | MDB_NOTLS, 0600)) != 0 ||
+        (code = mdb_txn_begin(env, NULL, flags & MDB_RDONLY, &txn)) != 0) {
+        goto err_after_env;
+    }
+    /* Even the unnamed database must be opened once: its comparison functions are unset before. */
+    code = mdb_dbi_open(txn, NULL, 0, &dbi);
+    if (!code && first) {
+        code = first(txn, dbi);
+    }
+    if (code) {
+        mdb_txn_abort(txn);
+        goto err_after_env;
+    }
+    if ((code = mdb_txn_commit(txn)) != 0) {
+        goto err_after_env;
+    }
+    int fd = -1;
+    if (mdb_env_get_fd(env, &fd) == 0) { /* LMDB opens the data file without it. */
+        fcntl(fd, F_SETFD, FD_CLOEXEC);
+    }
+    ret->env = env;
+    ret->dbi = dbi;
+    return 0;
+
+err_after_env:
+    mdb_env_close(env);
+    return code;
+}
+
+static int sync_path(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return errno;
+    }
+    int code = fsync(fd) ? errno : 0;
+    close(fd);
+    return code;
+}
+
+static int create(const char *directory, const char *path, size_t map_size, troupe__lmdb_first_fn first)
+{
+    char fresh[PATH_MAX + 8], lock[PATH_MAX + 16];
+    struct troupe__lmdb_env made;
+    snprintf(fresh, sizeof fresh, "%s.new", path);
+    snprintf(lock, sizeof lock, "%s-lock", fresh);
+    unlink(fresh);
+    unlink(lock);
+    int code = open_env(fresh, 0, map_size, first, &made);
+    if (!code) {
+        mdb_env_close(made.env);
+        code = sync_path(fresh);
+    }
+    if (!code && rename(fresh, path)) {
+        code = errno;
+    }
+    if (code) {
+        unlink(fresh);
+    }
+    unlink(lock);
+    return code ? code : sync_path(directory);
+}
+
+enum troupe_error troupe__lmdb_env_open(const char *directory, const char *name, unsigned flags, size_t map_size,
+                                        troupe__lmdb_first_fn first, struct troupe__lmdb_env *ret, char *error,
+                                        size_t error_size)
+{
+    char path[PATH_MAX];
+    struct stat status;
+    int code = 0;
+    const char *verb = "open";
+    if ((size_t)snprintf(path, sizeof path, "%s/%s", directory, name) >= sizeof path) {
+        snprintf(error, error_size, "open store %s: the path is too long", directory);
+        return TROUPE_EINVAL;
+    }
+    if (first && stat(path, &status) && errno == ENOENT) {
+        verb = "create";
+        code = create(directory, path, map_size, first);
+    }
+    if (!code) {
+        code = open_env(path, flags, map_size, NULL, ret);
+    }
+    if (!code) {
+        return TROUPE_OK;
+    }
+    const char *advice = code == EACCES || code == EPERM ? ": give this user the right to write there"
+                         : code == EROFS                 ? ": it is on a read-only file system"
+                         : code == ENOSPC                ? ": free space and start again"
+                         : code == ENOMEM                ? ": too little address space for the map (see ulimit -v)"
+                         : code == MDB_INVALID           ? ": damaged, restore a backup"
+                                                         : "";
+    snprintf(error, error_size, "%s %s: %s%s", verb, path, mdb_strerror(code), advice);
+    return troupe__lmdb_error(code);
+}

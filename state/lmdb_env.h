@@ -1,0 +1,27 @@
+/* lmdb_env.h - creates and opens one LMDB file, and puts LMDB's errors into ours.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef TROUPE_STATE_LMDB_ENV_H
+#define TROUPE_STATE_LMDB_ENV_H
+
+#include <lmdb.h>
+
+#include "core/troupe.h"
+
+/* Called once with the first transaction of a new file; returns an MDB_ or errno code. */
+typedef int (*troupe__lmdb_first_fn)(MDB_txn *txn, MDB_dbi dbi);
+
+struct troupe__lmdb_env {
+    MDB_env *env;
+    MDB_dbi dbi; /* the file's only, unnamed, database */
+};
+
+/* TROUPE_ENOSPACE, TROUPE_ECORRUPT, TROUPE_EVERSION, TROUPE_ENOMEM, or else TROUPE_EIO. */
+enum troupe_error troupe__lmdb_error(int code);
+
+/* Open `directory`/`name`; `flags` go to mdb_env_open. With `first` a missing file is created, crash-safely: it appears
+ * under its name only when its first transaction and its directory entry are on disk. */
+enum troupe_error troupe__lmdb_env_open(const char *directory, const char *name, unsigned flags, size_t map_size,
+                                        troupe__lmdb_first_fn first, struct troupe__lmdb_env *ret, char *error,
+                                        size_t error_size);
+
+#endif

@@ -1,0 +1,465 @@
+/* lmdb_store.c - the store on disk: a directory with a journal and tables, both LMDB.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * On disk:
+ *   lock         flock'ed while open; holds the owner's pid in decimal, which is for people only
+ *   journal.mdb  epochs, see journal.c; it is written and synced by each commit
+ *   tables.mdb   rows, see fold.c; it is written in the background, by folds
+ *   META "troupe.format"  "troupeT" NUL, version (8, big-endian)
+ * A crash leaves tables as of some epoch and a journal that goes on from there; a commit is in it or is not. */
+#include "state/lmdb_store.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "state/fold.h"
+#include "state/journal.h"
+#include "state/lmdb_env.h"
+
+#define FORMAT_NAME "troupe.format"
+
+struct lmdb_store {
+    struct troupe__store base;
+    char *directory;
+    int lock_fd; /* -1: read-only, of a directory without a lock */
+    bool read_only, replayed;
+    struct troupe__lmdb_env tables;
+    MDB_txn *reader; /* what read and scan see; the loop's */
+    MDB_cursor *cursor;
+    bool reader_lives; /* false: renew it before use */
+    uint64_t reader_folded;
+    uint64_t opened_folded, opened_chain; /* where replay begins */
+    struct troupe__fold fold;
+    /* The committer's. */
+    struct troupe__journal journal;
+    bool dead; /* a commit failed: whether it is durable is not known */
+};
+
+static const unsigned char magic[8] = "troupeT";
+
+static struct lmdb_store *of(struct troupe__store *store)
+{
+    return (struct lmdb_store *)store;
+}
+
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
+
+static enum troupe_error fail_code(struct lmdb_store *store, const char *what, int code)
+{
+    snprintf(store->base.error, sizeof store->base.error, "%s %s: %s", what, store->directory, mdb_strerror(code));
+    return troupe__lmdb_error(code);
+}
+
+static enum troupe_error fail_row(struct lmdb_store *store, const void *row_key, size_t size)
+{
+    static const char *const names[TROUPE__TABLE_COUNT] = {"meta", "state", "mail", "timer", "dead", "egress"};
+    const unsigned char *at = row_key;
+    char text[2 * 64 + 1] = "";
+    for (size_t i = 1; i < size && i <= 64; i++) {
+        snprintf(text + 2 * (i - 1), 3, "%02x", at[i]);
+    }
+    snprintf(store->base.error, sizeof store->base.error,
+             "read %s: table %s, key %s (hexadecimal%s): its checksum is wrong: run `troupe doctor`, restore a backup",
+             store->directory, at[0] < TROUPE__TABLE_COUNT ? names[at[0]] : "?", text, size > 65 ? ", shortened" : "");
+    return TROUPE_ECORRUPT;
+}
+
+static enum troupe_error wake_reader(struct lmdb_store *store)
+{
+    int code = store->reader_lives ? 0 : mdb_txn_renew(store->reader);
+    if (!code && !store->reader_lives) {
+        store->reader_lives = true;
+        if ((code = mdb_cursor_renew(store->reader, store->cursor)) != 0) {
+            mdb_txn_reset(store->reader);
+            store->reader_lives = false;
+        }
+    }
+    return code ? fail_code(store, "read", code) : TROUPE_OK;
+}
+
+static enum troupe_error lmdb_read(struct troupe__store *base, enum troupe__table table, struct troupe_bytes key,
+                                   struct troupe_bytes *ret)
+{
+    struct lmdb_store *store = of(base);
+    unsigned char bytes[TROUPE__ROW_KEY_MAX + 1];
+    if (key.size > TROUPE__ROW_KEY_MAX) {
+        return TROUPE_ENOTFOUND;
+    }
+    enum troupe_error error = wake_reader(store);
+    if (error != TROUPE_OK) {
+        return error;
+    }
+    MDB_val row_key = {troupe__fold_row_key(bytes, table, key), bytes}, value;
+    int code = mdb_get(store->reader, store->tables.dbi, &row_key, &value);
+    if (code == MDB_NOTFOUND) {
+        return TROUPE_ENOTFOUND;
+    }
+    if (code) {
+        return fail_code(store, "read", code);
+    }
+    struct troupe_bytes found;
+    if (!troupe__fold_row_check(row_key, value, &found)) {
+        return fail_row(store, bytes, row_key.mv_size);
+    }
+    *ret = found;
+    return TROUPE_OK;
+}
+
+static enum troupe_error lmdb_scan(struct troupe__store *base, enum troupe__table table, struct troupe_bytes prefix,
+                                   troupe__row_fn row, void *context)
+{
+    struct lmdb_store *store = of(base);
+    unsigned char bytes[TROUPE__ROW_KEY_MAX + 1];
+    if (prefix.size > TROUPE__ROW_KEY_MAX) {
+        return TROUPE_OK;
+    }
+    enum troupe_error error = wake_reader(store);
+    size_t size = troupe__fold_row_key(bytes, table, prefix);
+    MDB_val key = {size, bytes}, value;
+    int code = error == TROUPE_OK ? mdb_cursor_get(store->cursor, &key, &value, MDB_SET_RANGE) : 0;
+    while (error == TROUPE_OK && !code && key.mv_size >= size && memcmp(key.mv_data, bytes, size) == 0) {
+        struct troupe_bytes found, name = {(unsigned char *)key.mv_data + 1, key.mv_size - 1};
+        error = troupe__fold_row_check(key, value, &found) ? row(context, name, found)
+                                                           : fail_row(store, key.mv_data, key.mv_size);
+        if (error == TROUPE_OK) {
+            code = mdb_cursor_get(store->cursor, &key, &value, MDB_NEXT);
+        }
+    }
+    return error != TROUPE_OK || !code || code == MDB_NOTFOUND ? error : fail_code(store, "read", code);
+}
+
+/* The epoch and hash the reader's tables go up to. */
+static enum troupe_error read_mark(struct lmdb_store *store, uint64_t *ret_epoch, uint64_t *ret_hash)
+{
+    struct troupe_bytes name = {TROUPE__FOLD_MARK, sizeof TROUPE__FOLD_MARK - 1}, mark;
+    enum troupe_error error = lmdb_read(&store->base, TROUPE__META, name, &mark);
+    if (error == TROUPE_ENOTFOUND || (error == TROUPE_OK && mark.size != TROUPE__FOLD_MARK_SIZE)) {
+        snprintf(store->base.error, sizeof store->base.error, "read %s: no META row %s: run `troupe doctor`",
+                 store->directory, TROUPE__FOLD_MARK);
+        return TROUPE_ECORRUPT;
+    }
+    if (error == TROUPE_OK) {
+        *ret_epoch = troupe__get_be64(mark.data);
+        *ret_hash = troupe__get_be64((const unsigned char *)mark.data + 8);
+    }
+    return error;
+}
+
+static uint64_t lmdb_refresh(struct troupe__store *base)
+{
+    struct lmdb_store *store = of(base);
+    uint64_t hash;
+    if (!store->read_only && atomic_load(&store->fold.folded) != store->reader_folded) {
+        mdb_txn_reset(store->reader);
+        store->reader_lives = false;
+        /* On failure the caller keeps what it has in memory, and the next read says what is wrong. */
+        (void)read_mark(store, &store->reader_folded, &hash);
+    }
+    return store->reader_folded;
+}
+
+/* ---- writing ----------------------------------------------------------------------------------------------------- */
+
+static enum troupe_error lmdb_commit(struct troupe__store *base, uint64_t epoch, struct troupe_bytes record)
+{
+    struct lmdb_store *store = of(base);
+    assert(!store->read_only && store->replayed);
+    if (store->dead) {
+        return TROUPE_EIO; /* The text of the first failure stands. */
+    }
+    enum troupe_error error = troupe__fold_reserve(&store->fold, record.size, base->error, sizeof base->error);
+    if (error != TROUPE_OK) {
+        return error;
+    }
+    int code = troupe__journal_append(&store->journal, epoch, record, atomic_load(&store->fold.folded));
+    if (!code) {
+        troupe__fold_push(&store->fold, epoch, store->journal.chain, record);
+        return TROUPE_OK;
+    }
+    if (troupe__lmdb_error(code) == TROUPE_ENOSPACE) {
+        snprintf(base->error, sizeof base->error, "commit epoch %llu to %s/journal.mdb: %s: free space, start again",
+                 (unsigned long long)epoch, store->directory, mdb_strerror(code));
+        return TROUPE_ENOSPACE;
+    }
+    store->dead = true;
+    snprintf(base->error, sizeof base->error,
+             "commit epoch %llu to %s/journal.mdb: %s: whether it is on disk is not known: stop, open again",
+             (unsigned long long)epoch, store->directory, mdb_strerror(code));
+    return TROUPE_EIO;
+}
+
+struct replay {
+    struct lmdb_store *store;
+    troupe__replay_fn record;
+    void *context;
+};
+
+static enum troupe_error replay_one(void *context, uint64_t epoch, uint64_t hash, struct troupe_bytes record)
+{
+    struct replay *replay = context;
+    struct lmdb_store *store = replay->store;
+    enum troupe_error error = replay->record ? replay->record(replay->context, epoch, record) : TROUPE_OK;
+    if (error == TROUPE_OK && !store->read_only) {
+        error = troupe__fold_reserve(&store->fold, record.size, store->base.error, sizeof store->base.error);
+        if (error == TROUPE_OK) {
+            troupe__fold_push(&store->fold, epoch, hash, record);
+        }
+    }
+    return error;
+}
+
+static enum troupe_error lmdb_replay(struct troupe__store *base, troupe__replay_fn record, void *context)
+{
+    struct lmdb_store *store = of(base);
+    struct replay replay = {store, record, context};
+    assert(!store->replayed);
+    enum troupe_error error = troupe__journal_replay(&store->journal, store->opened_folded, store->opened_chain,
+                                                     replay_one, &replay, base->error, sizeof base->error);
+    store->replayed = error == TROUPE_OK;
+    return error;
+}
+
+/* ---- opening ----------------------------------------------------------------------------------------------------- */
+
+static int put_first_rows(MDB_txn *txn, MDB_dbi dbi)
+{
+    unsigned char format[16], mark[TROUPE__FOLD_MARK_SIZE] = {0};
+    memcpy(format, magic, 8);
+    troupe__put_be64(format + 8, TROUPE__LMDB_FORMAT);
+    int code = troupe__fold_row_put(txn, dbi, TROUPE__META, (struct troupe_bytes){FORMAT_NAME, sizeof FORMAT_NAME - 1},
+                                    (struct troupe_bytes){format, sizeof format});
+    return code ? code
+                : troupe__fold_row_put(txn, dbi, TROUPE__META,
+                                       (struct troupe_bytes){TROUPE__FOLD_MARK, sizeof TROUPE__FOLD_MARK - 1},
+                                       (struct troupe_bytes){mark, sizeof mark});
+}
+
+static enum troupe_error take_lock(struct lmdb_store *store, char *error, size_t error_size)
+{
+    char path[PATH_MAX], pid[32] = "";
+    if ((size_t)snprintf(path, sizeof path, "%s/lock", store->directory) >= sizeof path) {
+        snprintf(error, error_size, "open store %s: the path is too long", store->directory);
+        return TROUPE_EINVAL;
+    }
+    store->lock_fd = open(path, store->read_only ? O_RDONLY | O_CLOEXEC : O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (store->lock_fd < 0 && store->read_only && errno == ENOENT) {
+        return TROUPE_OK; /* A copy of the two files is readable too. */
+    }
+    if (store->lock_fd < 0) {
+        snprintf(error, error_size, "open store %s: lock: %s: this user must be able to write there", store->directory,
+                 strerror(errno));
+        return troupe__lmdb_error(errno);
+    }
+    if (flock(store->lock_fd, (store->read_only ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0) {
+        int length = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
+        if (!store->read_only && (ftruncate(store->lock_fd, 0) || pwrite(store->lock_fd, pid, (size_t)length, 0) < 0)) {
+            snprintf(error, error_size, "open store %s: write its lock: %s", store->directory, strerror(errno));
+            enum troupe_error result = troupe__lmdb_error(errno);
+            close(store->lock_fd);
+            return result;
+        }
+        return TROUPE_OK;
+    }
+    int code = errno;
+    ssize_t length = pread(store->lock_fd, pid, sizeof pid - 1, 0);
+    pid[length > 0 ? strcspn(pid, "\n") : 0] = '\0';
+    close(store->lock_fd);
+    if (code == EWOULDBLOCK) {
+        snprintf(error, error_size, "open store %s: process %s uses it: stop that one first", store->directory,
+                 pid[0] ? pid : "(unknown)");
+        return TROUPE_EBUSY;
+    }
+    snprintf(error, error_size, "open store %s: flock: %s: use a local file system", store->directory, strerror(code));
+    return TROUPE_EIO;
+}
+
+static enum troupe_error check_format(struct lmdb_store *store)
+{
+    struct troupe_bytes format;
+    struct troupe_bytes name = {FORMAT_NAME, sizeof FORMAT_NAME - 1};
+    enum troupe_error result = lmdb_read(&store->base, TROUPE__META, name, &format);
+    if (result == TROUPE_ENOTFOUND ||
+        (result == TROUPE_OK && (format.size != 16 || memcmp(format.data, magic, 8) != 0))) {
+        snprintf(store->base.error, sizeof store->base.error, "open store %s: tables.mdb is not a troupe store",
+                 store->directory);
+        return TROUPE_ECORRUPT;
+    }
+    uint64_t version = result == TROUPE_OK ? troupe__get_be64((const unsigned char *)format.data + 8) : 0;
+    if (result == TROUPE_OK && version != TROUPE__LMDB_FORMAT) {
+        snprintf(store->base.error, sizeof store->base.error,
+                 "open store %s: it has format %llu, this program knows %d: use the version that wrote it",
+                 store->directory, (unsigned long long)version, TROUPE__LMDB_FORMAT);
+        return TROUPE_EVERSION;
+    }
+    return result;
+}
+
+/* The transaction that read and scan use from now on. */
+static enum troupe_error start_reader(struct lmdb_store *store)
+{
+    int code = mdb_txn_begin(store->tables.env, NULL, MDB_RDONLY, &store->reader);
+    if (!code && (code = mdb_cursor_open(store->reader, store->tables.dbi, &store->cursor)) != 0) {
+        mdb_txn_abort(store->reader);
+    }
+    if (code) {
+        return fail_code(store, "open store", code);
+    }
+    store->reader_lives = true;
+    enum troupe_error result = check_format(store);
+    if (result == TROUPE_OK) {
+        result = read_mark(store, &store->opened_folded, &store->opened_chain);
+    }
+    if (result != TROUPE_OK) {
+        mdb_cursor_close(store->cursor);
+        mdb_txn_abort(store->reader);
+    }
+    store->reader_folded = store->opened_folded;
+    return result;
+}
+
+static bool exists(const char *directory, const char *name)
+{
+    char path[PATH_MAX];
+    return (size_t)snprintf(path, sizeof path, "%s/%s", directory, name) < sizeof path && access(path, F_OK) == 0;
+}
+
+static enum troupe_error prepare_directory(struct lmdb_store *store, char *error, size_t error_size)
+{
+    bool tables = exists(store->directory, "tables.mdb"), journal = exists(store->directory, "journal.mdb");
+    if (store->read_only && (!tables || !journal)) {
+        snprintf(error, error_size, "open store %s: there is none", store->directory);
+        return TROUPE_ENOTFOUND;
+    }
+    if (!store->read_only && mkdir(store->directory, 0700) && errno != EEXIST) {
+        snprintf(error, error_size, "open store %s: mkdir: %s", store->directory, strerror(errno));
+        return troupe__lmdb_error(errno);
+    }
+    return TROUPE_OK;
+}
+
+/* Open both files. The journal is created first: tables without a journal have lost it. */
+static enum troupe_error open_files(struct lmdb_store *store, const struct troupe__lmdb_options *options, char *error,
+                                    size_t error_size)
+{
+    size_t map_size = options->map_size > 0 ? options->map_size : (size_t)64 << 30;
+    /* Read-only: the shared flock keeps writers out, so LMDB's locks are not needed, nor the right to write them. */
+    unsigned flags = options->read_only ? MDB_RDONLY | MDB_NOLOCK : options->sync ? 0 : MDB_NOSYNC;
+    struct troupe__journal first;
+    enum troupe_error result;
+    if (!exists(store->directory, "tables.mdb")) {
+        result = troupe__journal_open(&first, store->directory, flags, map_size, true, 0, 0, error, error_size);
+        if (result != TROUPE_OK) {
+            return result;
+        }
+        troupe__journal_close(&first);
+    }
+    result = troupe__lmdb_env_open(store->directory, "tables.mdb", flags, map_size,
+                                   options->read_only ? NULL : put_first_rows, &store->tables, error, error_size);
+    if (result != TROUPE_OK) {
+        return result;
+    }
+    result = start_reader(store);
+    if (result != TROUPE_OK) {
+        snprintf(error, error_size, "%s", store->base.error);
+        goto err_after_tables;
+    }
+    if (!exists(store->directory, "journal.mdb")) {
+        snprintf(error, error_size, "open store %s: journal.mdb is missing: restore it, or a backup", store->directory);
+        result = TROUPE_ECORRUPT;
+    } else {
+        result = troupe__journal_open(&store->journal, store->directory, flags, map_size, false, store->opened_folded,
+                                      store->opened_chain, error, error_size);
+    }
+    if (result != TROUPE_OK) {
+        mdb_cursor_close(store->cursor);
+        mdb_txn_abort(store->reader);
+        goto err_after_tables;
+    }
+    return TROUPE_OK;
+
+err_after_tables:
+    mdb_env_close(store->tables.env);
+    return result;
+}
+
+static void close_files(struct lmdb_store *store)
+{
+    troupe__journal_close(&store->journal);
+    mdb_cursor_close(store->cursor);
+    mdb_txn_abort(store->reader);
+    mdb_env_close(store->tables.env);
+}
+
+static void lmdb_close(struct troupe__store *base)
+{
+    struct lmdb_store *store = of(base);
+    if (!store->read_only) {
+        troupe__fold_stop(&store->fold);
+        if (!store->dead) {
+            (void)troupe__journal_trim(&store->journal, atomic_load(&store->fold.folded)); /* Else a later append. */
+        }
+    }
+    close_files(store);
+    if (store->lock_fd >= 0) {
+        close(store->lock_fd);
+    }
+    free(store->directory);
+    free(store);
+}
+
+enum troupe_error troupe__lmdb_store_open(const char *directory, const struct troupe__lmdb_options *options,
+                                          struct troupe__store **ret, char *error, size_t error_size)
+{
+    struct lmdb_store *store = calloc(1, sizeof *store);
+    enum troupe_error result = TROUPE_ENOMEM;
+    if (!store || !(store->directory = strdup(directory))) {
+        snprintf(error, error_size, "open store %s: out of memory", directory);
+        goto err_after_memory;
+    }
+    store->read_only = options->read_only;
+    if ((result = prepare_directory(store, error, error_size)) != TROUPE_OK ||
+        (result = take_lock(store, error, error_size)) != TROUPE_OK) {
+        goto err_after_memory;
+    }
+    if ((result = open_files(store, options, error, error_size)) != TROUPE_OK) {
+        goto err_after_lock;
+    }
+    if (!store->read_only &&
+        troupe__fold_start(&store->fold, &store->tables, store->opened_folded,
+                           options->fold_bytes > 0 ? options->fold_bytes : (size_t)64 << 20,
+                           options->fold_interval_ms > 0 ? options->fold_interval_ms : 1000) != TROUPE_OK) {
+        snprintf(error, error_size, "open store %s: cannot start a thread", directory);
+        result = TROUPE_ENOMEM;
+        goto err_after_files;
+    }
+    store->base = (struct troupe__store){
+        .commit = lmdb_commit,
+        .read = lmdb_read,
+        .scan = lmdb_scan,
+        .refresh = lmdb_refresh,
+        .replay = lmdb_replay,
+        .last_epoch = store->journal.last,
+        .close = lmdb_close,
+    };
+    *ret = &store->base;
+    return TROUPE_OK;
+
+err_after_files:
+    close_files(store);
+err_after_lock:
+    if (store->lock_fd >= 0) {
+        close(store->lock_fd);
+    }
+err_after_memory:
+    if (store) {
+        free(store->directory);
+    }
+    free(store);
+    return result;
+}

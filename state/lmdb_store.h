@@ -1,0 +1,25 @@
+/* lmdb_store.h - the store on disk: a directory with a journal and tables, both LMDB.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef TROUPE_STATE_LMDB_STORE_H
+#define TROUPE_STATE_LMDB_STORE_H
+
+#include "core/store.h"
+
+enum { TROUPE__LMDB_FORMAT = 1 };
+
+struct troupe__lmdb_options {
+    bool sync;                 /* true: a commit survives power loss; false: it survives the process, not the machine */
+    bool read_only;            /* no commit, no folding; refused while a process has it open for writing */
+    size_t map_size;           /* the limit of each file, in bytes of address space; 0: 64 GiB */
+    size_t fold_bytes;         /* fold when this much is queued, and at most about so much at once; 0: 64 MiB */
+    unsigned fold_interval_ms; /* fold when a record is so old; 0: 1000 */
+};
+
+/* Open, or create, the store in `directory`. Call `replay` once before anything else. META rows whose names begin with
+ * "troupe." are the store's own. Errors, each with a text in `error`: TROUPE_EBUSY (another store has it open),
+ * TROUPE_EVERSION, TROUPE_ECORRUPT, TROUPE_ENOSPACE, TROUPE_ENOMEM, TROUPE_ENOTFOUND (nothing there, read-only),
+ * TROUPE_EINVAL (path too long), TROUPE_EIO (all else, as access rights). */
+enum troupe_error troupe__lmdb_store_open(const char *directory, const struct troupe__lmdb_options *options,
+                                          struct troupe__store **ret, char *error, size_t error_size);
+
+#endif
