@@ -1,0 +1,131 @@
+/* output.c - egress records as JSON lines, appended to a file or a stream.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "transport/output.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "transport/json.h"
+
+enum troupe_error troupe__output_open(struct troupe__output *output, const char *path, char *error, size_t error_size)
+{
+    *output = (struct troupe__output){.fd = -1};
+    struct stat info;
+    if (strcmp(path, "-") == 0) {
+        strcpy(output->path, "-");
+        output->fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
+    } else {
+        output->fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+        char *absolute = output->fd >= 0 ? realpath(path, NULL) : NULL;
+        if (absolute && strlen(absolute) < sizeof output->path) {
+            strcpy(output->path, absolute);
+        }
+        free(absolute);
+    }
+    if (output->fd < 0 || !output->path[0] || fstat(output->fd, &info) != 0) {
+        snprintf(error, error_size, "output %s: %s", path, strerror(errno));
+        troupe__output_close(output);
+        return TROUPE_EIO;
+    }
+    /* A standard output that was redirected to a file may be shared: treated as a stream. */
+    output->regular = S_ISREG(info.st_mode) && strcmp(path, "-") != 0;
+    output->size = output->regular ? (uint64_t)info.st_size : 0;
+    return TROUPE_OK;
+}
+
+void troupe__output_close(struct troupe__output *output)
+{
+    if (output->fd >= 0) {
+        close(output->fd);
+    }
+    output->fd = -1;
+    troupe__buffer_free(&output->lines);
+}
+
+static void put_text(struct troupe__buffer *lines, const char *text)
+{
+    troupe__buffer_put(lines, text, strlen(text));
+}
+
+enum troupe_error troupe__output_add(struct troupe__output *output, struct troupe_bytes egress, uint64_t sequence,
+                                     struct troupe_bytes key, struct troupe_bytes body)
+{
+    struct troupe__buffer *lines = &output->lines;
+    char number[40];
+    put_text(lines, "{\"egress\":");
+    troupe__json_write_string(egress.data, egress.size, lines);
+    snprintf(number, sizeof number, ",\"seq\":%llu,\"key\":", (unsigned long long)sequence);
+    put_text(lines, number);
+    troupe__json_write_string(key.data, key.size, lines);
+    put_text(lines, ",\"body\":");
+    size_t at = lines->size;
+    enum troupe_error result = TROUPE_OK;
+    if (body.size == 0) {
+        put_text(lines, "null");
+    } else {
+        result = troupe__json_write(body, lines);
+        if (result == TROUPE_ECORRUPT) {
+            /* Not msgpack: wrapped as bin, which always can be written. */
+            struct troupe__buffer wrapped = {0};
+            unsigned char head[5] = {0xc6, (unsigned char)(body.size >> 24), (unsigned char)(body.size >> 16),
+                                     (unsigned char)(body.size >> 8), (unsigned char)body.size};
+            troupe__buffer_put(&wrapped, head, sizeof head);
+            troupe__buffer_put(&wrapped, body.data, body.size);
+            lines->size = at;
+            if (wrapped.failed ||
+                troupe__json_write((struct troupe_bytes){wrapped.data, wrapped.size}, lines) != TROUPE_OK) {
+                result = TROUPE_ENOMEM;
+            }
+            troupe__buffer_free(&wrapped);
+        }
+    }
+    put_text(lines, "}\n");
+    return lines->failed ? TROUPE_ENOMEM : result;
+}
+
+enum troupe_error troupe__output_write(struct troupe__output *output, char *error, size_t error_size)
+{
+    size_t done = 0;
+    while (done < output->lines.size) {
+        const unsigned char *from = output->lines.data + done;
+        size_t left = output->lines.size - done;
+        ssize_t size =
+            output->regular ? pwrite(output->fd, from, left, (off_t)output->offset) : write(output->fd, from, left);
+        if (size > 0) {
+            done += (size_t)size;
+            output->offset += (size_t)size;
+        } else if (errno == EAGAIN) {
+            poll(&(struct pollfd){output->fd, POLLOUT, 0}, 1, -1);
+        } else if (errno != EINTR) {
+            snprintf(error, error_size,
+                     "output %s: %s; the records are safe in the data directory and come out at the next start",
+                     output->path, strerror(errno));
+            return errno == ENOSPC || errno == EDQUOT ? TROUPE_ENOSPACE : TROUPE_EIO;
+        }
+    }
+    output->lines.size = 0;
+    return TROUPE_OK;
+}
+
+enum troupe_error troupe__output_sync(struct troupe__output *output, char *error, size_t error_size)
+{
+    if (!output->regular) {
+        return TROUPE_OK;
+    }
+    if (output->size > output->offset) {
+        if (ftruncate(output->fd, (off_t)output->offset) != 0) {
+            snprintf(error, error_size, "output %s: %s", output->path, strerror(errno));
+            return TROUPE_EIO;
+        }
+        output->size = 0;
+    }
+    if (fdatasync(output->fd) != 0) {
+        snprintf(error, error_size, "output %s: sync: %s", output->path, strerror(errno));
+        return TROUPE_EIO;
+    }
+    return TROUPE_OK;
+}

@@ -1,0 +1,35 @@
+/* output.h - egress records as JSON lines, appended to a file or a stream.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Used on the committer's thread once the node runs. */
+#ifndef TROUPE_TRANSPORT_OUTPUT_H
+#define TROUPE_TRANSPORT_OUTPUT_H
+
+#include "core/buffer.h"
+#include "core/troupe.h"
+
+struct troupe__output {
+    int fd;
+    bool regular;
+    uint64_t offset; /* where the next byte goes, of a regular file */
+    uint64_t size;   /* of the file when it was opened */
+    char path[4096]; /* absolute */
+    struct troupe__buffer lines;
+};
+
+/* Open or create `path` ("-": standard output). Errors: TROUPE_EIO with a text. */
+enum troupe_error troupe__output_open(struct troupe__output *output, const char *path, char *error, size_t error_size);
+void troupe__output_close(struct troupe__output *output);
+
+/* Append a record's line to `lines`; it reaches the file with the next write. Errors: TROUPE_ECORRUPT (the body is not
+ * msgpack: it goes out as {"$bin":...}, nothing is lost), TROUPE_ENOMEM. */
+enum troupe_error troupe__output_add(struct troupe__output *output, struct troupe_bytes egress, uint64_t sequence,
+                                     struct troupe_bytes key, struct troupe_bytes body);
+
+/* Write `lines` out. Errors: TROUPE_ENOSPACE, TROUPE_EIO. */
+enum troupe_error troupe__output_write(struct troupe__output *output, char *error, size_t error_size);
+
+/* Make what was written durable, and cut off what an earlier version of a line left behind. */
+enum troupe_error troupe__output_sync(struct troupe__output *output, char *error, size_t error_size);
+
+#endif
