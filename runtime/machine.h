@@ -1,0 +1,127 @@
+/* machine.h - a node without its loop: messages in, epochs out.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Pure but for reads through the store seam: no thread, no socket, no clock. Its owner tells it the time, hands it
+ * what arrived, lets it run, seals epochs, commits them, and says when they are durable.
+ *
+ *     arrive / set_now --> run --> seal --> (commit the record) --> (let the epoch's egress records out)
+ *                           ^        |
+ *                           +--------+  the next epoch is open as soon as one is sealed
+ *
+ * A delivery's effects join the open epoch only if its handler succeeds. A message handled in the epoch that sent it
+ * never becomes a row; at the seal those that still wait do.
+ * Rows: see core/store.h; META "counters" holds the last sequence, timer and egress number. */
+#ifndef TROUPE_RUNTIME_MACHINE_H
+#define TROUPE_RUNTIME_MACHINE_H
+
+#include "core/delivery.h"
+#include "mailbox/ids.h"
+#include "mailbox/timers.h"
+
+/* A sealed epoch, ready to be committed. Buffers belong to the owner and are used again. */
+struct troupe__epoch {
+    uint64_t number;
+    struct troupe__buffer record;
+    struct troupe__buffer egress; /* what to let out once durable: see troupe__egress_next */
+    uint64_t egress_last;         /* the number of the last record in it, 0 when there is none */
+};
+
+/* One egress record: varint number, string name, varint sequence (from 1 per name), string key, string body. */
+struct troupe__egress {
+    uint64_t number, sequence;
+    struct troupe_bytes name, key, body;
+};
+
+bool troupe__egress_next(struct troupe__cursor *cursor, struct troupe__egress *ret);
+
+/* The running number of one egress. */
+struct troupe__egress_name {
+    char name[TROUPE_NAME_MAX + 1];
+    uint64_t sequence;
+    bool changed; /* in the open epoch */
+};
+
+/* A META row as it was at the start, or as it was set since. */
+struct troupe__mark {
+    char *name;
+    struct troupe__buffer value;
+};
+
+struct troupe__machine_stats {
+    uint64_t deliveries, failures, dead, epochs, repeats;
+};
+
+struct troupe__machine {
+    struct troupe__actors actors;
+    struct troupe__store *store;
+    struct troupe_context ctx;
+    struct troupe__timers timers;
+    troupe_log_fn log;
+    void *log_context;
+
+    struct troupe__actor *run_first, *run_last;
+    size_t waiting; /* messages in all inboxes */
+    size_t blocked; /* actors that wait for an attempt */
+    uint64_t sequence, egress_number, egress_released;
+
+    struct troupe__message **fresh; /* of this epoch, without a row; NULL where handled meanwhile */
+    size_t fresh_count, fresh_capacity;
+    struct troupe__buffer record, egress, scratch; /* of the open epoch */
+    uint64_t epoch;                                /* the open one */
+    bool counters_changed, replaying;
+    struct troupe__egress_name *egress_names;
+    size_t egress_name_count;
+    struct troupe__ids ids;
+    struct troupe__mark *marks;
+    size_t mark_count;
+    struct troupe__buffer unreleased; /* egress rows found at the start */
+    struct troupe__machine_stats stats;
+    char error[512];
+};
+
+/* Start a machine on a store, replaying what the store's journal has beyond its tables. The store stays the caller's.
+ * Errors: TROUPE_EINVAL (the module; see `error`), TROUPE_ECORRUPT, TROUPE_EIO, TROUPE_ENOMEM. */
+enum troupe_error troupe__machine_init(struct troupe__machine *machine, const struct troupe_module *module,
+                                       struct troupe__store *store, uint64_t seed, troupe_log_fn log,
+                                       void *log_context);
+void troupe__machine_fini(struct troupe__machine *machine);
+
+/* Tell the time (milliseconds since 1970; an earlier one than before is taken as the one before); due timers fire. */
+enum troupe_error troupe__machine_set_now(struct troupe__machine *machine, int64_t now_ms);
+
+/* Milliseconds until the next timer, -1 when there is none. */
+int64_t troupe__machine_next_due(const struct troupe__machine *machine);
+
+/* A message from outside. With an `id` seen before for this actor within 24 hours nothing happens.
+ * Errors: TROUPE_EINVAL, TROUPE_ETOOBIG, with `error`; TROUPE_ENOMEM. */
+enum troupe_error troupe__machine_arrive(struct troupe__machine *machine, const char *id, struct troupe_address to,
+                                         const char *type, struct troupe_bytes body);
+
+/* Something from outside that cannot become a message: kept as a dead letter with its reason. */
+enum troupe_error troupe__machine_bury(struct troupe__machine *machine, const char *reason, struct troupe_bytes text);
+
+/* Deliver at most `budget` messages; `*ret_count` says how many. Errors are the machine's own: out of memory. */
+enum troupe_error troupe__machine_run(struct troupe__machine *machine, size_t budget, size_t *ret_count);
+
+static inline bool troupe__machine_runnable(const struct troupe__machine *machine)
+{
+    return machine->run_first != NULL;
+}
+
+/* Set a META row in the open epoch. Errors: TROUPE_ENOMEM. */
+enum troupe_error troupe__machine_mark(struct troupe__machine *machine, const char *name, struct troupe_bytes value);
+
+/* A META row as the open epoch has it; {NULL, 0} when there is none. Valid until it is set again. */
+struct troupe_bytes troupe__machine_read_mark(const struct troupe__machine *machine, const char *name);
+
+/* The egress records up to `number` are out for good: their rows go. `machine->unreleased` holds, in the form of an
+ * epoch's `egress`, those that were not when the machine started: let them out again. */
+void troupe__machine_released(struct troupe__machine *machine, uint64_t number);
+
+/* Whether the open epoch holds anything. */
+bool troupe__machine_dirty(const struct troupe__machine *machine);
+
+/* Close the open epoch into `*epoch` and open the next one. Errors: TROUPE_ENOMEM: stop. */
+enum troupe_error troupe__machine_seal(struct troupe__machine *machine, struct troupe__epoch *epoch);
+
+#endif

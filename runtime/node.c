@@ -1,0 +1,521 @@
+/* node.c - a node: a machine with a loop, a committer thread, an input and an output.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "runtime/node.h"
+
+#include <assert.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <time.h>
+
+#include <ev.h>
+
+#include "runtime/committer.h"
+#include "runtime/machine.h"
+#include "state/lmdb_store.h"
+#include "transport/input.h"
+#include "transport/json.h"
+#include "transport/output.h"
+
+enum {
+    RUN_BUDGET = 512,         /* deliveries between two looks at the loop */
+    LINES_BUDGET = 256,       /* lines taken in between two runs */
+    WAITING_MAX = 8192,       /* messages that wait: beyond it no line is taken in */
+    EPOCH_SIZE_MAX = 1 << 23, /* bytes of a record at which nothing is run until the committer is free */
+    LINGER_MS = 2,            /* a busy epoch is sealed at this age at the earliest */
+};
+
+static const char output_mark[] = "output", input_mark_prefix[] = "input/";
+
+struct node {
+    const struct troupe__node_options *options;
+    struct troupe__store *store;
+    struct troupe__machine machine;
+    struct troupe__input input;
+    struct troupe__output output;
+    struct troupe__committer *committer;
+    struct troupe__committed committed;
+    struct troupe__epoch epoch; /* the committer's while it is busy */
+    struct troupe__buffer line;
+    struct ev_loop *loop;
+    ev_async wake;
+    ev_signal on_int, on_term;
+    ev_timer due;
+    ev_io readable;
+    bool stopping, input_moved;
+    uint64_t released, bad_lines;
+    int64_t opened_ms; /* when the open epoch got its first content; 0 while it has none */
+    char *error;
+    size_t error_size;
+};
+
+static int64_t wall_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+__attribute__((format(printf, 3, 4))) static void report(struct node *node, enum troupe_level level, const char *format,
+                                                         ...)
+{
+    char text[640];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    if (node->options->log) {
+        node->options->log(node->options->log_context, level, text);
+    }
+}
+
+/* ---- watchers: they only make the loop turn ---------------------------------------------------------------------- */
+
+static void on_wake(struct ev_loop *loop, ev_async *watcher, int events)
+{
+    (void)loop, (void)watcher, (void)events;
+}
+
+static void on_due(struct ev_loop *loop, ev_timer *watcher, int events)
+{
+    (void)loop, (void)watcher, (void)events;
+}
+
+static void on_readable(struct ev_loop *loop, ev_io *watcher, int events)
+{
+    (void)events;
+    ev_io_stop(loop, watcher); /* Started again when the input has been read empty. */
+}
+
+static void on_signal(struct ev_loop *loop, ev_signal *watcher, int events)
+{
+    (void)loop, (void)events;
+    struct node *node = watcher->data;
+    node->stopping = true;
+}
+
+static void wake_loop(void *context)
+{
+    struct node *node = context;
+    ev_async_send(node->loop, &node->wake);
+}
+
+/* ---- input ------------------------------------------------------------------------------------------------------- */
+
+/* A line that is no message: kept as a dead letter, so that nothing is lost, and the rest goes on. */
+static enum troupe_error refuse_line(struct node *node, struct troupe_bytes text, const char *reason)
+{
+    char why[512];
+    snprintf(why, sizeof why, "line %llu: %.300s (%.150s)", (unsigned long long)node->input.line, reason,
+             node->options->input_path);
+    report(node, TROUPE_ERROR, "%s; kept as a dead letter", why);
+    node->bad_lines++;
+    return troupe__machine_bury(&node->machine, why, text);
+}
+
+static bool blank(struct troupe_bytes text)
+{
+    const char *at = text.data;
+    for (size_t i = 0; i < text.size; i++) {
+        if (at[i] != ' ' && at[i] != '\t' && at[i] != '\r') {
+            return false;
+        }
+    }
+    return true;
+}
+
+static enum troupe_error take_line(struct node *node, struct troupe_bytes text)
+{
+    struct troupe__line line;
+    char error[300];
+    if (blank(text)) {
+        return TROUPE_OK;
+    }
+    enum troupe_error result = troupe__line_parse(text.data, text.size, &node->line, &line, error, sizeof error);
+    if (result == TROUPE_OK) {
+        result =
+            troupe__machine_arrive(&node->machine, line.id, troupe_to(line.to_type, line.to_key), line.type, line.body);
+        snprintf(error, sizeof error, "%.290s", node->machine.error);
+    }
+    return result == TROUPE_EINVAL || result == TROUPE_ETOOBIG ? refuse_line(node, text, error) : result;
+}
+
+static bool has_room(const struct node *node)
+{
+    return node->machine.waiting < WAITING_MAX + node->machine.blocked && node->machine.record.size < EPOCH_SIZE_MAX;
+}
+
+/* Take in what there is room for. */
+static enum troupe_error pump_input(struct node *node, bool *ret_more)
+{
+    *ret_more = false;
+    if (node->input.fd < 0 || node->stopping) {
+        return TROUPE_OK;
+    }
+    enum troupe_error result = TROUPE_OK;
+    for (int i = 0; i < LINES_BUDGET && result == TROUPE_OK && has_room(node); i++) {
+        struct troupe_bytes text;
+        char error[300];
+        result = troupe__input_next(&node->input, &text, error, sizeof error);
+        if (result == TROUPE_ENOTFOUND) {
+            if (node->input.ended) {
+                report(node, TROUPE_INFO, "input %s ended after line %llu", node->input.path,
+                       (unsigned long long)node->input.line);
+                ev_io_stop(node->loop, &node->readable);
+                troupe__input_close(&node->input);
+            } else {
+                ev_io_start(node->loop, &node->readable);
+            }
+            return TROUPE_OK;
+        }
+        node->input_moved = true;
+        if (result == TROUPE_OK) {
+            result = take_line(node, text);
+        } else if (result == TROUPE_ETOOBIG) {
+            result = refuse_line(node, text, error);
+        } else {
+            snprintf(node->error, node->error_size, "%s", error);
+            return result;
+        }
+    }
+    if (result != TROUPE_OK) {
+        snprintf(node->error, node->error_size, "%s", node->machine.error);
+    }
+    *ret_more = has_room(node);
+    return result;
+}
+
+static enum troupe_error open_input(struct node *node)
+{
+    if (!node->options->input_path) {
+        node->input.fd = -1;
+        return TROUPE_OK;
+    }
+    enum troupe_error result =
+        troupe__input_open(&node->input, node->options->input_path, node->error, node->error_size);
+    if (result != TROUPE_OK || !node->input.regular) {
+        return result;
+    }
+    char name[sizeof input_mark_prefix + sizeof node->input.path];
+    snprintf(name, sizeof name, "%s%s", input_mark_prefix, node->input.path);
+    if (strlen(name) > TROUPE__ROW_KEY_MAX) {
+        snprintf(node->error, node->error_size,
+                 "input %s: the path is too long to remember a position by; use one of "
+                 "at most %d bytes",
+                 node->input.path, TROUPE__ROW_KEY_MAX - (int)strlen(input_mark_prefix));
+        return TROUPE_EINVAL;
+    }
+    struct troupe_bytes mark = troupe__machine_read_mark(&node->machine, name);
+    if (!mark.data) {
+        return TROUPE_OK;
+    }
+    struct troupe__cursor cursor = {mark.data, (const unsigned char *)mark.data + mark.size, false};
+    uint64_t offset = troupe__cursor_varint(&cursor), line = troupe__cursor_varint(&cursor);
+    report(node, TROUPE_INFO, "input %s goes on behind line %llu", node->input.path, (unsigned long long)line);
+    return troupe__input_seek(&node->input, offset, line, node->error, node->error_size);
+}
+
+static enum troupe_error mark_input(struct node *node)
+{
+    if (!node->input_moved || !node->input.regular) {
+        return TROUPE_OK;
+    }
+    node->input_moved = false;
+    char name[sizeof input_mark_prefix + sizeof node->input.path];
+    snprintf(name, sizeof name, "%s%s", input_mark_prefix, node->input.path);
+    struct troupe__buffer mark = {0};
+    troupe__buffer_put_varint(&mark, node->input.offset);
+    troupe__buffer_put_varint(&mark, node->input.line);
+    enum troupe_error result =
+        mark.failed ? TROUPE_ENOMEM
+                    : troupe__machine_mark(&node->machine, name, (struct troupe_bytes){mark.data, mark.size});
+    troupe__buffer_free(&mark);
+    return result;
+}
+
+/* ---- output ------------------------------------------------------------------------------------------------------ */
+
+/* META "output": string path, varint offset. */
+static enum troupe_error mark_output(struct node *node, uint64_t offset)
+{
+    struct troupe__buffer mark = {0};
+    troupe__buffer_put_string(&mark, node->output.path, strlen(node->output.path));
+    troupe__buffer_put_varint(&mark, offset);
+    enum troupe_error result =
+        mark.failed ? TROUPE_ENOMEM
+                    : troupe__machine_mark(&node->machine, output_mark, (struct troupe_bytes){mark.data, mark.size});
+    troupe__buffer_free(&mark);
+    return result;
+}
+
+static enum troupe_error commit_now(struct node *node)
+{
+    enum troupe_error result = troupe__machine_seal(&node->machine, &node->epoch);
+    if (result != TROUPE_OK) {
+        snprintf(node->error, node->error_size, "%s", node->machine.error);
+        return result;
+    }
+    assert(node->epoch.egress.size == 0);
+    struct troupe_bytes record = {node->epoch.record.data, node->epoch.record.size};
+    result = node->store->commit(node->store, node->epoch.number, record);
+    if (result != TROUPE_OK) {
+        snprintf(node->error, node->error_size, "%s", node->store->error);
+    }
+    return result;
+}
+
+/* Where the output stands in this file, as of the last durable epoch. A file that the node has not written to before
+ * is appended to, and where that begins must be durable before the first record is written. */
+static enum troupe_error place_output(struct node *node)
+{
+    struct troupe__output *output = &node->output;
+    struct troupe_bytes mark = troupe__machine_read_mark(&node->machine, output_mark);
+    struct troupe__cursor cursor = {mark.data, (const unsigned char *)mark.data + mark.size, false};
+    size_t path_size;
+    const unsigned char *path = mark.data ? troupe__cursor_string(&cursor, &path_size) : NULL;
+    uint64_t offset = path ? troupe__cursor_varint(&cursor) : 0;
+    bool known =
+        path && !cursor.failed && path_size == strlen(output->path) && memcmp(path, output->path, path_size) == 0;
+    if (known && output->regular && output->size < offset && output->size > 0) {
+        snprintf(node->error, node->error_size,
+                 "output %s: has %llu bytes and had %llu; put the old file back, move it away, or name another",
+                 output->path, (unsigned long long)output->size, (unsigned long long)offset);
+        return TROUPE_EINVAL;
+    }
+    if (known && (!output->regular || output->size >= offset)) {
+        output->offset = offset;
+        return TROUPE_OK;
+    }
+    output->offset = output->size;
+    enum troupe_error result = mark_output(node, output->offset);
+    return result == TROUPE_OK ? commit_now(node) : result;
+}
+
+/* Records that were durable but not known to be out when the node ended. */
+static enum troupe_error repeat_output(struct node *node)
+{
+    struct troupe__buffer *rows = &node->machine.unreleased;
+    struct troupe__cursor cursor = {rows->data, rows->data + rows->size, false};
+    struct troupe__egress egress;
+    uint64_t last = 0;
+    while (troupe__egress_next(&cursor, &egress)) {
+        if (troupe__output_add(&node->output, egress.name, egress.sequence, egress.key, egress.body) == TROUPE_ENOMEM) {
+            return TROUPE_ENOMEM;
+        }
+        last = egress.number;
+    }
+    if (cursor.failed) {
+        snprintf(node->error, node->error_size, "an egress row is malformed: run troupe doctor");
+        return TROUPE_ECORRUPT;
+    }
+    enum troupe_error result = troupe__output_write(&node->output, node->error, node->error_size);
+    if (result == TROUPE_OK) {
+        result = troupe__output_sync(&node->output, node->error, node->error_size);
+    }
+    if (result == TROUPE_OK && last > 0) {
+        troupe__machine_released(&node->machine, last);
+        node->released = last;
+        result = mark_output(node, node->output.offset);
+    }
+    troupe__buffer_free(rows);
+    return result;
+}
+
+static enum troupe_error open_output(struct node *node)
+{
+    enum troupe_error result =
+        troupe__output_open(&node->output, node->options->output_path, node->error, node->error_size);
+    result = result == TROUPE_OK ? place_output(node) : result;
+    return result == TROUPE_OK ? repeat_output(node) : result;
+}
+
+/* ---- epochs ------------------------------------------------------------------------------------------------------ */
+
+static enum troupe_error take_committed(struct node *node)
+{
+    troupe__committer_poll(node->committer, &node->committed);
+    if (node->committed.result != TROUPE_OK) {
+        snprintf(node->error, node->error_size, "%s", node->committed.error);
+        return node->committed.result;
+    }
+    if (node->committed.synced_number > node->released) {
+        node->released = node->committed.synced_number;
+        troupe__machine_released(&node->machine, node->released);
+        return mark_output(node, node->committed.synced_offset);
+    }
+    return TROUPE_OK;
+}
+
+static enum troupe_error seal_if_due(struct node *node, bool busy)
+{
+    if (!troupe__machine_dirty(&node->machine) && !node->input_moved) {
+        node->opened_ms = 0;
+        return TROUPE_OK;
+    }
+    int64_t now = node->machine.ctx.now_ms;
+    if (node->opened_ms == 0) {
+        node->opened_ms = now;
+    }
+    bool full = node->machine.record.size >= EPOCH_SIZE_MAX;
+    if (node->committed.busy || (busy && !full && now - node->opened_ms < LINGER_MS)) {
+        return TROUPE_OK;
+    }
+    enum troupe_error result = mark_input(node);
+    result = result == TROUPE_OK ? troupe__machine_seal(&node->machine, &node->epoch) : result;
+    if (result != TROUPE_OK) {
+        snprintf(node->error, node->error_size, "%s", node->machine.error);
+        return result;
+    }
+    node->store->refresh(node->store);
+    node->opened_ms = 0;
+    troupe__committer_commit(node->committer, &node->epoch);
+    node->committed.busy = true;
+    return TROUPE_OK;
+}
+
+/* Whether nothing is left to do: everything handled is durable and, where records were written, out and marked. */
+static bool settled(const struct node *node)
+{
+    return !node->committed.busy && !node->committed.unsynced && !troupe__machine_dirty(&node->machine) &&
+           !node->input_moved;
+}
+
+static bool finished(const struct node *node)
+{
+    const struct troupe__machine *machine = &node->machine;
+    if (node->stopping) {
+        return true;
+    }
+    return node->options->until != TROUPE__UNTIL_STOPPED && node->input.fd < 0 && machine->waiting == 0 &&
+           (node->options->until != TROUPE__UNTIL_IDLE_TIMERS || machine->timers.count == 0);
+}
+
+static void wait_for_events(struct node *node, bool busy)
+{
+    int64_t due = troupe__machine_next_due(&node->machine);
+    ev_timer_stop(node->loop, &node->due);
+    if (due >= 0 && !busy) {
+        ev_now_update(node->loop);
+        ev_timer_set(&node->due, (double)due / 1000, 0);
+        ev_timer_start(node->loop, &node->due);
+    }
+    ev_run(node->loop, busy ? EVRUN_NOWAIT : EVRUN_ONCE);
+}
+
+static enum troupe_error turn(struct node *node, bool *ret_busy, bool *ret_done)
+{
+    bool more = false;
+    size_t count = 0;
+    enum troupe_error result = troupe__machine_set_now(&node->machine, wall_ms());
+    result = result == TROUPE_OK ? take_committed(node) : result;
+    result = result == TROUPE_OK ? pump_input(node, &more) : result;
+    bool full = node->machine.record.size >= EPOCH_SIZE_MAX;
+    if (result == TROUPE_OK && !node->stopping && !full) {
+        result = troupe__machine_run(&node->machine, RUN_BUDGET, &count);
+    }
+    if (result != TROUPE_OK) {
+        return result;
+    }
+    bool runnable = troupe__machine_runnable(&node->machine) && !node->stopping;
+    result = seal_if_due(node, runnable || more);
+    full = node->machine.record.size >= EPOCH_SIZE_MAX;
+    *ret_busy = (runnable || more) && !(full && node->committed.busy);
+    bool done = finished(node);
+    if (done && node->committed.unsynced && !node->committed.busy) {
+        troupe__committer_sync(node->committer);
+    }
+    *ret_done = done && settled(node);
+    return result;
+}
+
+static enum troupe_error run_loop(struct node *node)
+{
+    ev_async_init(&node->wake, on_wake);
+    ev_async_start(node->loop, &node->wake);
+    ev_signal_init(&node->on_int, on_signal, SIGINT);
+    ev_signal_init(&node->on_term, on_signal, SIGTERM);
+    node->on_int.data = node->on_term.data = node;
+    ev_signal_start(node->loop, &node->on_int);
+    ev_signal_start(node->loop, &node->on_term);
+    ev_timer_init(&node->due, on_due, 0, 0);
+    ev_io_init(&node->readable, on_readable, node->input.fd, EV_READ);
+    enum troupe_error result = troupe__committer_start(node->store, &node->output, wake_loop, node, &node->committer);
+    if (result != TROUPE_OK) {
+        snprintf(node->error, node->error_size, "cannot start the committer thread");
+        return result;
+    }
+    bool busy = false, done = false;
+    while ((result = turn(node, &busy, &done)) == TROUPE_OK && !done) {
+        wait_for_events(node, busy);
+    }
+    troupe__committer_stop(node->committer);
+    return result;
+}
+
+static enum troupe_error open_machine(struct node *node)
+{
+    const struct troupe__node_options *options = node->options;
+    struct troupe__lmdb_options store_options = {.sync = options->sync};
+    enum troupe_error result =
+        troupe__lmdb_store_open(options->data_path, &store_options, &node->store, node->error, node->error_size);
+    if (result != TROUPE_OK) {
+        return result;
+    }
+    uint64_t seed = troupe__hash(options->module->name ? options->module->name : "",
+                                 options->module->name ? strlen(options->module->name) : 0);
+    result =
+        troupe__machine_init(&node->machine, options->module, node->store, seed, options->log, options->log_context);
+    if (result != TROUPE_OK) {
+        snprintf(node->error, node->error_size, "%s", node->machine.error);
+        node->store->close(node->store);
+    }
+    return result;
+}
+
+enum troupe_error troupe__node_run(const struct troupe__node_options *options, char *error, size_t error_size)
+{
+    struct node *node = calloc(1, sizeof *node);
+    if (!node) {
+        snprintf(error, error_size, "out of memory");
+        return TROUPE_ENOMEM;
+    }
+    node->options = options;
+    node->error = error;
+    node->error_size = error_size;
+    node->input.fd = node->output.fd = -1;
+    enum troupe_error result = open_machine(node);
+    if (result != TROUPE_OK) {
+        free(node);
+        return result;
+    }
+    report(node, TROUPE_INFO, "node open: %s, epoch %llu, %zu messages waiting, durability %s", options->data_path,
+           (unsigned long long)node->store->last_epoch, node->machine.waiting, options->sync ? "disk" : "process");
+    node->loop = ev_loop_new(EVFLAG_NOENV);
+    if (!node->loop) {
+        snprintf(error, error_size, "cannot make an event loop");
+        result = TROUPE_EIO;
+    }
+    result = result == TROUPE_OK ? troupe__machine_set_now(&node->machine, wall_ms()) : result;
+    result = result == TROUPE_OK ? open_input(node) : result;
+    result = result == TROUPE_OK ? open_output(node) : result;
+    result = result == TROUPE_OK ? run_loop(node) : result;
+    if (result == TROUPE_OK) {
+        report(node, TROUPE_INFO, "node closed: %llu deliveries, %llu failures, %llu dead letters, %llu epochs",
+               (unsigned long long)node->machine.stats.deliveries, (unsigned long long)node->machine.stats.failures,
+               (unsigned long long)node->machine.stats.dead, (unsigned long long)node->machine.stats.epochs);
+    } else if (error[0] == '\0') {
+        snprintf(error, error_size, "%s", troupe_error_text(result));
+    }
+    if (node->loop) {
+        ev_loop_destroy(node->loop);
+    }
+    troupe__input_close(&node->input);
+    troupe__output_close(&node->output);
+    troupe__machine_fini(&node->machine);
+    node->store->close(node->store);
+    troupe__buffer_free(&node->epoch.record);
+    troupe__buffer_free(&node->epoch.egress);
+    troupe__buffer_free(&node->line);
+    free(node);
+    return result;
+}
