@@ -1,0 +1,139 @@
+# Makefile - builds, tests and installs Troupe. `make help` lists the targets.
+# SPDX-License-Identifier: Apache-2.0
+
+VERSION := 0.1.0
+SONAME := libtroupe.so.0
+PREFIX ?= /usr/local
+WERROR ?= -Werror
+SANITIZE ?=
+BUILD ?= build$(if $(SANITIZE),-$(SANITIZE))
+JOBS ?= $(shell nproc)
+MAKEFLAGS += --no-builtin-rules --no-print-directory $(if $(filter 0,$(MAKELEVEL)),-j$(JOBS))
+
+# The one list of what is needed from the system; `make deps` installs what is missing.
+PACKAGES := gcc make pkg-config libev-dev liblmdb-dev libmsgpack-dev libzmq3-dev libcmocka-dev libxxhash-dev \
+            clang clang-format libclang-rt-14-dev python3
+
+MSGPACK := $(shell pkg-config --exists msgpack-c 2>/dev/null && echo msgpack-c || echo msgpack)
+PKGS := lmdb $(MSGPACK) libzmq libxxhash
+FLAGS := -std=c11 -D_GNU_SOURCE -fPIC -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes $(WERROR) -I. \
+         $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all) \
+         $(shell pkg-config --cflags $(PKGS) 2>/dev/null) -MMD -MP
+CFLAGS ?= -O2 -g
+LINK = $(CC) $(CFLAGS) $(if $(SANITIZE),-fsanitize=$(SANITIZE)) $(LDFLAGS)
+LIBS := -lev $(or $(shell pkg-config --libs $(PKGS) 2>/dev/null),-llmdb -lzmq -lxxhash) -lpthread -ldl -lm
+# All of the archive goes into a program, so that modules it loads find every troupe_* function.
+WHOLE = -rdynamic -Wl,--whole-archive $(BUILD)/libtroupe.a -Wl,--no-whole-archive
+
+objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
+LIB_OBJECTS := $(call objects,$(wildcard core/*.c mailbox/*.c state/*.c transport/*.c runtime/*.c))
+CLI_OBJECTS := $(call objects,$(wildcard runtime/cli/*.c))
+SAMPLES := $(foreach d,$(wildcard samples/*/),$(if $(wildcard $(d)$(notdir $(d:/=)).c),$(notdir $(d:/=))))
+MODULES := $(SAMPLES:%=$(BUILD)/samples/%.so)
+TEST_SOURCES := $(wildcard test/*_test.c test/*/*_test.c test/*/*/*_test.c)
+TESTS := $(foreach t,$(TEST_SOURCES),$(BUILD)/test/$(basename $(notdir $(t))))
+SCRIPTS := $(wildcard test/*.sh)
+BENCH := $(if $(wildcard test/bench/bench.c),$(BUILD)/bench)
+SOURCES = $(shell find core mailbox state transport runtime samples test -name '*.[ch]')
+
+.PHONY: all demo test bench install uninstall clean format format-check help deps run-demo run-test run-bench
+.DELETE_ON_ERROR:
+
+all: $(BUILD)/libtroupe.a $(BUILD)/libtroupe.so $(BUILD)/troupe $(MODULES) ## build the library, the command, the samples
+
+# The second make sees what `deps` has just installed.
+demo test bench: deps
+	@$(MAKE) run-$@
+
+demo: ## 100,000 transfers, the process killed twice on the way, the books checked
+test: ## build everything, run every test
+bench: ## measure
+
+deps: ## install what is missing (Debian, Ubuntu)
+	@command -v dpkg-query >/dev/null || { echo "not Debian: install yourself: $(PACKAGES)"; exit 0; }; \
+	have=$$(dpkg-query -W -f '$${db:Status-Abbrev}\n' $(PACKAGES) 2>/dev/null | grep -c '^ii'); \
+	[ "$$have" -ge $(words $(PACKAGES)) ] && exit 0; \
+	[ "$$(id -u)" = 0 ] && sudo= || sudo=sudo; \
+	$$sudo apt-get update && \
+	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $(PACKAGES)
+
+$(BUILD)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(FLAGS) -c -o $@ $<
+
+$(BUILD)/libtroupe.a: $(LIB_OBJECTS)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(BUILD)/libtroupe.so.$(VERSION): $(LIB_OBJECTS)
+	$(LINK) -shared -Wl,-soname,$(SONAME) -o $@ $^ $(LIBS)
+
+$(BUILD)/libtroupe.so: $(BUILD)/libtroupe.so.$(VERSION)
+	@ln -sf $(<F) $(BUILD)/$(SONAME) && ln -sf $(SONAME) $@
+
+$(BUILD)/troupe: $(CLI_OBJECTS) $(BUILD)/libtroupe.a
+	$(LINK) -o $@ $(CLI_OBJECTS) $(WHOLE) $(LIBS)
+
+define module_rule
+$(BUILD)/samples/$(1).so: samples/$(1)/$(1).c
+	@mkdir -p $$(@D)
+	$$(LINK) $$(FLAGS) -Icore -shared -o $$@ $$<
+endef
+$(foreach s,$(SAMPLES),$(eval $(call module_rule,$(s))))
+
+define test_rule
+$(BUILD)/test/$(basename $(notdir $(1))): $(call objects,$(1)) $(BUILD)/libtroupe.a
+	@mkdir -p $$(@D)
+	$$(LINK) -o $$@ $$< $$(WHOLE) -lcmocka $$(LIBS)
+endef
+$(foreach t,$(TEST_SOURCES),$(eval $(call test_rule,$(t))))
+
+$(BUILD)/bench: $(call objects,test/bench/bench.c) $(BUILD)/libtroupe.a
+	$(LINK) -o $@ $< $(WHOLE) $(LIBS)
+
+run-demo: all
+	@BUILD=$(BUILD) samples/bank/demo.sh
+
+run-test: all $(TESTS)
+	@passed=0; failed=0; \
+	for t in $(TESTS) $(SCRIPTS); do \
+	    [ -x "$$t" ] || continue; \
+	    echo "== $$t"; \
+	    if BUILD=$(BUILD) "$$t"; then passed=$$((passed + 1)); else failed=$$((failed + 1)); echo "FAILED: $$t"; fi; \
+	done; \
+	echo "$$passed passed, $$failed failed"; [ $$failed = 0 ]
+
+run-bench: all $(BENCH)
+	@$(if $(BENCH),$(BENCH),echo "no test/bench/bench.c")
+
+install: all ## install to $(DESTDIR)$(PREFIX)
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin include lib/pkgconfig share/man/man1)
+	install -m 755 $(BUILD)/troupe $(DESTDIR)$(PREFIX)/bin/troupe
+	install -m 644 core/troupe.h $(DESTDIR)$(PREFIX)/include/troupe.h
+	install -m 644 $(BUILD)/libtroupe.a $(DESTDIR)$(PREFIX)/lib/libtroupe.a
+	install -m 755 $(BUILD)/libtroupe.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/
+	ln -sf libtroupe.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/$(SONAME)
+	ln -sf $(SONAME) $(DESTDIR)$(PREFIX)/lib/libtroupe.so
+	printf '%s\n' 'prefix=$(PREFIX)' 'Name: troupe' 'Description: durable actors for C' 'Version: $(VERSION)' \
+	    'Cflags: -I$${prefix}/include' 'Libs: -L$${prefix}/lib -ltroupe' 'Libs.private: $(LIBS)' \
+	    > $(DESTDIR)$(PREFIX)/lib/pkgconfig/troupe.pc
+	if [ -f docs/troupe.1 ]; then install -m 644 docs/troupe.1 $(DESTDIR)$(PREFIX)/share/man/man1/troupe.1; fi
+
+uninstall: ## remove what install put there
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,bin/troupe include/troupe.h lib/libtroupe.a lib/libtroupe.so lib/$(SONAME) \
+	    lib/libtroupe.so.$(VERSION) lib/pkgconfig/troupe.pc share/man/man1/troupe.1)
+
+clean: ## remove every build directory
+	rm -rf build build-*
+
+format: ## format all C sources in place
+	clang-format -i $(SOURCES)
+
+format-check: ## fail if a source is not formatted
+	clang-format --dry-run -Werror $(SOURCES)
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 14
+	@echo "variables: CC CFLAGS LDFLAGS WERROR= SANITIZE=address,undefined BUILD PREFIX DESTDIR"
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
