@@ -41,6 +41,11 @@ enum troupe_error troupe__input_open(struct troupe__input *input, const char *pa
     if (!input->regular) {
         fcntl(input->fd, F_SETFL, fcntl(input->fd, F_GETFL) | O_NONBLOCK);
     }
+    if (!troupe__buffer_reserve(&input->buffer, READ_SIZE)) { /* From here on `data` is never NULL. */
+        snprintf(error, error_size, "input %s: out of memory", path);
+        troupe__input_close(input);
+        return TROUPE_ENOMEM;
+    }
     return TROUPE_OK;
 }
 
@@ -78,7 +83,9 @@ enum troupe_error troupe__input_seek(struct troupe__input *input, uint64_t offse
 static enum troupe_error read_more(struct troupe__input *input, char *error, size_t error_size)
 {
     struct troupe__buffer *buffer = &input->buffer;
-    memmove(buffer->data, buffer->data + input->taken, buffer->size - input->taken);
+    if (input->taken > 0) {
+        memmove(buffer->data, buffer->data + input->taken, buffer->size - input->taken);
+    }
     buffer->size -= input->taken;
     input->searched -= input->taken;
     input->taken = 0;
