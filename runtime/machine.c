@@ -307,6 +307,15 @@ static enum troupe_error handle_failure(struct troupe__machine *machine, struct 
     return TROUPE_OK;
 }
 
+static void bury_crasher(struct troupe__machine *machine, struct troupe__actor *actor,
+                         const struct troupe__suspect *suspect)
+{
+    char reason[TROUPE__TRACE_MAX + 160];
+    snprintf(reason, sizeof reason, "crashed the node %u times: signal %d (%s)\n%s", suspect->crashes, suspect->signal,
+             strsignal(suspect->signal), suspect->trace);
+    bury_oldest(machine, actor, reason);
+}
+
 static enum troupe_error deliver(struct troupe__machine *machine, struct troupe__actor *actor)
 {
     machine->stats.deliveries++;
@@ -316,7 +325,20 @@ static enum troupe_error deliver(struct troupe__machine *machine, struct troupe_
         bury_oldest(machine, actor, reason);
         return TROUPE_OK;
     }
+    struct troupe__guard *guard = machine->guard;
+    if (guard) {
+        uint64_t fingerprint = troupe__guard_fingerprint(actor->oldest);
+        const struct troupe__suspect *suspect = troupe__guard_convicted(guard, fingerprint);
+        if (suspect) {
+            bury_crasher(machine, actor, suspect);
+            return TROUPE_OK;
+        }
+        troupe__guard_enter(guard, actor->oldest, fingerprint);
+    }
     enum troupe_error result = troupe__delivery_run(&machine->ctx, actor->oldest);
+    if (guard) {
+        troupe__guard_leave(guard);
+    }
     if (result != TROUPE_OK) {
         return handle_failure(machine, actor, result);
     }

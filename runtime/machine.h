@@ -17,6 +17,7 @@
 #include "core/delivery.h"
 #include "mailbox/ids.h"
 #include "mailbox/timers.h"
+#include "runtime/guard.h"
 
 /* A sealed epoch, ready to be committed. Buffers belong to the owner and are used again. */
 struct troupe__epoch {
@@ -58,6 +59,7 @@ struct troupe__machine {
     struct troupe__timers timers;
     troupe_log_fn log;
     void *log_context;
+    struct troupe__guard *guard; /* the owner's; NULL: none. See guard.h */
 
     struct troupe__actor *run_first, *run_last;
     size_t waiting; /* messages in all inboxes */

@@ -22,6 +22,7 @@ enum {
     LINES_BUDGET = 256,       /* lines taken in between two runs */
     WAITING_MAX = 8192,       /* messages that wait: beyond it no line is taken in */
     EPOCH_SIZE_MAX = 1 << 23, /* bytes of a record at which nothing is run until the committer is free */
+    BUSY_TRIES = 50,          /* to open a directory in use, 20 ms apart */
     LINGER_MS = 2,            /* a busy epoch is sealed at this age at the earliest */
 };
 
@@ -456,8 +457,14 @@ static enum troupe_error open_machine(struct node *node)
 {
     const struct troupe__node_options *options = node->options;
     struct troupe__lmdb_options store_options = {.sync = options->sync};
-    enum troupe_error result =
-        troupe__lmdb_store_open(options->data_path, &store_options, &node->store, node->error, node->error_size);
+    enum troupe_error result;
+    int tries = 0;
+    /* A node whose supervisor was killed may need a moment to be gone. */
+    while ((result = troupe__lmdb_store_open(options->data_path, &store_options, &node->store, node->error,
+                                             node->error_size)) == TROUPE_EBUSY &&
+           tries++ < BUSY_TRIES) {
+        nanosleep(&(struct timespec){0, 20000000}, NULL);
+    }
     if (result != TROUPE_OK) {
         return result;
     }
@@ -469,6 +476,7 @@ static enum troupe_error open_machine(struct node *node)
         snprintf(node->error, node->error_size, "%s", node->machine.error);
         node->store->close(node->store);
     }
+    node->machine.guard = options->guard;
     return result;
 }
 

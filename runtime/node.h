@@ -13,6 +13,8 @@
 
 #include "core/troupe.h"
 
+struct troupe__guard;
+
 enum troupe__until { TROUPE__UNTIL_STOPPED, TROUPE__UNTIL_IDLE, TROUPE__UNTIL_IDLE_TIMERS };
 
 struct troupe__node_options {
@@ -21,7 +23,8 @@ struct troupe__node_options {
     const char *input_path;  /* NULL: none; "-": standard input */
     const char *output_path; /* "-": standard output */
     enum troupe__until until;
-    bool sync; /* durability disk; false: process */
+    bool sync;                   /* durability disk; false: process */
+    struct troupe__guard *guard; /* where deliveries are written down; NULL: nowhere */
     troupe_log_fn log;
     void *log_context;
 };

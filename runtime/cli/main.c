@@ -12,6 +12,7 @@
 
 #include "core/troupe.h"
 #include "runtime/node.h"
+#include "runtime/supervisor.h"
 
 enum { EXIT_WRONG_ARGUMENTS = 2 };
 
@@ -29,6 +30,8 @@ static const char usage[] =
     "  --until-idle[=timers] end when nothing waits in any mailbox; with =timers, nor for its time\n"
     "  --durability disk|process\n"
     "                        what an epoch survives: power loss (default), or only the process's death\n"
+    "  --no-supervisor       one process only: a handler that crashes ends the run. Otherwise the node is started\n"
+    "                        again, and a message that crashed it three times becomes a dead letter\n"
     "  --log LEVEL           debug, info, warning or error (default: info)\n"
     "\n"
     "Exit codes: 0 done, 1 the node failed (see its text), 2 wrong arguments.\n";
@@ -66,8 +69,20 @@ static int wrong(const char *what, const char *argument)
     return EXIT_WRONG_ARGUMENTS;
 }
 
+static int run_node(void *context)
+{
+    char error[512] = "";
+    enum troupe_error result = troupe__node_run(context, error, sizeof error);
+    if (result != TROUPE_OK) {
+        fprintf(stderr, "troupe run: %s (%s)\n", error, troupe_error_text(result));
+        return EXIT_FAILURE;
+    }
+    return EXIT_SUCCESS;
+}
+
 static int run(int argc, char **argv)
 {
+    bool supervised = true;
     static const struct option long_options[] = {
         {"data", required_argument, NULL, 'd'},
         {"input", required_argument, NULL, 'i'},
@@ -75,6 +90,7 @@ static int run(int argc, char **argv)
         {"until-idle", optional_argument, NULL, 'u'},
         {"durability", required_argument, NULL, 'D'},
         {"log", required_argument, NULL, 'l'},
+        {"no-supervisor", no_argument, NULL, 's'},
         {"help", no_argument, NULL, 'h'},
         {0},
     };
@@ -103,6 +119,9 @@ static int run(int argc, char **argv)
                 return wrong("--durability takes disk or process, not", optarg);
             }
             options.sync = strcmp(optarg, "disk") == 0;
+            break;
+        case 's':
+            supervised = false;
             break;
         case 'l':
             level = TROUPE_DEBUG;
@@ -136,13 +155,15 @@ static int run(int argc, char **argv)
         fprintf(stderr, "troupe run: %s exports no `troupe_module`: see core/troupe.h, modules\n", path);
         return EXIT_WRONG_ARGUMENTS;
     }
-    char error[512] = "";
-    enum troupe_error result = troupe__node_run(&options, error, sizeof error);
-    if (result != TROUPE_OK) {
-        fprintf(stderr, "troupe run: %s (%s)\n", error, troupe_error_text(result));
+    if (!supervised) {
+        return run_node(&options);
+    }
+    options.guard = troupe__guard_new();
+    if (!options.guard) {
+        fprintf(stderr, "troupe run: out of memory\n");
         return EXIT_FAILURE;
     }
-    return EXIT_SUCCESS;
+    return troupe__supervise(options.guard, run_node, &options, log_line, &level);
 }
 
 int main(int argc, char **argv)
