@@ -378,13 +378,14 @@ static enum troupe_error new_message(struct troupe_context *ctx, struct troupe_a
 }
 
 static enum troupe_error send(struct troupe_context *ctx, struct troupe_address to, const char *type,
-                              struct troupe_bytes body, uint64_t correlation)
+                              struct troupe_bytes body, enum troupe__message_kind kind, uint64_t correlation)
 {
     struct troupe__message *message;
     enum troupe_error result = new_message(ctx, to, type, body, &message);
     if (result != TROUPE_OK) {
         return result;
     }
+    message->kind = (uint8_t)kind;
     message->correlation = correlation;
     struct troupe__effect *effect = stage(ctx, TROUPE__SEND);
     if (!effect) {
@@ -398,7 +399,7 @@ static enum troupe_error send(struct troupe_context *ctx, struct troupe_address 
 enum troupe_error troupe_send(struct troupe_context *ctx, struct troupe_address to, const char *type,
                               struct troupe_bytes body)
 {
-    return send(ctx, to, type, body, 0);
+    return send(ctx, to, type, body, TROUPE__PLAIN, 0);
 }
 
 enum troupe_error troupe_reply(struct troupe_context *ctx, const char *type, struct troupe_bytes body)
@@ -407,11 +408,13 @@ enum troupe_error troupe_reply(struct troupe_context *ctx, const char *type, str
     if (!from) {
         return troupe_fail(ctx, TROUPE_ENOTFOUND, "no reply: the message came from outside");
     }
-    return send(ctx, troupe_to(from->type->name, from->key), type, body, ctx->message->correlation);
+    struct troupe_address to = troupe_to(from->type->name, from->key);
+    bool asked = ctx->message->kind == TROUPE__ASK;
+    return send(ctx, to, type, body, asked ? TROUPE__ANSWER : TROUPE__PLAIN, asked ? ctx->message->correlation : 0);
 }
 
-enum troupe_error troupe_send_after(struct troupe_context *ctx, int64_t delay_ms, struct troupe_address to,
-                                    const char *type, struct troupe_bytes body, uint64_t *ret_timer)
+static enum troupe_error send_later(struct troupe_context *ctx, int64_t delay_ms, struct troupe_address to,
+                                    const char *type, struct troupe_bytes body, struct troupe__effect **ret)
 {
     const int64_t delay_max_ms = INT64_C(10) * 366 * 86400 * 1000;
     if (delay_ms < 0 || delay_ms > delay_max_ms) {
@@ -431,8 +434,44 @@ enum troupe_error troupe_send_after(struct troupe_context *ctx, int64_t delay_ms
     effect->message = message;
     effect->timer = ++ctx->timer_last;
     effect->due_ms = ctx->now_ms + delay_ms;
-    if (ret_timer) {
+    *ret = effect;
+    return TROUPE_OK;
+}
+
+enum troupe_error troupe_send_after(struct troupe_context *ctx, int64_t delay_ms, struct troupe_address to,
+                                    const char *type, struct troupe_bytes body, uint64_t *ret_timer)
+{
+    struct troupe__effect *effect;
+    enum troupe_error result = send_later(ctx, delay_ms, to, type, body, &effect);
+    if (result == TROUPE_OK && ret_timer) {
         *ret_timer = effect->timer;
+    }
+    return result;
+}
+
+enum troupe_error troupe_ask(struct troupe_context *ctx, struct troupe_address to, const char *type,
+                             struct troupe_bytes body, int64_t timeout_ms, uint64_t *ret_correlation)
+{
+    if (timeout_ms < 1) {
+        troupe_fail(ctx, TROUPE_EINVAL, "a timeout of %lld ms is not at least 1", (long long)timeout_ms);
+        return misuse(ctx, TROUPE_EINVAL);
+    }
+    struct troupe__effect *timeout;
+    enum troupe_error result =
+        send_later(ctx, timeout_ms, troupe_self(ctx), TROUPE_TIMEOUT, (struct troupe_bytes){NULL, 0}, &timeout);
+    if (result != TROUPE_OK) {
+        return result;
+    }
+    uint64_t correlation = timeout->timer;
+    timeout->message->correlation = correlation;
+    result = send(ctx, to, type, body, TROUPE__ASK, correlation);
+    if (result != TROUPE_OK) {
+        /* The timeout was staged last; a failed send stages nothing. */
+        troupe__message_free(ctx->effects[--ctx->effect_count].message);
+        return result;
+    }
+    if (ret_correlation) {
+        *ret_correlation = correlation;
     }
     return TROUPE_OK;
 }

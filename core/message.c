@@ -35,11 +35,11 @@ static void put_actor(struct troupe__buffer *buffer, const struct troupe__actor 
     troupe__buffer_put_string(buffer, actor->key, actor->key_size);
 }
 
-enum { FROM_ACTOR = 1 };
+enum { FROM_ACTOR = 1, KIND_SHIFT = 1, FLAGS_MAX = TROUPE__ANSWER << KIND_SHIFT | FROM_ACTOR };
 
 void troupe__message_encode(const struct troupe__message *message, struct troupe__buffer *buffer)
 {
-    troupe__buffer_put_byte(buffer, message->from ? FROM_ACTOR : 0);
+    troupe__buffer_put_byte(buffer, (unsigned)message->kind << KIND_SHIFT | (message->from ? FROM_ACTOR : 0));
     put_actor(buffer, message->to);
     if (message->from) {
         put_actor(buffer, message->from);
@@ -78,7 +78,7 @@ enum troupe_error troupe__message_decode(struct troupe__actors *actors, struct t
 {
     struct troupe__cursor cursor = {row.data, (const unsigned char *)row.data + row.size, false};
     const unsigned char *flags = troupe__cursor_bytes(&cursor, 1);
-    if (!flags) {
+    if (!flags || *flags > FLAGS_MAX) {
         return TROUPE_ECORRUPT;
     }
     bool from_actor = (*flags & FROM_ACTOR) != 0;
@@ -100,6 +100,7 @@ enum troupe_error troupe__message_decode(struct troupe__actors *actors, struct t
     if (!message) {
         return TROUPE_ENOMEM;
     }
+    message->kind = (uint8_t)(*flags >> KIND_SHIFT);
     message->correlation = correlation;
     message->attempt = (uint32_t)attempt;
     *ret = message;

@@ -11,6 +11,12 @@
 #include "core/buffer.h"
 #include "core/troupe.h"
 
+enum troupe__message_kind {
+    TROUPE__PLAIN,
+    TROUPE__ASK,   /* correlation is the id of the asker's timeout */
+    TROUPE__ANSWER /* arrives only while that timer is pending, and cancels it */
+};
+
 struct troupe__message {
     struct troupe__message *next;
     struct troupe__actor *to;
@@ -21,7 +27,8 @@ struct troupe__message {
     uint32_t attempt;     /* failed deliveries so far */
     uint32_t body_size;
     uint8_t type_size;
-    char data[]; /* name, NUL, body */
+    uint8_t kind; /* enum troupe__message_kind */
+    char data[];  /* name, NUL, body */
 };
 
 enum { TROUPE__HAS_ROW = UINT32_MAX };

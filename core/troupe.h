@@ -80,7 +80,7 @@ struct troupe_message {
     const char *type;           /* the message's name, e.g. "deposit" */
     struct troupe_address from; /* type and key are "" when it came from outside */
     struct troupe_bytes body;   /* msgpack by convention; may be empty */
-    uint64_t correlation;       /* handed back by replies; 0 when there is none */
+    uint64_t correlation;       /* of an ask, its answer or its timeout; else 0 */
     uint32_t attempt;           /* 1 at the first delivery, 2 after a first failure, ... */
 };
 
@@ -135,9 +135,19 @@ enum troupe_error troupe_send_after(struct troupe_context *ctx, int64_t delay_ms
 /* Cancel a delayed message. Errors: TROUPE_ENOTFOUND when it has left already or was cancelled. */
 enum troupe_error troupe_cancel(struct troupe_context *ctx, uint64_t timer);
 
-/* Answer the message being handled; its sender gets `correlation` back.
- * Errors: as troupe_send; TROUPE_ENOTFOUND when the message came from outside. */
+/* Answer the message being handled. The answer to a troupe_ask carries its correlation, and is dropped when it comes
+ * after the timeout. Errors: as troupe_send; TROUPE_ENOTFOUND when the message came from outside. */
 enum troupe_error troupe_reply(struct troupe_context *ctx, const char *type, struct troupe_bytes body);
+
+/* The name of the message that comes instead of an answer. */
+#define TROUPE_TIMEOUT "troupe.timeout"
+
+/* Send and expect an answer: exactly one message with `*ret_correlation` comes back to this actor, either what the
+ * other one replies or, `timeout_ms` (1 to 10 years, in milliseconds) later, an empty TROUPE_TIMEOUT from itself. Other
+ * messages are handled meanwhile. troupe_cancel of the correlation gives up: nothing comes. `ret_correlation` may be
+ * NULL. Errors: as troupe_send; TROUPE_EINVAL for a timeout out of bounds. */
+enum troupe_error troupe_ask(struct troupe_context *ctx, struct troupe_address to, const char *type,
+                             struct troupe_bytes body, int64_t timeout_ms, uint64_t *ret_correlation);
 
 /* Put a record out on an egress: exactly once, numbered from 1 per egress. Errors: as troupe_send. */
 enum troupe_error troupe_emit(struct troupe_context *ctx, const char *egress, const char *key,
@@ -146,7 +156,7 @@ enum troupe_error troupe_emit(struct troupe_context *ctx, const char *egress, co
 /* Milliseconds of wall time since 1970, the same throughout one delivery. */
 int64_t troupe_now(const struct troupe_context *ctx);
 
-/* A number that depends on the actor, its deliveries so far and the node's seed alone; each call gives the next one. */
+/* A number that depends on the actor, the message and the module alone; each call gives the next one. */
 uint64_t troupe_random(struct troupe_context *ctx);
 
 /* The address of the actor that handles the message. */

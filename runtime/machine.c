@@ -224,13 +224,15 @@ static enum troupe_error set_timer(struct troupe__machine *machine, const struct
     return TROUPE_OK;
 }
 
-static void cancel_timer(struct troupe__machine *machine, uint64_t id)
+static bool cancel_timer(struct troupe__machine *machine, uint64_t id)
 {
     struct troupe__timer timer;
-    if (troupe__timers_cancel(&machine->timers, id, &timer)) {
-        remove_number_row(&machine->record, TROUPE__TIMER, id);
-        troupe__message_free(timer.what);
+    if (!troupe__timers_cancel(&machine->timers, id, &timer)) {
+        return false;
     }
+    remove_number_row(&machine->record, TROUPE__TIMER, id);
+    troupe__message_free(timer.what);
+    return true;
 }
 
 static enum troupe_error carry_out(struct troupe__machine *machine)
@@ -242,6 +244,10 @@ static enum troupe_error carry_out(struct troupe__machine *machine)
         const struct troupe__effect *effect = &ctx->effects[done];
         switch (effect->kind) {
         case TROUPE__SEND:
+            if (effect->message->kind == TROUPE__ANSWER && !cancel_timer(machine, effect->message->correlation)) {
+                troupe__message_free(effect->message); /* Too late: its timeout has been sent. */
+                break;
+            }
             result = accept_message(machine, effect->message);
             break;
         case TROUPE__SEND_AFTER:
