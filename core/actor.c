@@ -52,6 +52,7 @@ static struct troupe__type *add_type(struct troupe__actors *actors, const char *
         return NULL;
     }
     *type = (struct troupe__type){.name = copy, .declared = declared};
+    type->hash = troupe__hash(name, strlen(name)) * 0x9e3779b97f4a7c15u;
     if (declared) {
         while (declared->values && declared->values[type->value_count]) {
             type->value_count++;
@@ -182,7 +183,7 @@ struct troupe__actor *troupe__actors_get(struct troupe__actors *actors, const ch
         return NULL;
     }
     /* The type's address is no part of the hash: troupe_random depends on it and must be the same in every run. */
-    uint64_t hash = troupe__hash(key, key_size) ^ troupe__hash(type->name, strlen(type->name)) * 0x9e3779b97f4a7c15u;
+    uint64_t hash = troupe__hash(key, key_size) ^ type->hash;
     size_t at = hash & (actors->capacity - 1);
     for (struct troupe__actor *actor; (actor = actors->table[at]) != NULL; at = (at + 1) & (actors->capacity - 1)) {
         if (actor->hash == hash && actor->type == type && actor->key_size == key_size &&

@@ -29,6 +29,7 @@ struct troupe__cell {
 
 struct troupe__type {
     const char *name;
+    uint64_t hash; /* of the name */
     const struct troupe_type *declared;
     size_t value_count;
     struct troupe_retry retry;
