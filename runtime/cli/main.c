@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "core/troupe.h"
+#include "runtime/cli/look.h"
 #include "runtime/node.h"
 #include "runtime/supervisor.h"
 
@@ -18,6 +19,7 @@ enum { EXIT_WRONG_ARGUMENTS = 2 };
 
 static const char usage[] =
     "usage: troupe run MODULE.so [options]\n"
+    "       troupe state|actors|mailbox|timers|dead|stats|doctor ...\n"
     "       troupe --help | --version\n"
     "\n"
     "Runs a node that hosts the actors of a module. It goes on where the last run ended, however that was.\n"
@@ -33,6 +35,12 @@ static const char usage[] =
     "  --no-supervisor       one process only: a handler that crashes ends the run. Otherwise the node is started\n"
     "                        again, and a message that crashed it three times becomes a dead letter\n"
     "  --log LEVEL           debug, info, warning or error (default: info)\n"
+    "\n"
+    "These look into the directory of a node that does not run; each has its own --help:\n"
+    "  state ADDRESS         an actor's values           mailbox ADDRESS  the messages that wait for it\n"
+    "  actors                the actors there are        timers           the delayed messages\n"
+    "  dead list|show|retry|drop                         the messages that failed for good\n"
+    "  stats                 figures                     doctor           whether all of it is intact\n"
     "\n"
     "Exit codes: 0 done, 1 the node failed (see its text), 2 wrong arguments.\n";
 
@@ -166,10 +174,26 @@ static int run(int argc, char **argv)
     return troupe__supervise(options.guard, run_node, &options, log_line, &level);
 }
 
+static const struct {
+    const char *name;
+    int (*main)(int argc, char **argv);
+} commands[] = {
+    {"run", run},
+    {"state", troupe__look_state},
+    {"actors", troupe__look_actors},
+    {"mailbox", troupe__look_mailbox},
+    {"timers", troupe__look_timers},
+    {"dead", troupe__look_dead},
+    {"stats", troupe__look_stats},
+    {"doctor", troupe__doctor},
+};
+
 int main(int argc, char **argv)
 {
-    if (argc >= 2 && strcmp(argv[1], "run") == 0) {
-        return run(argc - 1, argv + 1);
+    for (size_t i = 0; argc >= 2 && i < sizeof commands / sizeof *commands; i++) {
+        if (strcmp(argv[1], commands[i].name) == 0) {
+            return commands[i].main(argc - 1, argv + 1);
+        }
     }
     if (argc == 2 && strcmp(argv[1], "--version") == 0) {
         puts("troupe " TROUPE_VERSION);

@@ -1,0 +1,398 @@
+/* doctor.c - `troupe doctor`: reads all of a node's directory and says what is wrong.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The work is done in a child process: LMDB trusts the structure of its pages, so a damaged one can end the process
+ * that reads it, and the doctor is to say that too. */
+#include <ctype.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "runtime/cli/look.h"
+#include "runtime/view.h"
+#include "transport/json.h"
+
+enum { FINDINGS_PRINTED = 100 };
+
+struct doctor {
+    struct troupe__view view;
+    bool json;
+    bool complete[TROUPE__TABLE_COUNT]; /* all rows are known: numbers can be compared */
+    uint64_t findings;
+    struct troupe__view_counters counters;
+};
+
+/* Print one line about `where`. */
+static void say(const struct doctor *doctor, const char *kind, const char *where, const char *text)
+{
+    struct troupe__buffer line = {0};
+    if (!doctor->json) {
+        printf("%s\t%s\t", kind, where);
+        for (const char *at = text; *at; at++) { /* Names from damaged rows may hold anything. */
+            putchar(iscntrl((unsigned char)*at) ? '?' : *at);
+        }
+        putchar('\n');
+        return;
+    }
+    troupe__json_write_string(where, strlen(where), &line);
+    printf("{\"%s\":%.*s", kind, (int)line.size, (const char *)line.data);
+    line.size = 0;
+    troupe__json_write_string(text, strlen(text), &line);
+    printf(",\"text\":%.*s}\n", (int)line.size, (const char *)line.data);
+    troupe__buffer_free(&line);
+}
+
+__attribute__((format(printf, 3, 4))) static void find(struct doctor *doctor, const char *where, const char *format,
+                                                       ...)
+{
+    char text[768];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    if (++doctor->findings <= FINDINGS_PRINTED) {
+        say(doctor, "damage", where, text);
+    }
+}
+
+static struct troupe__cursor cursor_of(const struct troupe__view_row *row)
+{
+    return (struct troupe__cursor){row->value.data, (const unsigned char *)row->value.data + row->value.size, false};
+}
+
+static bool done(const struct troupe__cursor *cursor)
+{
+    return !cursor->failed && cursor->at == cursor->end;
+}
+
+static bool has_prefix(const struct troupe__view_row *row, const char *prefix)
+{
+    return row->key.size > strlen(prefix) && memcmp(row->key.data, prefix, strlen(prefix)) == 0;
+}
+
+static bool is_key(const struct troupe__view_row *row, const char *key)
+{
+    return row->key.size == strlen(key) && memcmp(row->key.data, key, row->key.size) == 0;
+}
+
+/* ---- tables ------------------------------------------------------------------------------------------------------ */
+
+static void check_meta(struct doctor *doctor, const struct troupe__view_row *row)
+{
+    struct troupe__cursor cursor = cursor_of(row);
+    size_t size;
+    int varints;
+    if (is_key(row, "counters")) {
+        return; /* Checked by itself. */
+    }
+    if (is_key(row, "troupe.format") || is_key(row, "troupe.folded")) {
+        (void)troupe__cursor_bytes(&cursor, 16);
+        varints = 0;
+    } else if (is_key(row, "output")) {
+        (void)troupe__cursor_string(&cursor, &size);
+        varints = 1;
+    } else if (has_prefix(row, "input/")) {
+        varints = 2;
+    } else if (has_prefix(row, "egress/") || (has_prefix(row, "id/") && row->key.size == 3 + 16)) {
+        varints = 1;
+    } else {
+        return; /* Another's mark: its form is not known here. */
+    }
+    for (int i = 0; i < varints; i++) {
+        (void)troupe__cursor_varint(&cursor);
+    }
+    if (!done(&cursor)) {
+        find(doctor, "meta", "a row of %zu bytes whose name begins with '%.*s' is malformed", row->value.size,
+             (int)strcspn(row->key.data, "/"), (const char *)row->key.data);
+    }
+}
+
+static void check_state(struct doctor *doctor, const struct troupe__view_row *row)
+{
+    struct troupe__view_state state;
+    struct troupe__buffer json = {0};
+    if (!troupe__view_state(row, &state)) {
+        find(doctor, "state", "a key of %zu bytes is no actor's", row->key.size);
+        return;
+    }
+    if (state.slot != troupe__slot_of(state.type, state.key)) {
+        find(doctor, "state", "%s/%s: value '%.*s' is in slot %u, not %u", state.type, state.key, (int)state.value.size,
+             (const char *)state.value.data, state.slot, (unsigned)troupe__slot_of(state.type, state.key));
+    }
+    if (troupe__json_write(row->value, &json) == TROUPE_ECORRUPT) {
+        find(doctor, "state", "%s/%s: value '%.*s' is not msgpack", state.type, state.key, (int)state.value.size,
+             (const char *)state.value.data);
+    }
+    troupe__buffer_free(&json);
+}
+
+/* A row with a message, by its number. */
+static void check_message(struct doctor *doctor, enum troupe__table table, const struct troupe__view_row *row)
+{
+    struct troupe__message *message = NULL;
+    struct troupe__view_dead dead = {0};
+    int64_t due_ms = 0;
+    uint64_t number, limit = table == TROUPE__TIMER ? doctor->counters.timer : doctor->counters.sequence;
+    const char *where = troupe__view_table_names[table];
+    enum troupe_error result;
+    if (!troupe__view_number(row, &number)) {
+        find(doctor, where, "a key of %zu bytes, not 8", row->key.size);
+        return;
+    }
+    if (table == TROUPE__MAIL) {
+        result = troupe__view_mail(&doctor->view, row, &message);
+    } else if (table == TROUPE__TIMER) {
+        result = troupe__view_timer(&doctor->view, row, &due_ms, &message);
+    } else if ((result = troupe__view_dead(&doctor->view, row, &dead)) == TROUPE_OK) {
+        message = dead.message;
+    }
+    if (result != TROUPE_OK) {
+        find(doctor, where, "row %llu is malformed (%s)", (unsigned long long)number, troupe_error_text(result));
+        message = NULL;
+    } else if (message && message->type_size == 0) {
+        find(doctor, where, "row %llu: its message has no name", (unsigned long long)number);
+    } else if (due_ms < 0 || dead.time_ms < 0) {
+        find(doctor, where, "row %llu: its time is before 1970", (unsigned long long)number);
+    }
+    if (doctor->complete[TROUPE__META] && (number == 0 || number > limit)) {
+        find(doctor, where, "row %llu: its number is not of 1 to %llu, those given so far", (unsigned long long)number,
+             (unsigned long long)limit);
+    }
+    if (table == TROUPE__DEAD && troupe__view_find(&doctor->view, TROUPE__MAIL, row->key)) {
+        find(doctor, where, "row %llu: a message that waits has this number too", (unsigned long long)number);
+    }
+    troupe__message_free(message);
+}
+
+/* The number last given on egress `name`; false when there is no such row. */
+static bool egress_counter(struct doctor *doctor, struct troupe_bytes name, uint64_t *ret)
+{
+    char key[7 + TROUPE_NAME_MAX];
+    if (name.size > TROUPE_NAME_MAX) {
+        return false;
+    }
+    memcpy(key, "egress/", 7);
+    memcpy(key + 7, name.data, name.size);
+    const struct troupe__view_row *row =
+        troupe__view_find(&doctor->view, TROUPE__META, (struct troupe_bytes){key, 7 + name.size});
+    if (row) {
+        struct troupe__cursor cursor = cursor_of(row);
+        *ret = troupe__cursor_varint(&cursor);
+    }
+    return row != NULL;
+}
+
+struct run { /* One egress: what its rows must go on with. */
+    struct troupe_bytes name;
+    uint64_t next;
+};
+
+static struct run *find_run(struct run **runs, size_t *count, struct troupe_bytes name)
+{
+    for (size_t i = 0; i < *count; i++) {
+        if ((*runs)[i].name.size == name.size && memcmp((*runs)[i].name.data, name.data, name.size) == 0) {
+            return &(*runs)[i];
+        }
+    }
+    struct run *more = realloc(*runs, (*count + 1) * sizeof *more);
+    if (!more) {
+        return NULL;
+    }
+    *runs = more;
+    more[*count] = (struct run){.name = name};
+    return &more[(*count)++];
+}
+
+/* Rows are the numbers behind the last released one, without a hole, and so are those of each egress. */
+static void check_egress(struct doctor *doctor)
+{
+    const struct troupe__view_table *table = &doctor->view.tables[TROUPE__EGRESS];
+    const struct troupe__view_counters *counters = &doctor->counters;
+    struct run *runs = NULL;
+    size_t run_count = 0;
+    uint64_t next = counters->egress_released + 1;
+    bool compare = doctor->complete[TROUPE__META] && doctor->complete[TROUPE__EGRESS];
+    for (size_t i = 0; i < table->count; i++) {
+        struct troupe__cursor cursor = cursor_of(table->rows[i]);
+        struct troupe_bytes name = {0};
+        uint64_t number;
+        size_t size;
+        name.data = troupe__cursor_string(&cursor, &name.size);
+        uint64_t sequence = troupe__cursor_varint(&cursor);
+        (void)troupe__cursor_string(&cursor, &size);
+        (void)troupe__cursor_string(&cursor, &size);
+        if (!troupe__view_number(table->rows[i], &number) || !done(&cursor) || name.size == 0 ||
+            name.size > TROUPE_NAME_MAX) {
+            find(doctor, "egress", "row %zu of the table is malformed", i + 1);
+            continue;
+        }
+        if (compare && number != next) {
+            find(doctor, "egress", "record %llu stands where %llu belongs", (unsigned long long)number,
+                 (unsigned long long)next);
+        }
+        next = number + 1;
+        struct run *run = find_run(&runs, &run_count, name);
+        if (run && compare && run->next && run->next != sequence) {
+            find(doctor, "egress", "record %llu has number %llu on '%.*s', not %llu", (unsigned long long)number,
+                 (unsigned long long)sequence, (int)name.size, (const char *)name.data, (unsigned long long)run->next);
+        }
+        if (run) {
+            run->next = sequence + 1;
+        }
+    }
+    if (compare && next != counters->egress + 1) {
+        find(doctor, "egress", "the records end at %llu, the counter says %llu", (unsigned long long)next - 1,
+             (unsigned long long)counters->egress);
+    }
+    for (size_t i = 0; i < run_count && compare; i++) {
+        uint64_t last = 0;
+        if (!egress_counter(doctor, runs[i].name, &last) || last != runs[i].next - 1) {
+            find(doctor, "egress", "'%.*s' ends at %llu, its counter says %llu", (int)runs[i].name.size,
+                 (const char *)runs[i].name.data, (unsigned long long)runs[i].next - 1, (unsigned long long)last);
+        }
+    }
+    free(runs);
+}
+
+static void check_counters(struct doctor *doctor)
+{
+    const struct troupe__view_table *meta = &doctor->view.tables[TROUPE__META];
+    uint64_t sum = 0;
+    doctor->view.error[0] = '\0';
+    enum troupe_error result = troupe__view_counters(&doctor->view, &doctor->counters);
+    if (result == TROUPE_ENOTFOUND && doctor->view.store->last_epoch > 0 && doctor->complete[TROUPE__META]) {
+        find(doctor, "meta", "the counters' row is missing after %llu epochs",
+             (unsigned long long)doctor->view.store->last_epoch);
+    } else if (result == TROUPE_ECORRUPT) {
+        find(doctor, "meta", "the counters' row is malformed");
+    }
+    if (result != TROUPE_OK) {
+        doctor->complete[TROUPE__META] = doctor->complete[TROUPE__META] && doctor->view.store->last_epoch == 0;
+        return;
+    }
+    if (doctor->counters.egress_released > doctor->counters.egress) {
+        find(doctor, "meta", "%llu egress records are released, %llu were made",
+             (unsigned long long)doctor->counters.egress_released, (unsigned long long)doctor->counters.egress);
+    }
+    for (size_t i = 0; i < meta->count; i++) {
+        struct troupe__cursor cursor = cursor_of(meta->rows[i]);
+        sum += has_prefix(meta->rows[i], "egress/") ? troupe__cursor_varint(&cursor) : 0;
+    }
+    if (doctor->complete[TROUPE__META] && sum != doctor->counters.egress) {
+        find(doctor, "meta", "the egresses count %llu records together, the counter of all says %llu",
+             (unsigned long long)sum, (unsigned long long)doctor->counters.egress);
+    }
+}
+
+/* ---- the whole --------------------------------------------------------------------------------------------------- */
+
+static void check_rows(struct doctor *doctor)
+{
+    check_counters(doctor);
+    for (unsigned t = 0; t < TROUPE__TABLE_COUNT; t++) {
+        const struct troupe__view_table *table = &doctor->view.tables[t];
+        for (size_t i = 0; i < table->count; i++) {
+            if (t == TROUPE__META) {
+                check_meta(doctor, table->rows[i]);
+            } else if (t == TROUPE__STATE) {
+                check_state(doctor, table->rows[i]);
+            } else if (t != TROUPE__EGRESS) {
+                check_message(doctor, (enum troupe__table)t, table->rows[i]);
+            }
+        }
+    }
+    check_egress(doctor);
+}
+
+static int examine(const struct troupe__look_options *options)
+{
+    struct doctor doctor = {.json = options->json};
+    struct troupe__view *view = &doctor.view;
+    enum troupe_error result = troupe__view_open(view, options->data, false);
+    if (result == TROUPE_ECORRUPT) {
+        find(&doctor, "store", "%s", view->error);
+        return EXIT_FAILURE;
+    }
+    if (result != TROUPE_OK) {
+        fprintf(stderr, "troupe doctor: %s%s (%s)\n", result == TROUPE_EBUSY ? "in use by a node that runs: " : "",
+                view->error, troupe_error_text(result));
+        return EXIT_FAILURE;
+    }
+    for (unsigned t = 0; t < TROUPE__TABLE_COUNT && result != TROUPE_ENOMEM; t++) {
+        result = troupe__view_scan(view, (enum troupe__table)t, (struct troupe_bytes){"", 0});
+        doctor.complete[t] = result == TROUPE_OK;
+        if (result != TROUPE_OK) {
+            find(&doctor, troupe__view_table_names[t], "%s; what comes behind it in this table is not checked",
+                 view->error);
+        }
+    }
+    result = result == TROUPE_ENOMEM ? result : troupe__view_replay(view);
+    if (result != TROUPE_OK) {
+        find(&doctor, "journal", "%s", view->error);
+        memset(doctor.complete, 0, sizeof doctor.complete);
+    }
+    troupe__view_settle(view);
+    char text[256];
+    size_t size = 0;
+    for (unsigned t = 0; t < TROUPE__TABLE_COUNT; t++) {
+        size += (size_t)snprintf(text + size, sizeof text - size, "%s%s %zu", t ? ", " : "",
+                                 troupe__view_table_names[t], view->tables[t].count);
+    }
+    say(&doctor, "checked", "tables", text);
+    snprintf(text, sizeof text, "%llu records with %llu changes, up to epoch %llu",
+             (unsigned long long)view->record_count, (unsigned long long)view->change_count,
+             (unsigned long long)view->store->last_epoch);
+    say(&doctor, "checked", "journal", text);
+    check_rows(&doctor);
+    snprintf(text, sizeof text, "%llu findings", (unsigned long long)doctor.findings);
+    say(&doctor, "result", doctor.findings ? "damaged" : "good",
+        !doctor.findings                     ? "nothing is wrong"
+        : doctor.findings > FINDINGS_PRINTED ? "more than what is listed; restore a backup"
+                                             : "restore a backup, or copy what can still be read");
+    troupe__view_close(view);
+    return doctor.findings ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+int troupe__doctor(int argc, char **argv)
+{
+    struct troupe__look_options options = {
+        .command = "doctor",
+        .help = "usage: troupe doctor [--data DIR | DIR] [--json]\n\n"
+                "Reads all of a node's directory: the checksum of every row, the checksum and the chain of every\n"
+                "record that is not in the tables yet, the form of every row, and whether the counters fit the rows.\n"
+                "Says what it finds, changes nothing. Exit codes: 0 good, 1 damaged or not readable.\n"};
+    int code = troupe__look_parse(&options, argc, argv, 0, 0);
+    if (code >= 0) {
+        return code;
+    }
+    fflush(NULL);
+    pid_t child = fork();
+    if (child < 0) {
+        return examine(&options); /* Better than nothing. */
+    }
+    if (child == 0) {
+        signal(SIGSEGV, SIG_DFL); /* Whatever a sanitizer would do: the parent is to see the signal. */
+        signal(SIGBUS, SIG_DFL);
+        signal(SIGABRT, SIG_DFL);
+        code = examine(&options);
+        _exit(fflush(stdout) || ferror(stdout) ? EXIT_FAILURE : code);
+    }
+    int status = 0;
+    if (waitpid(child, &status, 0) < 0) {
+        perror("troupe doctor: waitpid");
+        return EXIT_FAILURE;
+    }
+    if (WIFEXITED(status)) {
+        return WEXITSTATUS(status) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    }
+    struct doctor doctor = {.json = options.json};
+    find(&doctor, "store",
+         "reading ended by signal %d (%s): pages of tables.mdb or journal.mdb are damaged or cut off: "
+         "restore a backup",
+         WTERMSIG(status), strsignal(WTERMSIG(status)));
+    return EXIT_FAILURE;
+}

@@ -1,0 +1,816 @@
+/* look.c - the commands that look into the directory of a node that does not run.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Rows are not trusted: what they hold goes out as JSON, escaped, in the text form too, but for the names of actors,
+ * values and messages, whose control characters become `?`. */
+#include "runtime/cli/look.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "runtime/view.h"
+#include "transport/json.h"
+
+/* ---- arguments --------------------------------------------------------------------------------------------------- */
+
+static int wrong(const struct troupe__look_options *options, const char *what, const char *argument)
+{
+    fprintf(stderr, "troupe %s: %s '%s'; see troupe %s --help\n", options->command, what, argument, options->command);
+    return TROUPE__EXIT_USAGE;
+}
+
+int troupe__look_parse(struct troupe__look_options *options, int argc, char **argv, int least, int most)
+{
+    static const struct option long_options[] = {
+        {"data", required_argument, NULL, 'd'},
+        {"type", required_argument, NULL, 't'},
+        {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},
+        {0},
+    };
+    optind = 0; /* GNU: start again, whatever was parsed before. */
+    for (int c; (c = getopt_long(argc, argv, "h", long_options, NULL)) != -1;) {
+        switch (c) {
+        case 'd':
+            options->data = optarg;
+            break;
+        case 't':
+            if (strcmp(options->command, "actors") != 0) {
+                return wrong(options, "there is no option", "--type");
+            }
+            if (!troupe__type_name_valid(optarg)) {
+                return wrong(options, "--type takes namespace/name, not", optarg);
+            }
+            options->type = optarg;
+            break;
+        case 'j':
+            options->json = true;
+            break;
+        case 'h':
+            fputs(options->help, stdout);
+            return EXIT_SUCCESS;
+        default:
+            fprintf(stderr, "see troupe %s --help\n", options->command);
+            return TROUPE__EXIT_USAGE;
+        }
+    }
+    if (!options->data && argc - optind == most + 1) {
+        options->data = argv[optind++];
+    }
+    options->data = options->data ? options->data : "troupe-data";
+    if (argc - optind > most) {
+        return wrong(options, "one argument too many:", argv[optind + most]);
+    }
+    if (argc - optind < least) {
+        fprintf(stderr, "troupe %s: an argument is missing; see troupe %s --help\n", options->command,
+                options->command);
+        return TROUPE__EXIT_USAGE;
+    }
+    while (optind < argc) {
+        options->operand[options->operand_count++] = argv[optind++];
+    }
+    return -1;
+}
+
+struct address {
+    char type[TROUPE_NAME_MAX + 1];
+    const char *key;
+};
+
+/* Type and key are what stands before and after the second slash. */
+static bool parse_address(const char *text, struct address *ret)
+{
+    const char *slash = strchr(text, '/');
+    slash = slash ? strchr(slash + 1, '/') : NULL;
+    if (!slash || slash - text > TROUPE_NAME_MAX || !slash[1] || strlen(slash + 1) > TROUPE_KEY_MAX) {
+        return false;
+    }
+    memcpy(ret->type, text, (size_t)(slash - text));
+    ret->type[slash - text] = '\0';
+    ret->key = slash + 1;
+    return troupe__type_name_valid(ret->type);
+}
+
+static bool parse_number(const char *text, uint64_t *ret)
+{
+    char *end;
+    errno = 0;
+    *ret = strtoull(text, &end, 10);
+    return isdigit((unsigned char)text[0]) && *end == '\0' && errno == 0;
+}
+
+static int fail(const struct troupe__look_options *options, const char *text, enum troupe_error error)
+{
+    fprintf(stderr, "troupe %s: %s (%s)\n", options->command, text, troupe_error_text(error));
+    return EXIT_FAILURE;
+}
+
+static int fail_row(const struct troupe__look_options *options, enum troupe__table table, enum troupe_error error)
+{
+    char text[128];
+    snprintf(text, sizeof text, "a row of table %s is malformed: run troupe doctor", troupe__view_table_names[table]);
+    return fail(options, error == TROUPE_ENOMEM ? "out of memory" : text, error);
+}
+
+/* Open, and load `tables` unless there are none. Returns -1, or the exit code, with nothing to close then. */
+static int load(const struct troupe__look_options *options, bool writable, unsigned tables, struct troupe__view *view)
+{
+    enum troupe_error result = troupe__view_open(view, options->data, writable);
+    if (result == TROUPE_EBUSY) {
+        fprintf(stderr, "troupe %s: %s is in use by a node that runs; stop it first: %s\n", options->command,
+                options->data, view->error);
+        return EXIT_FAILURE;
+    }
+    if (result == TROUPE_OK && tables && (result = troupe__view_load(view, tables)) != TROUPE_OK) {
+        char text[sizeof view->error];
+        memcpy(text, view->error, sizeof text);
+        troupe__view_close(view);
+        return fail(options, text, result);
+    }
+    return result == TROUPE_OK ? -1 : fail(options, view->error, result);
+}
+
+/* ---- output ------------------------------------------------------------------------------------------------------ */
+
+static void put_text(struct troupe__buffer *line, const char *text)
+{
+    troupe__buffer_put(line, text, strlen(text));
+}
+
+static void put_number(struct troupe__buffer *line, const char *before, uint64_t number)
+{
+    char text[24];
+    snprintf(text, sizeof text, "%" PRIu64, number);
+    put_text(line, before);
+    put_text(line, text);
+}
+
+static void put_name(struct troupe__buffer *line, const char *name, size_t size)
+{
+    for (size_t i = 0; i < size; i++) {
+        troupe__buffer_put_byte(line, iscntrl((unsigned char)name[i]) ? '?' : (unsigned char)name[i]);
+    }
+}
+
+/* A body is msgpack by convention only. */
+static void put_body(struct troupe__buffer *line, struct troupe_bytes body)
+{
+    if (body.size == 0) {
+        put_text(line, "null");
+        return;
+    }
+    if (troupe__json_write(body, line) != TROUPE_ECORRUPT) {
+        return;
+    }
+    put_text(line, "{\"$raw\":\""); /* As hexadecimal digits. */
+    for (size_t i = 0; i < body.size; i++) {
+        char digits[3];
+        snprintf(digits, sizeof digits, "%02x", ((const unsigned char *)body.data)[i]);
+        troupe__buffer_put(line, digits, 2);
+    }
+    put_text(line, "\"}");
+}
+
+static void put_json_address(struct troupe__buffer *line, const char *type, const char *key)
+{
+    char text[TROUPE_NAME_MAX + 1 + TROUPE_KEY_MAX + 1];
+    int size = snprintf(text, sizeof text, "%s/%s", type, key);
+    troupe__json_write_string(text, (size_t)size, line);
+}
+
+static void put_time(struct troupe__buffer *line, int64_t time_ms)
+{
+    char text[48];
+    struct tm parts;
+    time_t seconds = (time_t)(time_ms / 1000);
+    if (time_ms < 0 || !gmtime_r(&seconds, &parts)) {
+        snprintf(text, sizeof text, "%" PRId64, time_ms);
+    } else {
+        size_t size = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
+        snprintf(text + size, sizeof text - size, ".%03dZ", (int)(time_ms % 1000));
+    }
+    put_text(line, text);
+}
+
+/* Print the line, empty it. Returns whether all went well so far. */
+static bool end_line(struct troupe__buffer *line)
+{
+    troupe__buffer_put_byte(line, '\n');
+    if (line->failed) {
+        return false;
+    }
+    fwrite(line->data, 1, line->size, stdout);
+    line->size = 0;
+    return true;
+}
+
+/* The exit code of a command that has printed all it had. */
+static int finish(const struct troupe__look_options *options, struct troupe__buffer *line)
+{
+    bool failed = line->failed;
+    troupe__buffer_free(line);
+    if (failed) {
+        return fail(options, "out of memory", TROUPE_ENOMEM);
+    }
+    if (fflush(stdout) || ferror(stdout)) {
+        return fail(options, "cannot write the output", TROUPE_EIO);
+    }
+    return EXIT_SUCCESS;
+}
+
+/* Members of a message, behind others: "to", "from", "type", "correlation", "attempt", "body". */
+static void put_json_message(struct troupe__buffer *line, const struct troupe__message *message)
+{
+    put_text(line, ",\"to\":");
+    put_json_address(line, message->to->type->name, message->to->key);
+    if (message->from) {
+        put_text(line, ",\"from\":");
+        put_json_address(line, message->from->type->name, message->from->key);
+    }
+    put_text(line, ",\"type\":");
+    troupe__json_write_string(message->data, message->type_size, line);
+    put_number(line, ",\"correlation\":", message->correlation);
+    put_number(line, ",\"attempt\":", message->attempt);
+    put_text(line, ",\"body\":");
+    put_body(line, (struct troupe_bytes){troupe__message_body(message), message->body_size});
+}
+
+static void put_address(struct troupe__buffer *line, const struct troupe__actor *actor)
+{
+    put_name(line, actor->type->name, strlen(actor->type->name));
+    troupe__buffer_put_byte(line, '/');
+    put_name(line, actor->key, actor->key_size);
+}
+
+static void put_message(struct troupe__buffer *line, const struct troupe__message *message)
+{
+    put_address(line, message->to);
+    troupe__buffer_put_byte(line, '\t');
+    put_name(line, message->data, message->type_size);
+    troupe__buffer_put_byte(line, '\t');
+    put_body(line, (struct troupe_bytes){troupe__message_body(message), message->body_size});
+    put_text(line, "\tfrom ");
+    if (message->from) {
+        put_address(line, message->from);
+    } else {
+        put_text(line, "outside");
+    }
+    put_number(line, ", failed ", message->attempt);
+}
+
+/* ---- state ------------------------------------------------------------------------------------------------------- */
+
+int troupe__look_state(int argc, char **argv)
+{
+    struct troupe__look_options options = {
+        .command = "state",
+        .help =
+            "usage: troupe state [--data DIR | DIR] ADDRESS [--json]\n\n"
+            "Prints the values of an actor, one a line: name, tab, value as JSON. An actor that was never used, or\n"
+            "has cleared everything, has none. --json: one object {\"actor\":..,\"state\":{name:value,..}}.\n"};
+    struct address address;
+    struct troupe__view view;
+    int code = troupe__look_parse(&options, argc, argv, 1, 1);
+    if (code >= 0) {
+        return code;
+    }
+    if (!parse_address(options.operand[0], &address)) {
+        return wrong(&options, "an address is namespace/name/key, not", options.operand[0]);
+    }
+    if ((code = load(&options, false, 0, &view)) >= 0) {
+        return code;
+    }
+    unsigned char prefix[2 + TROUPE_NAME_MAX + 1 + TROUPE_KEY_MAX + 1];
+    size_t type_size = strlen(address.type) + 1, key_size = strlen(address.key) + 1;
+    troupe__put_be16(prefix, troupe__slot_of(address.type, address.key));
+    memcpy(prefix + 2, address.type, type_size);
+    memcpy(prefix + 2 + type_size, address.key, key_size);
+    enum troupe_error result =
+        troupe__view_scan(&view, TROUPE__STATE, (struct troupe_bytes){prefix, 2 + type_size + key_size});
+    result = result == TROUPE_OK ? troupe__view_replay(&view) : result;
+    if (result != TROUPE_OK) {
+        code = fail(&options, view.error, result);
+        troupe__view_close(&view);
+        return code;
+    }
+    troupe__view_settle(&view);
+    struct troupe__buffer line = {0};
+    if (options.json) {
+        put_text(&line, "{\"actor\":");
+        put_json_address(&line, address.type, address.key);
+        put_text(&line, ",\"state\":{");
+    }
+    for (size_t i = 0; i < view.tables[TROUPE__STATE].count && code < 0; i++) {
+        const struct troupe__view_row *row = view.tables[TROUPE__STATE].rows[i];
+        struct troupe__view_state state;
+        if (!troupe__view_state(row, &state)) {
+            code = fail_row(&options, TROUPE__STATE, TROUPE_ECORRUPT);
+        } else if (options.json) {
+            put_text(&line, i > 0 ? "," : "");
+            troupe__json_write_string(state.value.data, state.value.size, &line);
+            troupe__buffer_put_byte(&line, ':');
+            put_body(&line, row->value);
+        } else {
+            put_name(&line, state.value.data, state.value.size);
+            troupe__buffer_put_byte(&line, '\t');
+            put_body(&line, row->value);
+            end_line(&line);
+        }
+    }
+    if (options.json && code < 0) {
+        put_text(&line, "}}");
+        end_line(&line);
+    }
+    troupe__view_close(&view);
+    int end = finish(&options, &line);
+    return code < 0 ? end : code;
+}
+
+/* ---- actors ------------------------------------------------------------------------------------------------------ */
+
+struct seen { /* An actor by one of its rows; then, merged, by all. */
+    const char *type, *key;
+    uint64_t values, mail, timers;
+};
+
+static int compare_seen(const void *a, const void *b)
+{
+    const struct seen *left = a, *right = b;
+    int order = strcmp(left->type, right->type);
+    return order ? order : strcmp(left->key, right->key);
+}
+
+/* One entry for each row of state, mail and timers; the messages only lend their actors, which the view keeps. */
+static enum troupe_error collect(struct troupe__view *view, struct seen *seen, enum troupe__table *ret_table)
+{
+    for (unsigned t = TROUPE__STATE; t <= TROUPE__TIMER; t++) {
+        const struct troupe__view_table *table = &view->tables[t];
+        *ret_table = (enum troupe__table)t;
+        for (size_t i = 0; i < table->count; i++, seen++) {
+            struct troupe__view_state state;
+            struct troupe__message *message;
+            int64_t due_ms;
+            if (t == TROUPE__STATE) {
+                if (!troupe__view_state(table->rows[i], &state)) {
+                    return TROUPE_ECORRUPT;
+                }
+                *seen = (struct seen){state.type, state.key, 1, 0, 0};
+                continue;
+            }
+            enum troupe_error result = t == TROUPE__MAIL ? troupe__view_mail(view, table->rows[i], &message)
+                                                         : troupe__view_timer(view, table->rows[i], &due_ms, &message);
+            if (result != TROUPE_OK) {
+                return result;
+            }
+            *seen = (struct seen){message->to->type->name, message->to->key, 0, t == TROUPE__MAIL, t == TROUPE__TIMER};
+            troupe__message_free(message);
+        }
+    }
+    return TROUPE_OK;
+}
+
+static void print_seen(const struct troupe__look_options *options, const struct seen *seen, struct troupe__buffer *line)
+{
+    if (options->json) {
+        put_text(line, "{\"actor\":");
+        put_json_address(line, seen->type, seen->key);
+        put_number(line, ",\"values\":", seen->values);
+        put_number(line, ",\"mail\":", seen->mail);
+        put_number(line, ",\"timers\":", seen->timers);
+        put_text(line, "}");
+    } else {
+        put_name(line, seen->type, strlen(seen->type));
+        troupe__buffer_put_byte(line, '/');
+        put_name(line, seen->key, strlen(seen->key));
+        put_number(line, "\tvalues ", seen->values);
+        put_number(line, ", mail ", seen->mail);
+        put_number(line, ", timers ", seen->timers);
+    }
+    end_line(line);
+}
+
+int troupe__look_actors(int argc, char **argv)
+{
+    struct troupe__look_options options = {
+        .command = "actors",
+        .help = "usage: troupe actors [--data DIR] [--type NAMESPACE/NAME] [--json]\n\n"
+                "Lists the actors that have values, waiting messages or delayed messages, in the order of their\n"
+                "addresses, with how many of each. --json: {\"actor\":..,\"values\":n,\"mail\":n,\"timers\":n}.\n"};
+    struct troupe__view view;
+    int code = troupe__look_parse(&options, argc, argv, 0, 0);
+    if (code >= 0 ||
+        (code = load(&options, false, 1u << TROUPE__STATE | 1u << TROUPE__MAIL | 1u << TROUPE__TIMER, &view)) >= 0) {
+        return code;
+    }
+    size_t count =
+        view.tables[TROUPE__STATE].count + view.tables[TROUPE__MAIL].count + view.tables[TROUPE__TIMER].count;
+    struct seen *seen = malloc((count + 1) * sizeof *seen);
+    struct troupe__buffer line = {0};
+    enum troupe__table table = TROUPE__STATE;
+    enum troupe_error result = seen ? collect(&view, seen, &table) : TROUPE_ENOMEM;
+    if (result == TROUPE_OK) {
+        qsort(seen, count, sizeof *seen, compare_seen);
+        for (size_t i = 0; i < count; i++) {
+            struct seen sum = seen[i];
+            while (i + 1 < count && compare_seen(&sum, &seen[i + 1]) == 0) {
+                i++;
+                sum.values += seen[i].values;
+                sum.mail += seen[i].mail;
+                sum.timers += seen[i].timers;
+            }
+            if (!options.type || strcmp(options.type, sum.type) == 0) {
+                print_seen(&options, &sum, &line);
+            }
+        }
+    }
+    free(seen);
+    troupe__view_close(&view);
+    code = finish(&options, &line);
+    return result == TROUPE_OK ? code : fail_row(&options, table, result);
+}
+
+/* ---- mailbox and timers ------------------------------------------------------------------------------------------ */
+
+int troupe__look_mailbox(int argc, char **argv)
+{
+    struct troupe__look_options options = {
+        .command = "mailbox",
+        .help = "usage: troupe mailbox [--data DIR | DIR] ADDRESS [--json]\n\n"
+                "Prints the messages that wait for an actor, the next one first: number, address, name, body, sender,\n"
+                "failed attempts. --json: {\"number\":n,\"to\":..,\"from\":..,\"type\":..,\"correlation\":n,\n"
+                "\"attempt\":n,\"body\":..}; \"from\" is absent when it came from outside.\n"};
+    struct address address;
+    struct troupe__view view;
+    int code = troupe__look_parse(&options, argc, argv, 1, 1);
+    if (code >= 0) {
+        return code;
+    }
+    if (!parse_address(options.operand[0], &address)) {
+        return wrong(&options, "an address is namespace/name/key, not", options.operand[0]);
+    }
+    if ((code = load(&options, false, 1u << TROUPE__MAIL, &view)) >= 0) {
+        return code;
+    }
+    struct troupe__buffer line = {0};
+    enum troupe_error result = TROUPE_OK;
+    for (size_t i = 0; i < view.tables[TROUPE__MAIL].count && result == TROUPE_OK; i++) {
+        const struct troupe__view_row *row = view.tables[TROUPE__MAIL].rows[i];
+        struct troupe__message *message;
+        uint64_t number;
+        result = troupe__view_number(row, &number) ? troupe__view_mail(&view, row, &message) : TROUPE_ECORRUPT;
+        if (result != TROUPE_OK) {
+            break;
+        }
+        if (strcmp(message->to->type->name, address.type) == 0 && strcmp(message->to->key, address.key) == 0) {
+            put_number(&line, options.json ? "{\"number\":" : "", number);
+            if (options.json) {
+                put_json_message(&line, message);
+                put_text(&line, "}");
+            } else {
+                troupe__buffer_put_byte(&line, '\t');
+                put_message(&line, message);
+            }
+            end_line(&line);
+        }
+        troupe__message_free(message);
+    }
+    troupe__view_close(&view);
+    code = finish(&options, &line);
+    return result == TROUPE_OK ? code : fail_row(&options, TROUPE__MAIL, result);
+}
+
+struct due {
+    int64_t due_ms;
+    uint64_t id;
+    const struct troupe__view_row *row;
+};
+
+static int compare_due(const void *a, const void *b)
+{
+    const struct due *left = a, *right = b;
+    return left->due_ms != right->due_ms ? (left->due_ms > right->due_ms) - (left->due_ms < right->due_ms)
+                                         : (left->id > right->id) - (left->id < right->id);
+}
+
+static enum troupe_error print_timers(const struct troupe__look_options *options, struct troupe__view *view,
+                                      struct troupe__buffer *line)
+{
+    const struct troupe__view_table *table = &view->tables[TROUPE__TIMER];
+    struct due *dues = malloc((table->count + 1) * sizeof *dues);
+    struct troupe__message *message;
+    enum troupe_error result = dues ? TROUPE_OK : TROUPE_ENOMEM;
+    for (size_t i = 0; i < table->count && result == TROUPE_OK; i++) {
+        dues[i].row = table->rows[i];
+        result = troupe__view_number(table->rows[i], &dues[i].id)
+                     ? troupe__view_timer(view, table->rows[i], &dues[i].due_ms, &message)
+                     : TROUPE_ECORRUPT;
+        if (result == TROUPE_OK) {
+            troupe__message_free(message);
+        }
+    }
+    if (result == TROUPE_OK) {
+        qsort(dues, table->count, sizeof *dues, compare_due);
+    }
+    for (size_t i = 0; i < table->count && result == TROUPE_OK; i++) {
+        result = troupe__view_timer(view, dues[i].row, &dues[i].due_ms, &message);
+        if (result != TROUPE_OK) {
+            break;
+        }
+        put_number(line, options->json ? "{\"timer\":" : "", dues[i].id);
+        if (options->json) {
+            put_number(line, ",\"due_ms\":", (uint64_t)dues[i].due_ms);
+            put_json_message(line, message);
+            put_text(line, "}");
+        } else {
+            troupe__buffer_put_byte(line, '\t');
+            put_time(line, dues[i].due_ms);
+            troupe__buffer_put_byte(line, '\t');
+            put_message(line, message);
+        }
+        end_line(line);
+        troupe__message_free(message);
+    }
+    free(dues);
+    return result;
+}
+
+int troupe__look_timers(int argc, char **argv)
+{
+    struct troupe__look_options options = {
+        .command = "timers",
+        .help = "usage: troupe timers [--data DIR] [--json]\n\n"
+                "Prints the delayed messages, the first one due first: id, due time, address, name, body, sender.\n"
+                "--json: {\"timer\":n,\"due_ms\":n,\"to\":..,\"from\":..,\"type\":..,\"correlation\":n,\"attempt\":n,\n"
+                "\"body\":..}; times are milliseconds since 1970.\n"};
+    struct troupe__view view;
+    int code = troupe__look_parse(&options, argc, argv, 0, 0);
+    if (code >= 0 || (code = load(&options, false, 1u << TROUPE__TIMER, &view)) >= 0) {
+        return code;
+    }
+    struct troupe__buffer line = {0};
+    enum troupe_error result = print_timers(&options, &view, &line);
+    troupe__view_close(&view);
+    code = finish(&options, &line);
+    return result == TROUPE_OK ? code : fail_row(&options, TROUPE__TIMER, result);
+}
+
+/* ---- dead letters ------------------------------------------------------------------------------------------------ */
+
+static void print_dead(const struct troupe__look_options *options, uint64_t number,
+                       const struct troupe__view_dead *dead, bool whole, struct troupe__buffer *line)
+{
+    if (options->json) {
+        put_number(line, "{\"number\":", number);
+        put_number(line, ",\"time_ms\":", (uint64_t)dead->time_ms);
+        put_text(line, ",\"reason\":");
+        troupe__json_write_string(dead->reason.data, dead->reason.size, line);
+        if (dead->message) {
+            put_json_message(line, dead->message);
+        } else {
+            put_text(line, ",\"text\":");
+            troupe__json_write_string(dead->text.data, dead->text.size, line);
+        }
+        put_text(line, "}");
+    } else {
+        put_number(line, whole ? "number\t" : "", number);
+        put_text(line, whole ? "\ntime\t" : "\t");
+        put_time(line, dead->time_ms);
+        put_text(line, whole ? "\nreason\t" : "\t");
+        put_name(line, dead->reason.data, dead->reason.size);
+        if (whole) {
+            put_text(line, dead->message ? "\nmessage\t" : "\ntext\t");
+        } else {
+            put_text(line, dead->message ? "\tmessage\t" : "\ttext\t");
+        }
+        if (dead->message) {
+            put_message(line, dead->message);
+        } else if (whole) {
+            troupe__json_write_string(dead->text.data, dead->text.size, line);
+        } else {
+            put_number(line, "", dead->text.size);
+            put_text(line, " bytes");
+        }
+    }
+    end_line(line);
+}
+
+static enum troupe_error list_dead(const struct troupe__look_options *options, struct troupe__view *view,
+                                   struct troupe__buffer *line)
+{
+    for (size_t i = 0; i < view->tables[TROUPE__DEAD].count; i++) {
+        const struct troupe__view_row *row = view->tables[TROUPE__DEAD].rows[i];
+        struct troupe__view_dead dead;
+        uint64_t number;
+        enum troupe_error result =
+            troupe__view_number(row, &number) ? troupe__view_dead(view, row, &dead) : TROUPE_ECORRUPT;
+        if (result != TROUPE_OK) {
+            return result;
+        }
+        print_dead(options, number, &dead, false, line);
+        troupe__message_free(dead.message);
+    }
+    return TROUPE_OK;
+}
+
+/* One epoch: the letter leaves, and if it is to be tried again comes back as mail, behind all that waits, with its
+ * attempts forgotten. `*ret_number` is its new number. */
+static enum troupe_error move_dead(struct troupe__view *view, uint64_t number, struct troupe__message *message,
+                                   uint64_t *ret_number)
+{
+    struct troupe__buffer record = {0}, value = {0};
+    struct troupe__view_counters counters;
+    unsigned char key[8];
+    troupe__put_be64(key, number);
+    troupe__record_remove(&record, TROUPE__DEAD, key, sizeof key);
+    enum troupe_error result = TROUPE_OK;
+    if (message) {
+        if ((result = troupe__view_counters(view, &counters)) != TROUPE_OK || counters.sequence < number) {
+            snprintf(view->error, sizeof view->error,
+                     "the counters' row is missing, malformed or too low: run troupe "
+                     "doctor");
+            result = TROUPE_ECORRUPT;
+            goto out;
+        }
+        *ret_number = ++counters.sequence;
+        message->attempt = 0;
+        troupe__message_encode(message, &value);
+        troupe__put_be64(key, counters.sequence);
+        troupe__record_set(&record, TROUPE__MAIL, key, sizeof key, value.data, value.size);
+        value.size = 0;
+        troupe__view_counters_encode(&counters, &value);
+        troupe__record_set(&record, TROUPE__META, "counters", strlen("counters"), value.data, value.size);
+    }
+    if (record.failed || value.failed) {
+        snprintf(view->error, sizeof view->error, "out of memory");
+        result = TROUPE_ENOMEM;
+        goto out;
+    }
+    result =
+        view->store->commit(view->store, view->store->last_epoch + 1, (struct troupe_bytes){record.data, record.size});
+    if (result != TROUPE_OK) {
+        snprintf(view->error, sizeof view->error, "%s", view->store->error);
+    }
+out:
+    troupe__buffer_free(&record);
+    troupe__buffer_free(&value);
+    return result;
+}
+
+static int change_dead(const struct troupe__look_options *options, struct troupe__view *view, uint64_t number,
+                       struct troupe__message *message, bool retry)
+{
+    uint64_t new_number = 0;
+    if (retry && !message) {
+        return fail(options,
+                    "this letter is a line that never was a message: mend it, give it to the input again, "
+                    "and drop the letter",
+                    TROUPE_EINVAL);
+    }
+    enum troupe_error result = move_dead(view, number, retry ? message : NULL, &new_number);
+    if (result != TROUPE_OK) {
+        return fail(options, view->error, result);
+    }
+    if (options->json) {
+        printf("{\"number\":%" PRIu64 ",\"%s\":", number, retry ? "mail" : "dropped");
+        retry ? printf("%" PRIu64 "}\n", new_number) : printf("true}\n");
+    } else if (retry) {
+        printf("dead letter %" PRIu64 " waits again, as message %" PRIu64 "\n", number, new_number);
+    } else {
+        printf("dead letter %" PRIu64 " is dropped\n", number);
+    }
+    return EXIT_SUCCESS;
+}
+
+int troupe__look_dead(int argc, char **argv)
+{
+    struct troupe__look_options options = {
+        .command = "dead",
+        .help = "usage: troupe dead list [--data DIR] [--json]\n"
+                "       troupe dead show|retry|drop NUMBER [--data DIR] [--json]\n\n"
+                "Dead letters are messages that failed for good and lines that were no messages.\n"
+                "  list   all: number, time, reason, and the message or the size of the line\n"
+                "  show   one, whole\n"
+                "  retry  put the message back, behind all that waits, with no failed attempts; it has a new number\n"
+                "  drop   remove it for good\n"
+                "Retry and drop are durable when the command returns; the next `troupe run` takes it from there.\n"};
+    struct troupe__view view;
+    int code = troupe__look_parse(&options, argc, argv, 1, 2);
+    if (code >= 0) {
+        return code;
+    }
+    const char *verb = options.operand[0];
+    bool list = strcmp(verb, "list") == 0, show = strcmp(verb, "show") == 0, retry = strcmp(verb, "retry") == 0;
+    uint64_t number = 0;
+    if (!list && !show && !retry && strcmp(verb, "drop") != 0) {
+        return wrong(&options, "it takes list, show, retry or drop, not", verb);
+    }
+    if (list ? options.operand_count != 1 : options.operand_count != 2 || !parse_number(options.operand[1], &number)) {
+        return wrong(&options, list ? "no number goes with" : "one letter's number goes with", verb);
+    }
+    if ((code = load(&options, !list && !show, 1u << TROUPE__DEAD | 1u << TROUPE__META, &view)) >= 0) {
+        return code;
+    }
+    struct troupe__buffer line = {0};
+    struct troupe__view_dead dead = {0};
+    enum troupe_error result = TROUPE_OK;
+    unsigned char key[8];
+    troupe__put_be64(key, number);
+    const struct troupe__view_row *row = troupe__view_find(&view, TROUPE__DEAD, (struct troupe_bytes){key, sizeof key});
+    if (list) {
+        result = list_dead(&options, &view, &line);
+    } else if (!row) {
+        fprintf(stderr, "troupe dead: there is no dead letter %" PRIu64 "; see troupe dead list\n", number);
+        code = EXIT_FAILURE;
+    } else if ((result = troupe__view_dead(&view, row, &dead)) == TROUPE_OK && show) {
+        print_dead(&options, number, &dead, true, &line);
+    } else if (strcmp(verb, "drop") == 0) {
+        code = change_dead(&options, &view, number, NULL, false); /* A malformed letter can be dropped too. */
+        result = TROUPE_OK;
+    } else if (result == TROUPE_OK) {
+        code = change_dead(&options, &view, number, dead.message, true);
+    }
+    troupe__message_free(dead.message);
+    troupe__view_close(&view);
+    int end = finish(&options, &line);
+    return result != TROUPE_OK ? fail_row(&options, TROUPE__DEAD, result) : code > 0 ? code : end;
+}
+
+/* ---- stats ------------------------------------------------------------------------------------------------------- */
+
+/* One figure: `name TAB number`, or a member of the object. */
+static void put_figure(const struct troupe__look_options *options, struct troupe__buffer *line, const char *name,
+                       size_t name_size, uint64_t number)
+{
+    if (options->json) {
+        troupe__buffer_put_byte(line, line->size > 0 ? ',' : '{');
+        troupe__json_write_string(name, name_size, line);
+        put_number(line, ":", number);
+    } else {
+        put_name(line, name, name_size);
+        put_number(line, "\t", number);
+        end_line(line);
+    }
+}
+
+int troupe__look_stats(int argc, char **argv)
+{
+    struct troupe__look_options options = {
+        .command = "stats",
+        .help = "usage: troupe stats [--data DIR] [--json]\n\n"
+                "Prints figures of the node, one a line: name, tab, number. --json: one object of them all.\n"
+                "  epoch        the last durable epoch         journal_records  epochs that are not in the tables yet\n"
+                "  values       rows of state                  mail, timers, dead  messages that wait, are delayed,\n"
+                "  egress       records not known to be out      failed for good\n"
+                "  messages, timers_set, egress_records  the highest numbers given so far\n"
+                "  egress/NAME  records put out on NAME        input/PATH   lines taken in from PATH\n"};
+    static const char *const names[TROUPE__TABLE_COUNT] = {"meta", "values", "mail", "timers", "dead", "egress"};
+    struct troupe__view view;
+    struct troupe__view_counters counters;
+    int code = troupe__look_parse(&options, argc, argv, 0, 0);
+    if (code >= 0 || (code = load(&options, false, (1u << TROUPE__TABLE_COUNT) - 1, &view)) >= 0) {
+        return code;
+    }
+    struct troupe__buffer line = {0};
+    enum troupe_error result = troupe__view_counters(&view, &counters);
+    if (result == TROUPE_ECORRUPT) {
+        code = fail(&options, view.error, result);
+        troupe__view_close(&view);
+        return code;
+    }
+    const struct {
+        const char *name;
+        uint64_t number;
+    } figures[] = {{"epoch", view.store->last_epoch},   {"journal_records", view.record_count},
+                   {"messages", counters.sequence},     {"timers_set", counters.timer},
+                   {"egress_records", counters.egress}, {"egress_released", counters.egress_released},
+                   {"now_ms", counters.now_ms}};
+    for (size_t i = 0; i < sizeof figures / sizeof *figures; i++) {
+        put_figure(&options, &line, figures[i].name, strlen(figures[i].name), figures[i].number);
+    }
+    for (size_t t = TROUPE__STATE; t < TROUPE__TABLE_COUNT; t++) {
+        put_figure(&options, &line, names[t], strlen(names[t]), view.tables[t].count);
+    }
+    for (size_t i = 0; i < view.tables[TROUPE__META].count; i++) {
+        const struct troupe__view_row *row = view.tables[TROUPE__META].rows[i];
+        struct troupe__cursor cursor = {row->value.data, (const unsigned char *)row->value.data + row->value.size,
+                                        false};
+        bool egress = row->key.size > 7 && memcmp(row->key.data, "egress/", 7) == 0;
+        bool input = row->key.size > 6 && memcmp(row->key.data, "input/", 6) == 0;
+        if (egress || input) {
+            uint64_t first = troupe__cursor_varint(&cursor); /* an input's offset stands before its line */
+            put_figure(&options, &line, row->key.data, row->key.size, egress ? first : troupe__cursor_varint(&cursor));
+        }
+    }
+    if (options.json) {
+        put_text(&line, "}");
+        end_line(&line);
+    }
+    troupe__view_close(&view);
+    return finish(&options, &line);
+}

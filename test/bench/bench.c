@@ -1,0 +1,964 @@
+/* bench.c - measures what a node does beside what the machine under it can do, in one run.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ *     bench [NAME...]      (default: all; the limits always run)
+ *
+ * Run from the project's root with BUILD (default "build"). Data: BUILD/bench-data, removed afterwards. Results: a
+ * table, and BUILD/bench.tsv with name, value, unit, required, compared with, its value, ratio; "-" where there is
+ * none. A value is the median of five runs (or five windows of one steady run) after a warm-up.
+ * Each figure is measured in a process of its own, so that none inherits another's heap; it reports through a pipe.
+ * Any failure ends that process: its figures are missing, and bench exits with 1. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <malloc.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <lmdb.h>
+#include <zmq.h>
+
+#include "runtime/committer.h"
+#include "runtime/machine.h"
+#include "state/lmdb_store.h"
+
+enum {
+    RUNS = 5,
+    RUN_BUDGET = 512, /* these three as in runtime/node.c */
+    EPOCH_SIZE_MAX = 1 << 23,
+    LINGER_MS = 2,
+    WAITING_MAX = 8192,
+    FIGURES_MAX = 64,
+};
+
+static const char *build = "build";
+static char data_path[512];
+
+#define CHECK(truth) ((truth) ? (void)0 : fail(__LINE__, #truth, ""))
+
+static void fail(int line, const char *what, const char *text)
+{
+    fprintf(stderr, "bench.c:%d: %s: %s %s\n", line, what, text, errno ? strerror(errno) : "");
+    _exit(1);
+}
+
+/* ---- time and numbers -------------------------------------------------------------------------------------------- */
+
+static int64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static int64_t wall_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static uint64_t next_random(uint64_t *state)
+{
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    return *state ^= *state << 17;
+}
+
+static int compare_doubles(const void *left, const void *right)
+{
+    double a = *(const double *)left, b = *(const double *)right;
+    return (a > b) - (a < b);
+}
+
+static double percentile(double *values, size_t count, double part)
+{
+    qsort(values, count, sizeof *values, compare_doubles);
+    return values[(size_t)(part * (double)(count - 1))];
+}
+
+/* ---- figures ----------------------------------------------------------------------------------------------------- */
+
+/* What is required: "at least" when positive, "at most" its opposite when negative, nothing when 0. */
+struct figure {
+    char name[32];
+    double value;
+    char unit[16];
+    double required;
+    char beside[32]; /* the figure it is compared with, "" for none */
+};
+
+static struct figure figures[FIGURES_MAX];
+static size_t figure_count;
+static int report_fd = -1;
+
+static const struct figure *find_figure(const char *name)
+{
+    for (size_t i = 0; i < figure_count; i++) {
+        if (strcmp(figures[i].name, name) == 0) {
+            return &figures[i];
+        }
+    }
+    return NULL;
+}
+
+/* In a measuring process: hand a figure to the parent. */
+static void report(const char *name, double value, const char *unit, double required, const char *beside)
+{
+    struct figure figure = {.value = value, .required = required};
+    snprintf(figure.name, sizeof figure.name, "%s", name);
+    snprintf(figure.unit, sizeof figure.unit, "%s", unit);
+    snprintf(figure.beside, sizeof figure.beside, "%s", beside);
+    CHECK(write(report_fd, &figure, sizeof figure) == sizeof figure);
+}
+
+static void print_figure(FILE *tsv, const struct figure *figure)
+{
+    char required[32] = "-", other[32] = "-", ratio[32] = "-";
+    const struct figure *beside = figure->beside[0] ? find_figure(figure->beside) : NULL;
+    if (figure->required != 0) {
+        snprintf(required, sizeof required, "%s%.10g",
+                 figure->required > 0 ? ">=" : "<=", figure->required > 0 ? figure->required : -figure->required);
+    }
+    if (beside) {
+        snprintf(other, sizeof other, "%.6g", beside->value);
+        snprintf(ratio, sizeof ratio, "%.3g", figure->value / beside->value);
+    }
+    const char *verdict = "";
+    if (figure->required != 0) {
+        bool met = figure->required > 0 ? figure->value >= figure->required : figure->value <= -figure->required;
+        verdict = met ? "met" : "MISSED";
+    }
+    printf("%-20s %14.6g %-8s %-12s %-22s %12s %8s  %s\n", figure->name, figure->value, figure->unit, required,
+           beside ? figure->beside : "-", other, ratio, verdict);
+    fprintf(tsv, "%s\t%.6g\t%s\t%s\t%s\t%s\t%s\n", figure->name, figure->value, figure->unit, required,
+            beside ? figure->beside : "-", other, ratio);
+    fflush(stdout);
+}
+
+/* ---- files and processes ----------------------------------------------------------------------------------------- */
+
+static void remove_tree(const char *path)
+{
+    DIR *directory = opendir(path);
+    if (directory) {
+        for (struct dirent *entry; (entry = readdir(directory));) {
+            char inner[1024];
+            if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) {
+                snprintf(inner, sizeof inner, "%s/%s", path, entry->d_name);
+                remove_tree(inner);
+            }
+        }
+        closedir(directory);
+        rmdir(path);
+    } else {
+        unlink(path);
+    }
+}
+
+static const char *fresh_directory(void)
+{
+    static char path[600];
+    snprintf(path, sizeof path, "%s/node", data_path);
+    remove_tree(path);
+    return path;
+}
+
+/* A number of a /proc status file, 0 when it is not there. */
+static double status_number(const char *path, const char *name)
+{
+    char line[256];
+    double number = 0;
+    FILE *file = fopen(path, "r");
+    while (file && fgets(line, sizeof line, file)) {
+        if (strncmp(line, name, strlen(name)) == 0 && line[strlen(name)] == ':') {
+            number = strtod(line + strlen(name) + 1, NULL);
+        }
+    }
+    if (file) {
+        fclose(file);
+    }
+    return number;
+}
+
+/* ---- a node's loop, as runtime/node.c has it --------------------------------------------------------------------- */
+
+struct node {
+    struct troupe__store *store;
+    struct troupe__machine machine;
+    struct troupe__output output;
+    struct troupe__committer *committer;
+    struct troupe__committed committed;
+    struct troupe__epoch epoch;
+    int wake_fd;
+    int64_t opened_ms;
+};
+
+static void wake_loop(void *context)
+{
+    struct node *node = context;
+    uint64_t one = 1;
+    CHECK(write(node->wake_fd, &one, sizeof one) == sizeof one);
+}
+
+static void node_open(struct node *node, const char *path, const struct troupe_module *module,
+                      const struct troupe__lmdb_options *options)
+{
+    char error[512] = "";
+    memset(node, 0, sizeof *node);
+    if (troupe__lmdb_store_open(path, options, &node->store, error, sizeof error) != TROUPE_OK ||
+        troupe__output_open(&node->output, "/dev/null", error, sizeof error) != TROUPE_OK) {
+        fail(__LINE__, "open", error);
+    }
+    if (troupe__machine_init(&node->machine, module, node->store, 1, NULL, NULL) != TROUPE_OK) {
+        fail(__LINE__, "init", node->machine.error);
+    }
+    node->wake_fd = eventfd(0, EFD_NONBLOCK);
+    CHECK(node->wake_fd >= 0);
+    CHECK(troupe__committer_start(node->store, &node->output, wake_loop, node, &node->committer) == TROUPE_OK);
+}
+
+static void node_close(struct node *node)
+{
+    troupe__committer_stop(node->committer);
+    troupe__output_close(&node->output);
+    troupe__machine_fini(&node->machine);
+    node->store->close(node->store);
+    troupe__buffer_free(&node->epoch.record);
+    troupe__buffer_free(&node->epoch.egress);
+    close(node->wake_fd);
+}
+
+static void node_wait(struct node *node, int64_t timeout_ns)
+{
+    struct timespec timeout = {timeout_ns / 1000000000, timeout_ns % 1000000000};
+    struct pollfd readable = {.fd = node->wake_fd, .events = POLLIN};
+    if (ppoll(&readable, 1, timeout_ns < 0 ? NULL : &timeout, NULL) > 0) {
+        uint64_t count;
+        CHECK(read(node->wake_fd, &count, sizeof count) == sizeof count);
+    }
+}
+
+static void node_poll(struct node *node)
+{
+    troupe__committer_poll(node->committer, &node->committed);
+    if (node->committed.result != TROUPE_OK) {
+        fail(__LINE__, "commit", node->committed.error);
+    }
+}
+
+/* Returns whether an epoch was sealed. */
+static bool node_seal(struct node *node, bool busy)
+{
+    if (!troupe__machine_dirty(&node->machine)) {
+        node->opened_ms = 0;
+        return false;
+    }
+    int64_t now = node->machine.ctx.now_ms;
+    if (node->opened_ms == 0) {
+        node->opened_ms = now;
+    }
+    bool full = node->machine.record.size >= EPOCH_SIZE_MAX;
+    if (node->committed.busy || (busy && !full && now - node->opened_ms < LINGER_MS)) {
+        return false;
+    }
+    CHECK(troupe__machine_seal(&node->machine, &node->epoch) == TROUPE_OK);
+    node->store->refresh(node->store);
+    node->opened_ms = 0;
+    troupe__committer_commit(node->committer, &node->epoch);
+    return node->committed.busy = true;
+}
+
+/* One turn without its wait. Returns whether there is more to run at once. */
+static bool node_turn(struct node *node, bool *ret_sealed)
+{
+    size_t count;
+    CHECK(troupe__machine_set_now(&node->machine, wall_ms()) == TROUPE_OK);
+    node_poll(node);
+    if (node->machine.record.size < EPOCH_SIZE_MAX) {
+        CHECK(troupe__machine_run(&node->machine, RUN_BUDGET, &count) == TROUPE_OK);
+    }
+    bool runnable = troupe__machine_runnable(&node->machine);
+    *ret_sealed = node_seal(node, runnable);
+    return runnable && !(node->machine.record.size >= EPOCH_SIZE_MAX && node->committed.busy);
+}
+
+static void node_run_until(struct node *node, int64_t end_ns)
+{
+    bool sealed;
+    while (now_ns() < end_ns) {
+        bool busy = node_turn(node, &sealed);
+        node_wait(node, busy ? 0 : 100000000);
+    }
+}
+
+/* Run until everything handled is durable. */
+static void node_settle(struct node *node)
+{
+    bool sealed;
+    for (;;) {
+        bool busy = node_turn(node, &sealed);
+        if (!busy && !node->committed.busy && !troupe__machine_dirty(&node->machine)) {
+            return;
+        }
+        node_wait(node, busy ? 0 : 100000000);
+    }
+}
+
+/* Wait until the tables hold what was committed, for at most 60 s. */
+static void node_fold(struct node *node)
+{
+    node_settle(node);
+    int64_t end = now_ns() + (int64_t)60 * 1000000000;
+    while (node->store->refresh(node->store) < node->committed.epoch && now_ns() < end) {
+        usleep(20000);
+    }
+}
+
+static void node_arrive(struct node *node, const char *type, uint64_t index, const char *message, const void *body,
+                        size_t size)
+{
+    char key[24];
+    snprintf(key, sizeof key, "%" PRIu64, index);
+    if (troupe__machine_arrive(&node->machine, NULL, troupe_to(type, key), message,
+                               (struct troupe_bytes){body, size}) != TROUPE_OK) {
+        fail(__LINE__, "arrive", node->machine.error);
+    }
+}
+
+/* ---- the actors -------------------------------------------------------------------------------------------------- */
+
+enum { RING_SIZE = 1000, RING_TOKENS = 100, BIG_IN_FLIGHT = 10000 };
+
+static uint64_t big_size;
+
+/* The open loop's messages handled in the open epoch: their numbers. */
+static uint32_t *handled;
+static size_t handled_count;
+
+static const struct troupe_value seen = {"seen", TROUPE_INT};
+static const struct troupe_value *const values[] = {&seen, NULL};
+
+static const char *format_key(char buffer[24], uint64_t number)
+{
+    char *at = buffer + 23;
+    *at = '\0';
+    do {
+        *--at = (char)('0' + number % 10);
+    } while (number /= 10);
+    return at;
+}
+
+static enum troupe_error count_one(struct troupe_context *ctx)
+{
+    int64_t number = 0;
+    enum troupe_error result = troupe_get_int(ctx, &seen, &number);
+    return result == TROUPE_OK || result == TROUPE_ENOTFOUND ? troupe_set_int(ctx, &seen, number + 1) : result;
+}
+
+static enum troupe_error handle_ring(struct troupe_context *ctx, const struct troupe_message *message)
+{
+    char buffer[24];
+    uint64_t index = 0;
+    for (const char *at = troupe_self(ctx).key; *at; at++) {
+        index = index * 10 + (uint64_t)(*at - '0');
+    }
+    enum troupe_error result = count_one(ctx);
+    return result == TROUPE_OK ? troupe_send(ctx, troupe_to("bench/ring", format_key(buffer, (index + 1) % RING_SIZE)),
+                                             "token", message->body)
+                               : result;
+}
+
+static enum troupe_error handle_big(struct troupe_context *ctx, const struct troupe_message *message)
+{
+    char buffer[24];
+    uint64_t state;
+    enum troupe_error result = count_one(ctx);
+    if (result != TROUPE_OK || message->body.size != sizeof state) {
+        return result; /* An empty body only makes the actor exist. */
+    }
+    memcpy(&state, message->body.data, sizeof state);
+    uint64_t to = next_random(&state) % big_size;
+    return troupe_send(ctx, troupe_to("bench/big", format_key(buffer, to)), "go",
+                       (struct troupe_bytes){&state, sizeof state});
+}
+
+static enum troupe_error handle_open(struct troupe_context *ctx, const struct troupe_message *message)
+{
+    if (handled) {
+        memcpy(&handled[handled_count++], message->body.data, sizeof *handled);
+    }
+    return count_one(ctx);
+}
+
+static const struct troupe_type types[] = {
+    {.name = "bench/ring", .handler = handle_ring, .values = values},
+    {.name = "bench/big", .handler = handle_big, .values = values},
+    {.name = "bench/update", .handler = handle_open, .values = values},
+};
+static const struct troupe_module module = {TROUPE_ABI, "bench", "1", types, 3};
+
+static const struct troupe__lmdb_options on_disk = {.sync = true};
+
+/* ---- limits ------------------------------------------------------------------------------------------------------ */
+
+enum { SYNCS = 300 };
+
+static void measure_append(void)
+{
+    char path[600], page[4096];
+    double medians[RUNS + 1], times[SYNCS];
+    memset(page, 0x5a, sizeof page);
+    snprintf(path, sizeof path, "%s/append", data_path);
+    int fd = open(path, O_CREAT | O_TRUNC | O_WRONLY, 0600);
+    CHECK(fd >= 0);
+    for (int run = 0; run <= RUNS; run++) {
+        for (int i = 0; i < SYNCS; i++) {
+            int64_t start = now_ns();
+            CHECK(write(fd, page, sizeof page) == sizeof page && fdatasync(fd) == 0);
+            times[i] = (double)(now_ns() - start) / 1000;
+        }
+        medians[run] = percentile(times, SYNCS, 0.5);
+    }
+    close(fd);
+    unlink(path);
+    report("append_sync_p50", percentile(medians + 1, RUNS, 0.5), "us", 0, "");
+}
+
+static void measure_lmdb(void)
+{
+    char path[600], value[100];
+    double medians[RUNS + 1], times[SYNCS];
+    uint64_t random = 42;
+    MDB_env *env;
+    MDB_txn *txn;
+    MDB_dbi dbi;
+    memset(value, 1, sizeof value);
+    snprintf(path, sizeof path, "%s/lmdb", data_path);
+    CHECK(mkdir(path, 0700) == 0 && mdb_env_create(&env) == 0 && mdb_env_set_mapsize(env, (size_t)1 << 30) == 0);
+    CHECK(mdb_env_open(env, path, 0, 0600) == 0 && mdb_txn_begin(env, NULL, 0, &txn) == 0);
+    CHECK(mdb_dbi_open(txn, NULL, 0, &dbi) == 0 && mdb_txn_commit(txn) == 0);
+    for (int run = 0; run <= RUNS; run++) {
+        for (int i = 0; i < SYNCS; i++) {
+            uint64_t key = next_random(&random) % 100000;
+            MDB_val name = {sizeof key, &key}, row = {sizeof value, value};
+            int64_t start = now_ns();
+            CHECK(mdb_txn_begin(env, NULL, 0, &txn) == 0 && mdb_put(txn, dbi, &name, &row, 0) == 0);
+            CHECK(mdb_txn_commit(txn) == 0);
+            times[i] = (double)(now_ns() - start) / 1000;
+        }
+        medians[run] = percentile(times, SYNCS, 0.5);
+    }
+    mdb_env_close(env);
+    remove_tree(path);
+    report("lmdb_commit_p50", percentile(medians + 1, RUNS, 0.5), "us", 0, "append_sync_p50");
+}
+
+enum { ZMQ_COUNT = 1000000, ZMQ_SIZE = 100 };
+
+static void *push_messages(void *socket)
+{
+    char body[ZMQ_SIZE] = {0};
+    for (int i = 0; i < ZMQ_COUNT; i++) {
+        CHECK(zmq_send(socket, body, sizeof body, 0) == sizeof body);
+    }
+    return NULL;
+}
+
+static void measure_zmq(void)
+{
+    double rates[RUNS + 1];
+    char body[ZMQ_SIZE];
+    void *context = zmq_ctx_new();
+    for (int run = 0; run <= RUNS; run++) {
+        void *pull = zmq_socket(context, ZMQ_PULL), *push = zmq_socket(context, ZMQ_PUSH);
+        pthread_t thread;
+        char address[32]; /* a socket is closed in the background, so its address is not free at once */
+        snprintf(address, sizeof address, "inproc://bench%d", run);
+        CHECK(zmq_bind(pull, address) == 0 && zmq_connect(push, address) == 0);
+        int64_t start = now_ns();
+        CHECK(pthread_create(&thread, NULL, push_messages, push) == 0);
+        for (int i = 0; i < ZMQ_COUNT; i++) {
+            CHECK(zmq_recv(pull, body, sizeof body, 0) == sizeof body);
+        }
+        rates[run] = ZMQ_COUNT * 1e9 / (double)(now_ns() - start);
+        pthread_join(thread, NULL);
+        zmq_close(push);
+        zmq_close(pull);
+    }
+    zmq_ctx_term(context);
+    report("zmq_one_way", percentile(rates + 1, RUNS, 0.5), "/s", 0, "");
+}
+
+/* ---- throughput -------------------------------------------------------------------------------------------------- */
+
+static double windows_rate(struct node *node, double warm_s, double window_s)
+{
+    double rates[RUNS];
+    node_run_until(node, now_ns() + (int64_t)(warm_s * 1e9));
+    for (int run = 0; run < RUNS; run++) {
+        int64_t start = now_ns();
+        uint64_t before = node->machine.stats.deliveries;
+        node_run_until(node, start + (int64_t)(window_s * 1e9));
+        rates[run] = (double)(node->machine.stats.deliveries - before) * 1e9 / (double)(now_ns() - start);
+    }
+    CHECK(node->machine.stats.failures == 0);
+    return percentile(rates, RUNS, 0.5);
+}
+
+static void measure_ring(void)
+{
+    struct node node;
+    node_open(&node, fresh_directory(), &module, &on_disk);
+    for (uint64_t i = 0; i < RING_TOKENS; i++) {
+        node_arrive(&node, "bench/ring", i * (RING_SIZE / RING_TOKENS), "token", NULL, 0);
+    }
+    report("ring", windows_rate(&node, 1, 1.5), "hops/s", 8e6, "zmq_one_way");
+    node_close(&node);
+}
+
+/* Make actors 0 to count-1 exist, each by one message. */
+static void create_actors(struct node *node, uint64_t count)
+{
+    bool sealed;
+    for (uint64_t i = 0; i < count;) {
+        while (i < count && node->machine.waiting < WAITING_MAX) {
+            node_arrive(node, "bench/big", i++, "go", NULL, 0);
+        }
+        node_wait(node, node_turn(node, &sealed) || i < count ? 0 : 100000000);
+    }
+    node_fold(node);
+}
+
+static double big_rate(uint64_t count)
+{
+    struct node node;
+    big_size = count;
+    node_open(&node, fresh_directory(), &module, &on_disk);
+    create_actors(&node, count);
+    uint64_t random = 88172645463325252u;
+    for (uint64_t i = 0; i < BIG_IN_FLIGHT; i++) {
+        uint64_t state = next_random(&random);
+        node_arrive(&node, "bench/big", state % count, "go", &state, sizeof state);
+    }
+    double rate = windows_rate(&node, 1, 1.5);
+    node_close(&node);
+    return rate;
+}
+
+static void measure_big(void)
+{
+    report("big", big_rate(100000), "/s", 3e6, "zmq_one_way");
+}
+
+static double rss_anon(void)
+{
+    malloc_trim(0);
+    return status_number("/proc/self/status", "RssAnon") * 1024;
+}
+
+static void measure_actor_bytes(void)
+{
+    enum { COUNT = 1000000 };
+    struct node node;
+    node_open(&node, fresh_directory(), &module, &on_disk);
+    create_actors(&node, 1000);
+    double before = rss_anon();
+    create_actors(&node, COUNT);
+    report("actor_bytes", (rss_anon() - before) / (COUNT - 1000) - sizeof(int64_t), "B", 0, "");
+    node_close(&node);
+}
+
+static void measure_growth(void)
+{
+    const struct figure *bytes = find_figure("actor_bytes"), *big = find_figure("big");
+    uint64_t count = bytes && bytes->value * 10e6 < 8.0 * (1 << 30) ? 10000000 : 2000000;
+    double rate = big_rate(count);
+    char name[32];
+    snprintf(name, sizeof name, "big_%" PRIu64 "M", count / 1000000);
+    report(name, rate, "/s", 0, "big");
+    report("growth", rate / (big ? big->value : big_rate(100000)), "x", 0.5, "");
+}
+
+/* ---- latency ----------------------------------------------------------------------------------------------------- */
+
+static void measure_update(void)
+{
+    double medians[RUNS + 1], times[SYNCS];
+    struct node node;
+    bool sealed;
+    node_open(&node, fresh_directory(), &module, &on_disk);
+    for (int run = 0; run <= RUNS; run++) {
+        for (int i = 0; i < SYNCS; i++) {
+            int64_t start = now_ns();
+            uint64_t epoch = node.machine.epoch;
+            node_arrive(&node, "bench/update", (uint64_t)i % 100, "go", NULL, 0);
+            node_turn(&node, &sealed);
+            while (node.committed.epoch < epoch) {
+                node_wait(&node, -1);
+                node_poll(&node);
+            }
+            times[i] = (double)(now_ns() - start) / 1000;
+        }
+        medians[run] = percentile(times, SYNCS, 0.5);
+    }
+    double median = percentile(medians + 1, RUNS, 0.5);
+    const struct figure *append = find_figure("append_sync_p50");
+    report("update_p50_us", median, "us", 0, "append_sync_p50");
+    report("update_p50", median / append->value, "x", -2, "");
+    node_close(&node);
+}
+
+enum { OPEN_RATE = 200000, OPEN_ACTORS = 1000000, OPEN_WARM_S = 2, OPEN_WINDOW_S = 5 };
+
+/* Arrival number i is due i / OPEN_RATE seconds after the start. */
+static void measure_open(void)
+{
+    size_t warm = (size_t)OPEN_RATE * OPEN_WARM_S, window = (size_t)OPEN_RATE * OPEN_WINDOW_S;
+    size_t count = warm + window * RUNS, issued = 0, durable = 0, sealed_count = 0;
+    double *latencies = malloc(count * sizeof *latencies), p50[RUNS], p99[RUNS];
+    uint32_t *lists[2] = {malloc(count * sizeof **lists), malloc(count * sizeof **lists)}; /* open, sealed */
+    uint64_t random = 4242;
+    struct node node;
+    CHECK(latencies && lists[0] && lists[1]);
+    handled = lists[0];
+    node_open(&node, fresh_directory(), &module, &on_disk);
+    int64_t start = now_ns(), period = 1000000000 / OPEN_RATE;
+    int64_t give_up = start + (int64_t)(OPEN_WARM_S + OPEN_WINDOW_S * RUNS + 5) * 1000000000;
+    while (durable < count && now_ns() < give_up) {
+        int64_t now = now_ns();
+        while (issued < count && start + (int64_t)issued * period <= now && node.machine.waiting < WAITING_MAX) {
+            uint32_t number = (uint32_t)issued++;
+            node_arrive(&node, "bench/update", next_random(&random) % OPEN_ACTORS, "go", &number, sizeof number);
+        }
+        bool sealed, was_busy = node.committed.busy;
+        node_poll(&node);
+        if (was_busy && !node.committed.busy) {
+            now = now_ns();
+            for (size_t i = 0; i < sealed_count; i++) {
+                uint32_t number = lists[1][i];
+                latencies[number] = (double)(now - start - (int64_t)number * period) / 1e6;
+            }
+            durable += sealed_count;
+            sealed_count = 0;
+        }
+        size_t ran; /* not node_turn, whose poll could see the end of an epoch that is not accounted for above */
+        CHECK(troupe__machine_set_now(&node.machine, wall_ms()) == TROUPE_OK);
+        if (node.machine.record.size < EPOCH_SIZE_MAX) {
+            CHECK(troupe__machine_run(&node.machine, RUN_BUDGET, &ran) == TROUPE_OK);
+        }
+        bool runnable = troupe__machine_runnable(&node.machine);
+        sealed = node_seal(&node, runnable);
+        if (sealed) {
+            uint32_t *list = lists[0];
+            lists[0] = lists[1];
+            lists[1] = list;
+            sealed_count = handled_count;
+            handled = lists[0];
+            handled_count = 0;
+        }
+        node_wait(&node, runnable ? 0 : 20000);
+    }
+    if (durable < count) {
+        fprintf(stderr, "open: overloaded, %zu of %zu durable after %d s more\n", durable, count, 5);
+        report("open_durable", (double)durable / (double)count, "x", 1, "");
+    } else {
+        for (int run = 0; run < RUNS; run++) {
+            double *from = latencies + warm + window * (size_t)run;
+            p50[run] = percentile(from, window, 0.5);
+            p99[run] = percentile(from, window, 0.99);
+        }
+        report("open_p50", percentile(p50, RUNS, 0.5), "ms", -1, "");
+        report("open_p99", percentile(p99, RUNS, 0.5), "ms", -8, "");
+    }
+    handled = NULL;
+    node_settle(&node);
+    node_close(&node);
+}
+
+/* ---- recovery ---------------------------------------------------------------------------------------------------- */
+
+enum { RECOVER_UPDATES = 100000 };
+
+/* Never returns: updates without end; a byte to `fd` once enough are durable. */
+static void update_for_ever(const char *path, int fd)
+{
+    struct troupe__lmdb_options options = {.sync = true, .fold_interval_ms = 3600000, .fold_bytes = (size_t)1 << 30};
+    struct node node;
+    uint64_t random = 7, enough_epoch = 0;
+    bool sealed, told = false;
+    node_open(&node, path, &module, &options);
+    for (;;) {
+        while (node.machine.waiting < WAITING_MAX) {
+            node_arrive(&node, "bench/update", next_random(&random) % RECOVER_UPDATES, "go", NULL, 0);
+        }
+        node_wait(&node, node_turn(&node, &sealed) ? 0 : 1000000);
+        if (!enough_epoch && node.machine.stats.deliveries >= RECOVER_UPDATES) {
+            enough_epoch = node.machine.epoch;
+        }
+        if (!told && enough_epoch && node.committed.epoch >= enough_epoch) {
+            CHECK(write(fd, "x", 1) == 1);
+            told = true;
+        }
+    }
+}
+
+static void measure_recover(void)
+{
+    double times[RUNS + 1];
+    for (int run = 0; run <= RUNS; run++) {
+        const char *path = fresh_directory();
+        int fds[2];
+        char byte;
+        struct node node;
+        CHECK(pipe(fds) == 0);
+        pid_t pid = fork();
+        CHECK(pid >= 0);
+        if (pid == 0) {
+            update_for_ever(path, fds[1]);
+        }
+        close(fds[1]);
+        CHECK(read(fds[0], &byte, 1) == 1 && kill(pid, SIGKILL) == 0 && waitpid(pid, NULL, 0) == pid);
+        close(fds[0]);
+        int64_t start = now_ns();
+        node_open(&node, path, &module, &on_disk);
+        node_arrive(&node, "bench/update", 1, "go", NULL, 0);
+        uint64_t before = node.machine.stats.deliveries;
+        node_settle(&node);
+        times[run] = (double)(now_ns() - start) / 1e9;
+        CHECK(node.machine.stats.deliveries > before);
+        node_close(&node);
+    }
+    report("recover", percentile(times + 1, RUNS, 0.5), "s", -0.5, "");
+}
+
+/* ---- the command ------------------------------------------------------------------------------------------------- */
+
+/* Start `troupe run`; `ret_in` and `ret_out` (may be NULL) become its standard input and output. */
+static pid_t start_troupe(const char *module_name, const char *input, const char *output, int *ret_in, int *ret_out)
+{
+    char command[600], module_path[600], node_path[600];
+    int in[2], out[2];
+    snprintf(command, sizeof command, "%s/troupe", build);
+    snprintf(module_path, sizeof module_path, "%s/samples/%s.so", build, module_name);
+    snprintf(node_path, sizeof node_path, "%s/node", data_path);
+    CHECK(pipe(in) == 0 && pipe(out) == 0);
+    pid_t pid = fork();
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        dup2(in[0], 0);
+        dup2(out[1], 1);
+        for (int fd = 3; fd < 64; fd++) {
+            close(fd);
+        }
+        execl(command, command, "run", module_path, "--data", node_path, "--input", input, "--output", output, "--log",
+              "error", ret_in ? (char *)NULL : "--until-idle", (char *)NULL);
+        _exit(127);
+    }
+    close(in[0]);
+    close(out[1]);
+    if (ret_in) {
+        *ret_in = in[1];
+        *ret_out = out[0];
+    } else {
+        close(in[1]);
+        close(out[0]);
+    }
+    return pid;
+}
+
+static void measure_bank_file(void)
+{
+    enum { TRANSFERS = 400000 };
+    char input[600], output[600], command[2000];
+    double rates[RUNS + 1];
+    snprintf(input, sizeof input, "%s/transfers.jsonl", data_path);
+    snprintf(output, sizeof output, "%s/out.jsonl", data_path);
+    snprintf(command, sizeof command, "awk -v transfers=%d -v accounts=1000 -f samples/bank/transfers.awk > %s",
+             TRANSFERS, input);
+    CHECK(system(command) == 0);
+    for (int run = 0; run <= RUNS; run++) {
+        int status;
+        fresh_directory();
+        unlink(output);
+        int64_t start = now_ns();
+        pid_t pid = start_troupe("bank", input, output, NULL, NULL);
+        CHECK(waitpid(pid, &status, 0) == pid && status == 0);
+        rates[run] = TRANSFERS * 1e9 / (double)(now_ns() - start);
+    }
+    report("bank_file", percentile(rates + 1, RUNS, 0.5), "/s", 4e5, "zmq_one_way");
+}
+
+static double stripped_size(const char *name)
+{
+    char path[600], command[2000];
+    struct stat status;
+    snprintf(path, sizeof path, "%s/stripped", data_path);
+    snprintf(command, sizeof command, "strip -o %s %s/%s", path, build, name);
+    CHECK(system(command) == 0 && stat(path, &status) == 0);
+    unlink(path);
+    return (double)status.st_size;
+}
+
+static void measure_size(void)
+{
+    report("size", (stripped_size("libtroupe.so") + stripped_size("troupe")) / 1e6, "MB", -2, "");
+}
+
+static double voluntary_switches(pid_t pid)
+{
+    char path[600];
+    double sum = 0;
+    snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
+    DIR *tasks = opendir(path);
+    CHECK(tasks);
+    for (struct dirent *task; (task = readdir(tasks));) {
+        snprintf(path, sizeof path, "/proc/%d/task/%.20s/status", (int)pid, task->d_name);
+        sum += status_number(path, "voluntary_ctxt_switches");
+    }
+    closedir(tasks);
+    return sum;
+}
+
+static const char greeting[] = "{\"to\":\"demo/greeter/ann\",\"type\":\"hello\",\"body\":{}}\n";
+
+/* The time from start to the answer to one line, in milliseconds; the node stays up. */
+static double start_and_ask(pid_t *ret_pid, int *ret_in, int *ret_out)
+{
+    char answer[512];
+    int64_t start = now_ns();
+    *ret_pid = start_troupe("greeter", "-", "-", ret_in, ret_out);
+    CHECK(write(*ret_in, greeting, sizeof greeting - 1) == sizeof greeting - 1);
+    CHECK(read(*ret_out, answer, sizeof answer) > 0);
+    return (double)(now_ns() - start) / 1e6;
+}
+
+static void stop_troupe(pid_t pid, int in, int out)
+{
+    CHECK(kill(pid, SIGTERM) == 0 && waitpid(pid, NULL, 0) == pid);
+    close(in);
+    close(out);
+}
+
+static void measure_idle(void)
+{
+    double times[RUNS], rss[RUNS];
+    int in, out;
+    pid_t pid;
+    char path[64];
+    fresh_directory();
+    start_and_ask(&pid, &in, &out);
+    stop_troupe(pid, in, out);
+    for (int run = 0; run < RUNS; run++) {
+        times[run] = start_and_ask(&pid, &in, &out);
+        usleep(200000);
+        snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+        rss[run] = status_number(path, "VmRSS") * 1024 / 1e6;
+        if (run < RUNS - 1) {
+            stop_troupe(pid, in, out);
+        }
+    }
+    sleep(3); /* Until the last answer is synced, marked and folded. */
+    double before = voluntary_switches(pid);
+    sleep(5);
+    double switches = voluntary_switches(pid) - before;
+    stop_troupe(pid, in, out);
+    report("rss_idle", percentile(rss, RUNS, 0.5), "MB", -10, "");
+    report("cold_start", percentile(times, RUNS, 0.5), "ms", -20, "");
+    report("idle_wakeups", switches / 5, "/s", -1, "");
+}
+
+/* ---- main -------------------------------------------------------------------------------------------------------- */
+
+/* In this order: growth looks at big and actor_bytes. */
+static const struct measurement {
+    const char *names; /* what selects it, blank-separated */
+    void (*measure)(void);
+    bool always;
+} measurements[] = {
+    {"append_sync_p50", measure_append, true},
+    {"lmdb_commit_p50", measure_lmdb, true},
+    {"zmq_one_way", measure_zmq, true},
+    {"ring", measure_ring, false},
+    {"big", measure_big, false},
+    {"update_p50", measure_update, false},
+    {"open_p50 open_p99 open", measure_open, false},
+    {"bank_file", measure_bank_file, false},
+    {"recover", measure_recover, false},
+    {"actor_bytes", measure_actor_bytes, false},
+    {"growth", measure_growth, false},
+    {"size", measure_size, false},
+    {"rss_idle cold_start idle_wakeups idle", measure_idle, false},
+};
+
+static bool selected(const struct measurement *measurement, int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++) {
+        char padded[128], name[128];
+        snprintf(padded, sizeof padded, " %s ", measurement->names);
+        snprintf(name, sizeof name, " %s ", argv[i]);
+        if (strstr(padded, name)) {
+            return true;
+        }
+    }
+    return argc == 1 || measurement->always;
+}
+
+/* Measure in a process of its own; returns false when that failed. */
+static bool measure_apart(const struct measurement *measurement, FILE *tsv)
+{
+    int fds[2], status;
+    struct figure figure;
+    CHECK(pipe(fds) == 0);
+    fflush(NULL);
+    pid_t pid = fork();
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        close(fds[0]);
+        fcntl(fds[1], F_SETFD, FD_CLOEXEC);
+        report_fd = fds[1];
+        measurement->measure();
+        _exit(0);
+    }
+    close(fds[1]);
+    while (read(fds[0], &figure, sizeof figure) == sizeof figure) {
+        CHECK(figure_count < FIGURES_MAX);
+        figures[figure_count++] = figure;
+        print_figure(tsv, &figure);
+    }
+    close(fds[0]);
+    return waitpid(pid, &status, 0) == pid && status == 0;
+}
+
+int main(int argc, char **argv)
+{
+    char path[600];
+    bool ok = true;
+    if (getenv("BUILD")) {
+        build = getenv("BUILD");
+    }
+    signal(SIGPIPE, SIG_IGN);
+    snprintf(data_path, sizeof data_path, "%.400s/bench-data", build);
+    remove_tree(data_path);
+    snprintf(path, sizeof path, "%s/bench.tsv", build);
+    FILE *tsv = fopen(path, "w");
+    CHECK(mkdir(data_path, 0700) == 0 && tsv);
+    for (size_t i = 0; i < sizeof measurements / sizeof *measurements; i++) {
+        if (selected(&measurements[i], argc, argv)) {
+            ok = measure_apart(&measurements[i], tsv) && ok;
+        }
+    }
+    fclose(tsv);
+    remove_tree(data_path);
+    return ok ? EXIT_SUCCESS : EXIT_FAILURE;
+}
