@@ -66,6 +66,20 @@ bool troupe__ids_add(struct troupe__ids *ids, struct troupe__id id, int64_t now_
     return true;
 }
 
+static int compare_ages(const void *a, const void *b)
+{
+    const struct troupe__id_age *left = a, *right = b;
+    return (left->since_ms > right->since_ms) - (left->since_ms < right->since_ms);
+}
+
+void troupe__ids_sort(struct troupe__ids *ids)
+{
+    assert(ids->head == 0); /* Nothing has been forgotten yet. */
+    if (ids->count > 1) {
+        qsort(ids->queue, ids->count, sizeof *ids->queue, compare_ages);
+    }
+}
+
 bool troupe__ids_expire(struct troupe__ids *ids, int64_t now_ms, struct troupe__id *ret)
 {
     if (ids->count == 0 || now_ms - ids->queue[ids->head].since_ms < TROUPE__ID_AGE_MS) {

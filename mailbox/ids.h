@@ -29,6 +29,8 @@ struct troupe__id troupe__id_of(const char *type, const char *key, const char *i
 bool troupe__ids_has(const struct troupe__ids *ids, struct troupe__id id);
 /* Remember `id`, which must not be there. Returns false when out of memory. */
 bool troupe__ids_add(struct troupe__ids *ids, struct troupe__id id, int64_t now_ms);
+/* Put the queue in the order of age, after ids were added out of that order. */
+void troupe__ids_sort(struct troupe__ids *ids);
 /* Forget the oldest id if it is too old. Returns false when there is none. */
 bool troupe__ids_expire(struct troupe__ids *ids, int64_t now_ms, struct troupe__id *ret);
 void troupe__ids_fini(struct troupe__ids *ids);

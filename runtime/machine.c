@@ -623,7 +623,9 @@ struct pile {
 struct start {
     struct troupe__machine *machine;
     struct pile piles[TROUPE__TABLE_COUNT];
-    enum troupe__table table; /* being scanned */
+    enum troupe__table table;   /* being scanned */
+    struct troupe__id_age *ids; /* in the order noted */
+    size_t id_count, id_capacity;
 };
 
 static struct pile_row *pile_find(struct pile *pile, uint64_t number)
@@ -674,6 +676,40 @@ static enum troupe_error pile_set(struct start *start, enum troupe__table table,
     return TROUPE_OK;
 }
 
+/* since_ms -1: forgotten. */
+static enum troupe_error note_id(struct start *start, struct troupe__id id, int64_t since_ms)
+{
+    if (start->id_count == start->id_capacity) {
+        size_t capacity = start->id_capacity ? start->id_capacity * 2 : 256;
+        struct troupe__id_age *ids = realloc(start->ids, capacity * sizeof *ids);
+        if (!ids) {
+            return out_of_memory(start->machine);
+        }
+        start->ids = ids;
+        start->id_capacity = capacity;
+    }
+    start->ids[start->id_count++] = (struct troupe__id_age){id, since_ms};
+    return TROUPE_OK;
+}
+
+/* An id may have been taken in, forgotten and taken in again: what was noted last holds. */
+static enum troupe_error start_ids(struct start *start)
+{
+    struct troupe__ids seen = {0}, *ids = &start->machine->ids;
+    enum troupe_error result = TROUPE_OK;
+    for (size_t i = start->id_count; i-- > 0 && result == TROUPE_OK;) {
+        const struct troupe__id_age *age = &start->ids[i];
+        if (!troupe__ids_has(&seen, age->id) &&
+            (!troupe__ids_add(&seen, age->id, 0) ||
+             (age->since_ms >= 0 && !troupe__ids_add(ids, age->id, age->since_ms)))) {
+            result = out_of_memory(start->machine);
+        }
+    }
+    troupe__ids_fini(&seen);
+    troupe__ids_sort(ids);
+    return result;
+}
+
 static enum troupe_error start_meta(struct start *start, struct troupe_bytes key, bool removed,
                                     struct troupe_bytes value)
 {
@@ -682,11 +718,7 @@ static enum troupe_error start_meta(struct start *start, struct troupe_bytes key
     if (key.size == 3 + 16 && memcmp(key.data, id_prefix, 3) == 0) {
         const unsigned char *at = (const unsigned char *)key.data + 3;
         struct troupe__id id = {troupe__get_be64(at), troupe__get_be64(at + 8)};
-        if (!removed && !troupe__ids_has(&machine->ids, id) &&
-            !troupe__ids_add(&machine->ids, id, (int64_t)troupe__cursor_varint(&cursor))) {
-            return out_of_memory(machine);
-        }
-        return TROUPE_OK;
+        return note_id(start, id, removed ? -1 : (int64_t)troupe__cursor_varint(&cursor));
     }
     if (removed) {
         return TROUPE_OK; /* No other META row is ever removed. */
@@ -876,6 +908,7 @@ static enum troupe_error start_all(struct start *start)
     if (result == TROUPE_OK) {
         result = machine->store->replay(machine->store, start_record, start);
     }
+    result = result == TROUPE_OK ? start_ids(start) : result;
     result = result == TROUPE_OK ? start_mail(start) : result;
     result = result == TROUPE_OK ? start_timers(start) : result;
     struct pile *egress = &start->piles[TROUPE__EGRESS];
@@ -926,6 +959,7 @@ enum troupe_error troupe__machine_init(struct troupe__machine *machine, const st
         }
         free(start.piles[table].rows);
     }
+    free(start.ids);
     if (result != TROUPE_OK) {
         troupe__machine_fini(machine);
     }
