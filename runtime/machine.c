@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const char counters_name[] = "counters", egress_prefix[] = "egress/", id_prefix[] = "id/";
+#include "runtime/machine_rows.h"
 
 __attribute__((format(printf, 3, 4))) static void report(struct troupe__machine *machine, enum troupe_level level,
                                                          const char *format, ...)
@@ -22,7 +22,7 @@ __attribute__((format(printf, 3, 4))) static void report(struct troupe__machine 
     }
 }
 
-static enum troupe_error out_of_memory(struct troupe__machine *machine)
+enum troupe_error troupe__machine_out_of_memory(struct troupe__machine *machine)
 {
     snprintf(machine->error, sizeof machine->error, "out of memory: nothing durable is lost; start again with more");
     return TROUPE_ENOMEM;
@@ -45,7 +45,7 @@ static void enqueue_actor(struct troupe__machine *machine, struct troupe__actor 
     machine->run_last = actor;
 }
 
-static void push_message(struct troupe__machine *machine, struct troupe__message *message)
+void troupe__machine_push(struct troupe__machine *machine, struct troupe__message *message)
 {
     struct troupe__actor *actor = message->to;
     message->next = NULL;
@@ -67,7 +67,7 @@ static enum troupe_error accept_message(struct troupe__machine *machine, struct 
         struct troupe__message **fresh = realloc(machine->fresh, capacity * sizeof *fresh);
         if (!fresh || capacity >= TROUPE__HAS_ROW) {
             machine->fresh = fresh ? fresh : machine->fresh;
-            return out_of_memory(machine);
+            return troupe__machine_out_of_memory(machine);
         }
         machine->fresh = fresh;
         machine->fresh_capacity = capacity;
@@ -76,7 +76,7 @@ static enum troupe_error accept_message(struct troupe__machine *machine, struct 
     machine->counters_changed = true;
     message->fresh_index = (uint32_t)machine->fresh_count;
     machine->fresh[machine->fresh_count++] = message;
-    push_message(machine, message);
+    troupe__machine_push(machine, message);
     return TROUPE_OK;
 }
 
@@ -150,7 +150,7 @@ static void bury_oldest(struct troupe__machine *machine, struct troupe__actor *a
 
 /* ---- effects of a delivery --------------------------------------------------------------------------------------- */
 
-static struct troupe__egress_name *find_egress(struct troupe__machine *machine, const char *name)
+struct troupe__egress_name *troupe__machine_find_egress(struct troupe__machine *machine, const char *name)
 {
     for (size_t i = 0; i < machine->egress_name_count; i++) {
         if (strcmp(machine->egress_names[i].name, name) == 0) {
@@ -171,9 +171,9 @@ static struct troupe__egress_name *find_egress(struct troupe__machine *machine, 
 
 static enum troupe_error emit(struct troupe__machine *machine, const struct troupe__effect *effect)
 {
-    struct troupe__egress_name *egress = find_egress(machine, effect->egress);
+    struct troupe__egress_name *egress = troupe__machine_find_egress(machine, effect->egress);
     if (!egress) {
-        return out_of_memory(machine);
+        return troupe__machine_out_of_memory(machine);
     }
     egress->sequence++;
     egress->changed = true;
@@ -187,7 +187,7 @@ static enum troupe_error emit(struct troupe__machine *machine, const struct trou
     troupe__buffer_put_string(&machine->egress, effect->body.data, effect->body.size);
     if (machine->egress.failed) {
         machine->egress.size = start;
-        return out_of_memory(machine);
+        return troupe__machine_out_of_memory(machine);
     }
     unsigned char key[8];
     troupe__put_be64(key, machine->egress_number);
@@ -214,7 +214,7 @@ static enum troupe_error set_timer(struct troupe__machine *machine, const struct
 {
     struct troupe__timer timer = {effect->due_ms, effect->timer, effect->message};
     if (!troupe__timers_set(&machine->timers, timer)) {
-        return out_of_memory(machine);
+        return troupe__machine_out_of_memory(machine);
     }
     machine->scratch.size = 0;
     troupe__buffer_put_varint(&machine->scratch, (uint64_t)effect->due_ms);
@@ -301,7 +301,7 @@ static enum troupe_error handle_failure(struct troupe__machine *machine, struct 
            actor->key, message->data, message->attempt, actor->type->retry.attempts, (long long)delay_ms, reason);
     struct troupe__timer timer = {machine->ctx.now_ms + delay_ms, retry_bit | message->sequence, actor};
     if (!troupe__timers_set(&machine->timers, timer)) {
-        return out_of_memory(machine);
+        return troupe__machine_out_of_memory(machine);
     }
     actor->blocked = true;
     machine->blocked++;
@@ -399,7 +399,7 @@ enum troupe_error troupe__machine_set_now(struct troupe__machine *machine, int64
     struct troupe__id old;
     while (troupe__ids_expire(&machine->ids, machine->ctx.now_ms, &old)) {
         unsigned char key[3 + 16];
-        memcpy(key, id_prefix, 3);
+        memcpy(key, TROUPE__ID_PREFIX, 3);
         troupe__put_be64(key + 3, old.low);
         troupe__put_be64(key + 11, old.high);
         troupe__record_remove(&machine->record, TROUPE__META, key, sizeof key);
@@ -440,10 +440,10 @@ enum troupe_error troupe__machine_arrive(struct troupe__machine *machine, const 
             return TROUPE_OK;
         }
         if (!troupe__ids_add(&machine->ids, known, machine->ctx.now_ms)) {
-            return out_of_memory(machine);
+            return troupe__machine_out_of_memory(machine);
         }
         unsigned char key[3 + 16];
-        memcpy(key, id_prefix, 3);
+        memcpy(key, TROUPE__ID_PREFIX, 3);
         troupe__put_be64(key + 3, known.low);
         troupe__put_be64(key + 11, known.high);
         machine->scratch.size = 0;
@@ -454,7 +454,7 @@ enum troupe_error troupe__machine_arrive(struct troupe__machine *machine, const 
     struct troupe__actor *actor = troupe__actors_get(&machine->actors, to.type, to.key, key_size);
     struct troupe__message *message = actor ? troupe__message_new(actor, NULL, type, type_size, body) : NULL;
     if (!message) {
-        return out_of_memory(machine);
+        return troupe__machine_out_of_memory(machine);
     }
     enum troupe_error result = accept_message(machine, message);
     if (result != TROUPE_OK) {
@@ -465,8 +465,8 @@ enum troupe_error troupe__machine_arrive(struct troupe__machine *machine, const 
 
 /* ---- epochs ------------------------------------------------------------------------------------------------------ */
 
-static enum troupe_error remember_mark(struct troupe__machine *machine, const char *name, size_t name_size,
-                                       struct troupe_bytes value)
+enum troupe_error troupe__machine_remember(struct troupe__machine *machine, const char *name, size_t name_size,
+                                           struct troupe_bytes value)
 {
     struct troupe__mark *mark = NULL;
     for (size_t i = 0; i < machine->mark_count && !mark; i++) {
@@ -480,20 +480,20 @@ static enum troupe_error remember_mark(struct troupe__machine *machine, const ch
         machine->marks = marks ? marks : machine->marks;
         if (!marks || !copy) {
             free(copy);
-            return out_of_memory(machine);
+            return troupe__machine_out_of_memory(machine);
         }
         mark = &marks[machine->mark_count++];
         *mark = (struct troupe__mark){.name = copy};
     }
     mark->value.size = 0;
     troupe__buffer_put(&mark->value, value.data, value.size);
-    return mark->value.failed ? out_of_memory(machine) : TROUPE_OK;
+    return mark->value.failed ? troupe__machine_out_of_memory(machine) : TROUPE_OK;
 }
 
 enum troupe_error troupe__machine_mark(struct troupe__machine *machine, const char *name, struct troupe_bytes value)
 {
     troupe__record_set(&machine->record, TROUPE__META, name, strlen(name), value.data, value.size);
-    return remember_mark(machine, name, strlen(name), value);
+    return troupe__machine_remember(machine, name, strlen(name), value);
 }
 
 struct troupe_bytes troupe__machine_read_mark(const struct troupe__machine *machine, const char *name)
@@ -561,8 +561,8 @@ static void seal_counters(struct troupe__machine *machine)
     for (size_t i = 0; i < machine->egress_name_count; i++) {
         struct troupe__egress_name *egress = &machine->egress_names[i];
         if (egress->changed) {
-            char key[sizeof egress_prefix + TROUPE_NAME_MAX];
-            snprintf(key, sizeof key, "%s%s", egress_prefix, egress->name);
+            char key[sizeof TROUPE__EGRESS_PREFIX + TROUPE_NAME_MAX];
+            snprintf(key, sizeof key, "%s%s", TROUPE__EGRESS_PREFIX, egress->name);
             machine->scratch.size = 0;
             troupe__buffer_put_varint(&machine->scratch, egress->sequence);
             troupe__record_set(&machine->record, TROUPE__META, key, strlen(key), machine->scratch.data,
@@ -576,8 +576,8 @@ static void seal_counters(struct troupe__machine *machine)
     troupe__buffer_put_varint(&machine->scratch, machine->egress_number);
     troupe__buffer_put_varint(&machine->scratch, machine->egress_released);
     troupe__buffer_put_varint(&machine->scratch, (uint64_t)machine->ctx.now_ms);
-    troupe__record_set(&machine->record, TROUPE__META, counters_name, strlen(counters_name), machine->scratch.data,
-                       machine->scratch.size);
+    troupe__record_set(&machine->record, TROUPE__META, TROUPE__COUNTERS_ROW, strlen(TROUPE__COUNTERS_ROW),
+                       machine->scratch.data, machine->scratch.size);
     machine->counters_changed = false;
 }
 
@@ -594,7 +594,7 @@ enum troupe_error troupe__machine_seal(struct troupe__machine *machine, struct t
     seal_messages(machine);
     seal_counters(machine);
     if (machine->record.failed || machine->scratch.failed || machine->egress.failed) {
-        return out_of_memory(machine);
+        return troupe__machine_out_of_memory(machine);
     }
     swap_buffers(&machine->record, &epoch->record);
     swap_buffers(&machine->egress, &epoch->egress);
@@ -608,321 +608,8 @@ enum troupe_error troupe__machine_seal(struct troupe__machine *machine, struct t
     return TROUPE_OK;
 }
 
-/* ---- the start --------------------------------------------------------------------------------------------------- */
-
-/* Rows of numbered tables while the start collects them, in the order of their numbers. */
-struct pile {
-    struct pile_row {
-        uint64_t number;
-        char *value; /* NULL: removed again */
-        size_t size;
-    } * rows;
-    size_t count, capacity;
-};
-
-struct start {
-    struct troupe__machine *machine;
-    struct pile piles[TROUPE__TABLE_COUNT];
-    enum troupe__table table;   /* being scanned */
-    struct troupe__id_age *ids; /* in the order noted */
-    size_t id_count, id_capacity;
-};
-
-static struct pile_row *pile_find(struct pile *pile, uint64_t number)
-{
-    size_t low = 0, high = pile->count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (pile->rows[middle].number < number) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return low < pile->count && pile->rows[low].number == number ? &pile->rows[low] : NULL;
-}
-
-static enum troupe_error pile_set(struct start *start, enum troupe__table table, uint64_t number,
-                                  struct troupe_bytes value)
-{
-    struct pile *pile = &start->piles[table];
-    struct pile_row *row = pile_find(pile, number);
-    if (!row) {
-        if (pile->count > 0 && pile->rows[pile->count - 1].number > number) {
-            snprintf(start->machine->error, sizeof start->machine->error, "table %d: row %llu is out of order",
-                     (int)table, (unsigned long long)number);
-            return TROUPE_ECORRUPT; /* Numbers only grow: a row below the last one was never written. */
-        }
-        if (pile->count == pile->capacity) {
-            size_t capacity = pile->capacity ? pile->capacity * 2 : 256;
-            struct pile_row *rows = realloc(pile->rows, capacity * sizeof *rows);
-            if (!rows) {
-                return out_of_memory(start->machine);
-            }
-            pile->rows = rows;
-            pile->capacity = capacity;
-        }
-        row = &pile->rows[pile->count++];
-        *row = (struct pile_row){.number = number};
-    }
-    char *copy = malloc(value.size + 1);
-    if (!copy) {
-        return out_of_memory(start->machine);
-    }
-    memcpy(copy, value.data, value.size);
-    free(row->value);
-    row->value = copy;
-    row->size = value.size;
-    return TROUPE_OK;
-}
-
-/* since_ms -1: forgotten. */
-static enum troupe_error note_id(struct start *start, struct troupe__id id, int64_t since_ms)
-{
-    if (start->id_count == start->id_capacity) {
-        size_t capacity = start->id_capacity ? start->id_capacity * 2 : 256;
-        struct troupe__id_age *ids = realloc(start->ids, capacity * sizeof *ids);
-        if (!ids) {
-            return out_of_memory(start->machine);
-        }
-        start->ids = ids;
-        start->id_capacity = capacity;
-    }
-    start->ids[start->id_count++] = (struct troupe__id_age){id, since_ms};
-    return TROUPE_OK;
-}
-
-/* An id may have been taken in, forgotten and taken in again: what was noted last holds. */
-static enum troupe_error start_ids(struct start *start)
-{
-    struct troupe__ids seen = {0}, *ids = &start->machine->ids;
-    enum troupe_error result = TROUPE_OK;
-    for (size_t i = start->id_count; i-- > 0 && result == TROUPE_OK;) {
-        const struct troupe__id_age *age = &start->ids[i];
-        if (!troupe__ids_has(&seen, age->id) &&
-            (!troupe__ids_add(&seen, age->id, 0) ||
-             (age->since_ms >= 0 && !troupe__ids_add(ids, age->id, age->since_ms)))) {
-            result = out_of_memory(start->machine);
-        }
-    }
-    troupe__ids_fini(&seen);
-    troupe__ids_sort(ids);
-    return result;
-}
-
-static enum troupe_error start_meta(struct start *start, struct troupe_bytes key, bool removed,
-                                    struct troupe_bytes value)
-{
-    struct troupe__machine *machine = start->machine;
-    struct troupe__cursor cursor = {value.data, (const unsigned char *)value.data + value.size, false};
-    if (key.size == 3 + 16 && memcmp(key.data, id_prefix, 3) == 0) {
-        const unsigned char *at = (const unsigned char *)key.data + 3;
-        struct troupe__id id = {troupe__get_be64(at), troupe__get_be64(at + 8)};
-        return note_id(start, id, removed ? -1 : (int64_t)troupe__cursor_varint(&cursor));
-    }
-    if (removed) {
-        return TROUPE_OK; /* No other META row is ever removed. */
-    }
-    if (key.size > 7 && key.size <= 7 + TROUPE_NAME_MAX && memcmp(key.data, egress_prefix, 7) == 0) {
-        char name[TROUPE_NAME_MAX + 1] = {0};
-        memcpy(name, (const char *)key.data + 7, key.size - 7);
-        struct troupe__egress_name *egress = find_egress(machine, name);
-        if (!egress) {
-            return out_of_memory(machine);
-        }
-        egress->sequence = troupe__cursor_varint(&cursor);
-        return TROUPE_OK;
-    }
-    if (key.size == strlen(counters_name) && memcmp(key.data, counters_name, key.size) == 0) {
-        machine->sequence = troupe__cursor_varint(&cursor);
-        machine->ctx.timer_last = troupe__cursor_varint(&cursor);
-        machine->egress_number = troupe__cursor_varint(&cursor);
-        machine->egress_released = troupe__cursor_varint(&cursor);
-        machine->ctx.now_ms = (int64_t)troupe__cursor_varint(&cursor);
-        if (cursor.failed) {
-            snprintf(machine->error, sizeof machine->error, "the counters' row is malformed: run troupe doctor");
-            return TROUPE_ECORRUPT;
-        }
-        return TROUPE_OK;
-    }
-    return remember_mark(machine, key.data, key.size, value);
-}
-
-/* A change of state that the tables do not have: the actor's cell gets it. */
-static enum troupe_error start_state(struct start *start, struct troupe_bytes key, bool removed,
-                                     struct troupe_bytes value)
-{
-    struct troupe__machine *machine = start->machine;
-    const char *type = (const char *)key.data + 2, *end = (const char *)key.data + key.size;
-    const char *type_end = key.size > 2 ? memchr(type, 0, (size_t)(end - type)) : NULL;
-    const char *name = type_end ? type_end + 1 : NULL;
-    const char *name_end = name ? memchr(name, 0, (size_t)(end - name)) : NULL;
-    if (!name_end || !troupe__type_name_valid(type) || name_end == name || name_end - name > TROUPE_KEY_MAX) {
-        snprintf(machine->error, sizeof machine->error, "a state row's key is malformed: run troupe doctor");
-        return TROUPE_ECORRUPT;
-    }
-    struct troupe__actor *actor = troupe__actors_get(&machine->actors, type, name, (size_t)(name_end - name));
-    if (!actor) {
-        return out_of_memory(machine);
-    }
-    const char *value_name = name_end + 1;
-    size_t value_size = (size_t)(end - value_name);
-    for (size_t i = 0; i < actor->type->value_count; i++) {
-        const struct troupe_value *declared = actor->type->declared->values[i];
-        if (strlen(declared->name) != value_size || memcmp(declared->name, value_name, value_size) != 0) {
-            continue;
-        }
-        struct troupe__cell *cells = troupe__actor_cells(actor);
-        if (!cells) {
-            return out_of_memory(machine);
-        }
-        if (cells[i].state == TROUPE__SLOT_PRESENT && declared->kind >= TROUPE_STRING) {
-            free(cells[i].as.bytes);
-        }
-        cells[i] = (struct troupe__cell){.state = TROUPE__SLOT_ABSENT, .stored = !removed};
-        enum troupe_error result = removed ? TROUPE_OK : troupe__cell_decode(&cells[i], declared->kind, value);
-        if (result != TROUPE_OK) {
-            snprintf(machine->error, sizeof machine->error,
-                     "value '%s' of %s/%s is stored as another kind than the module declares: use the module that "
-                     "wrote it",
-                     declared->name, type, name);
-        }
-        return result;
-    }
-    return TROUPE_OK; /* The module has dropped this value; its rows stay. */
-}
-
-static enum troupe_error start_change(struct start *start, enum troupe__table table, struct troupe_bytes key,
-                                      bool removed, struct troupe_bytes value)
-{
-    if (table == TROUPE__META) {
-        return start_meta(start, key, removed, value);
-    }
-    if (table == TROUPE__STATE) {
-        return start_state(start, key, removed, value);
-    }
-    if (key.size != 8) {
-        snprintf(start->machine->error, sizeof start->machine->error,
-                 "table %d: a key of %zu bytes, not 8: run troupe "
-                 "doctor",
-                 (int)table, key.size);
-        return TROUPE_ECORRUPT;
-    }
-    uint64_t number = troupe__get_be64(key.data);
-    if (!removed) {
-        return pile_set(start, table, number, value);
-    }
-    struct pile_row *row = pile_find(&start->piles[table], number);
-    if (row) {
-        free(row->value);
-        row->value = NULL;
-    }
-    return TROUPE_OK;
-}
-
-static enum troupe_error start_row(void *context, struct troupe_bytes key, struct troupe_bytes value)
-{
-    struct start *start = context;
-    return start_change(start, start->table, key, false, value);
-}
-
-static enum troupe_error start_record(void *context, uint64_t epoch, struct troupe_bytes record)
-{
-    struct start *start = context;
-    struct troupe__cursor cursor = {record.data, (const unsigned char *)record.data + record.size, false};
-    struct troupe__change change;
-    while (troupe__record_next(&cursor, &change)) {
-        if (change.table == TROUPE__DEAD) {
-            continue; /* Only looked at in the tables. */
-        }
-        enum troupe_error result = start_change(start, change.table, change.key, change.removed, change.value);
-        if (result != TROUPE_OK) {
-            return result;
-        }
-    }
-    if (cursor.failed) {
-        snprintf(start->machine->error, sizeof start->machine->error, "journal: epoch %llu is malformed",
-                 (unsigned long long)epoch);
-        return TROUPE_ECORRUPT;
-    }
-    return TROUPE_OK;
-}
-
-static enum troupe_error start_mail(struct start *start)
-{
-    struct troupe__machine *machine = start->machine;
-    struct pile *pile = &start->piles[TROUPE__MAIL];
-    for (size_t i = 0; i < pile->count; i++) {
-        if (pile->rows[i].value) {
-            struct troupe__message *message;
-            struct troupe_bytes row = {pile->rows[i].value, pile->rows[i].size};
-            enum troupe_error result = troupe__message_decode(&machine->actors, row, &message);
-            if (result != TROUPE_OK) {
-                snprintf(machine->error, sizeof machine->error, "mail row %llu: %s",
-                         (unsigned long long)pile->rows[i].number, troupe_error_text(result));
-                return result;
-            }
-            message->sequence = pile->rows[i].number;
-            push_message(machine, message);
-        }
-    }
-    return TROUPE_OK;
-}
-
-static enum troupe_error start_timers(struct start *start)
-{
-    struct troupe__machine *machine = start->machine;
-    struct pile *pile = &start->piles[TROUPE__TIMER];
-    for (size_t i = 0; i < pile->count; i++) {
-        if (pile->rows[i].value) {
-            struct troupe__cursor cursor = {(unsigned char *)pile->rows[i].value,
-                                            (unsigned char *)pile->rows[i].value + pile->rows[i].size, false};
-            int64_t due_ms = (int64_t)troupe__cursor_varint(&cursor);
-            struct troupe__message *message;
-            struct troupe_bytes row = {cursor.at, (size_t)(cursor.end - cursor.at)};
-            enum troupe_error result = troupe__message_decode(&machine->actors, row, &message);
-            if (result != TROUPE_OK) {
-                snprintf(machine->error, sizeof machine->error, "timer row %llu: %s",
-                         (unsigned long long)pile->rows[i].number, troupe_error_text(result));
-                return result;
-            }
-            struct troupe__timer timer = {due_ms, pile->rows[i].number, message};
-            if (!troupe__timers_set(&machine->timers, timer)) {
-                troupe__message_free(message);
-                return out_of_memory(machine);
-            }
-        }
-    }
-    return TROUPE_OK;
-}
-
-static enum troupe_error start_all(struct start *start)
-{
-    static const enum troupe__table tables[] = {TROUPE__META, TROUPE__MAIL, TROUPE__TIMER, TROUPE__EGRESS};
-    struct troupe__machine *machine = start->machine;
-    enum troupe_error result = TROUPE_OK;
-    for (size_t i = 0; i < sizeof tables / sizeof *tables && result == TROUPE_OK; i++) {
-        start->table = tables[i];
-        result = machine->store->scan(machine->store, tables[i], (struct troupe_bytes){"", 0}, start_row, start);
-    }
-    if (result == TROUPE_OK) {
-        result = machine->store->replay(machine->store, start_record, start);
-    }
-    result = result == TROUPE_OK ? start_ids(start) : result;
-    result = result == TROUPE_OK ? start_mail(start) : result;
-    result = result == TROUPE_OK ? start_timers(start) : result;
-    struct pile *egress = &start->piles[TROUPE__EGRESS];
-    for (size_t i = 0; i < egress->count && result == TROUPE_OK; i++) {
-        if (egress->rows[i].value) {
-            troupe__buffer_put_varint(&machine->unreleased, egress->rows[i].number);
-            troupe__buffer_put(&machine->unreleased, egress->rows[i].value, egress->rows[i].size);
-        }
-    }
-    if (result != TROUPE_OK && machine->error[0] == '\0') {
-        snprintf(machine->error, sizeof machine->error, "%s", machine->store->error);
-    }
-    return machine->unreleased.failed ? out_of_memory(machine) : result;
-}
+/* ---- init and fini -------------------------------------------------------------------------------------------------
+ */
 
 static bool timer_pending(void *owner, uint64_t timer)
 {
@@ -951,15 +638,7 @@ enum troupe_error troupe__machine_init(struct troupe__machine *machine, const st
                                            .owner = machine,
                                            .epoch = machine->epoch,
                                            .seed = seed};
-    struct start start = {.machine = machine};
-    result = start_all(&start);
-    for (size_t table = 0; table < TROUPE__TABLE_COUNT; table++) {
-        for (size_t i = 0; i < start.piles[table].count; i++) {
-            free(start.piles[table].rows[i].value);
-        }
-        free(start.piles[table].rows);
-    }
-    free(start.ids);
+    result = troupe__machine_load(machine);
     if (result != TROUPE_OK) {
         troupe__machine_fini(machine);
     }

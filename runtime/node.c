@@ -169,7 +169,7 @@ static enum troupe_error pump_input(struct node *node, bool *ret_more)
             }
             return TROUPE_OK;
         }
-        node->input_moved = true;
+        node->input_moved = node->input.regular; /* What came through a pipe leaves no position. */
         if (result == TROUPE_OK) {
             result = take_line(node, text);
         } else if (result == TROUPE_ETOOBIG) {

@@ -203,7 +203,7 @@ static enum troupe_error append_log(struct troupe_context *ctx, const char *word
     return troupe_set_bytes(ctx, &log_value, (struct troupe_bytes){text, (size_t)size});
 }
 
-enum { MANY = 1000000 };
+enum { MANY = 2000000 }; /* more than a delivery may stage */
 
 static enum troupe_error send_many(struct troupe_context *ctx, bool stop)
 {

@@ -1,0 +1,30 @@
+/* machine_rows.h - what machine.c and machine_start.c share: the names of rows, and how they come into memory.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef TROUPE_RUNTIME_MACHINE_ROWS_H
+#define TROUPE_RUNTIME_MACHINE_ROWS_H
+
+#include "runtime/machine.h"
+
+/* META rows. */
+#define TROUPE__COUNTERS_ROW "counters"
+#define TROUPE__EGRESS_PREFIX "egress/" /* name -> varint: the last sequence */
+#define TROUPE__ID_PREFIX "id/"         /* the two halves of an id -> varint: when it was taken in, in ms */
+
+/* Sets the machine's error; returns TROUPE_ENOMEM. */
+enum troupe_error troupe__machine_out_of_memory(struct troupe__machine *machine);
+
+/* Append to its actor's inbox. */
+void troupe__machine_push(struct troupe__machine *machine, struct troupe__message *message);
+
+/* Find an egress, or add it; NULL when out of memory. */
+struct troupe__egress_name *troupe__machine_find_egress(struct troupe__machine *machine, const char *name);
+
+/* Keep a META row in memory. Errors: TROUPE_ENOMEM. */
+enum troupe_error troupe__machine_remember(struct troupe__machine *machine, const char *name, size_t name_size,
+                                           struct troupe_bytes value);
+
+/* Bring in what the store holds, once, at the start. Errors: as troupe__machine_init; the machine then still holds
+ * what came in before. */
+enum troupe_error troupe__machine_load(struct troupe__machine *machine);
+
+#endif

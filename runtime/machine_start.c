@@ -1,0 +1,334 @@
+/* machine_start.c - how a machine becomes what its store's last epoch left: tables first, then the journal's rest.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "runtime/machine_rows.h"
+
+/* Rows of numbered tables while the start collects them, in the order of their numbers. */
+struct pile {
+    struct pile_row {
+        uint64_t number;
+        char *value; /* NULL: removed again */
+        size_t size;
+    } * rows;
+    size_t count, capacity;
+};
+
+struct start {
+    struct troupe__machine *machine;
+    struct pile piles[TROUPE__TABLE_COUNT];
+    enum troupe__table table;   /* being scanned */
+    struct troupe__id_age *ids; /* in the order noted */
+    size_t id_count, id_capacity;
+};
+
+static struct pile_row *pile_find(struct pile *pile, uint64_t number)
+{
+    size_t low = 0, high = pile->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (pile->rows[middle].number < number) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low < pile->count && pile->rows[low].number == number ? &pile->rows[low] : NULL;
+}
+
+static enum troupe_error pile_set(struct start *start, enum troupe__table table, uint64_t number,
+                                  struct troupe_bytes value)
+{
+    struct pile *pile = &start->piles[table];
+    struct pile_row *row = pile_find(pile, number);
+    if (!row) {
+        if (pile->count > 0 && pile->rows[pile->count - 1].number > number) {
+            snprintf(start->machine->error, sizeof start->machine->error, "table %d: row %llu is out of order",
+                     (int)table, (unsigned long long)number);
+            return TROUPE_ECORRUPT; /* Numbers only grow: a row below the last one was never written. */
+        }
+        if (pile->count == pile->capacity) {
+            size_t capacity = pile->capacity ? pile->capacity * 2 : 256;
+            struct pile_row *rows = realloc(pile->rows, capacity * sizeof *rows);
+            if (!rows) {
+                return troupe__machine_out_of_memory(start->machine);
+            }
+            pile->rows = rows;
+            pile->capacity = capacity;
+        }
+        row = &pile->rows[pile->count++];
+        *row = (struct pile_row){.number = number};
+    }
+    char *copy = malloc(value.size + 1);
+    if (!copy) {
+        return troupe__machine_out_of_memory(start->machine);
+    }
+    memcpy(copy, value.data, value.size);
+    free(row->value);
+    row->value = copy;
+    row->size = value.size;
+    return TROUPE_OK;
+}
+
+/* since_ms -1: forgotten. */
+static enum troupe_error note_id(struct start *start, struct troupe__id id, int64_t since_ms)
+{
+    if (start->id_count == start->id_capacity) {
+        size_t capacity = start->id_capacity ? start->id_capacity * 2 : 256;
+        struct troupe__id_age *ids = realloc(start->ids, capacity * sizeof *ids);
+        if (!ids) {
+            return troupe__machine_out_of_memory(start->machine);
+        }
+        start->ids = ids;
+        start->id_capacity = capacity;
+    }
+    start->ids[start->id_count++] = (struct troupe__id_age){id, since_ms};
+    return TROUPE_OK;
+}
+
+/* An id may have been taken in, forgotten and taken in again: what was noted last holds. */
+static enum troupe_error start_ids(struct start *start)
+{
+    struct troupe__ids seen = {0}, *ids = &start->machine->ids;
+    enum troupe_error result = TROUPE_OK;
+    for (size_t i = start->id_count; i-- > 0 && result == TROUPE_OK;) {
+        const struct troupe__id_age *age = &start->ids[i];
+        if (!troupe__ids_has(&seen, age->id) &&
+            (!troupe__ids_add(&seen, age->id, 0) ||
+             (age->since_ms >= 0 && !troupe__ids_add(ids, age->id, age->since_ms)))) {
+            result = troupe__machine_out_of_memory(start->machine);
+        }
+    }
+    troupe__ids_fini(&seen);
+    troupe__ids_sort(ids);
+    return result;
+}
+
+static enum troupe_error start_meta(struct start *start, struct troupe_bytes key, bool removed,
+                                    struct troupe_bytes value)
+{
+    struct troupe__machine *machine = start->machine;
+    struct troupe__cursor cursor = {value.data, (const unsigned char *)value.data + value.size, false};
+    if (key.size == 3 + 16 && memcmp(key.data, TROUPE__ID_PREFIX, 3) == 0) {
+        const unsigned char *at = (const unsigned char *)key.data + 3;
+        struct troupe__id id = {troupe__get_be64(at), troupe__get_be64(at + 8)};
+        return note_id(start, id, removed ? -1 : (int64_t)troupe__cursor_varint(&cursor));
+    }
+    if (removed) {
+        return TROUPE_OK; /* No other META row is ever removed. */
+    }
+    if (key.size > 7 && key.size <= 7 + TROUPE_NAME_MAX && memcmp(key.data, TROUPE__EGRESS_PREFIX, 7) == 0) {
+        char name[TROUPE_NAME_MAX + 1] = {0};
+        memcpy(name, (const char *)key.data + 7, key.size - 7);
+        struct troupe__egress_name *egress = troupe__machine_find_egress(machine, name);
+        if (!egress) {
+            return troupe__machine_out_of_memory(machine);
+        }
+        egress->sequence = troupe__cursor_varint(&cursor);
+        return TROUPE_OK;
+    }
+    if (key.size == strlen(TROUPE__COUNTERS_ROW) && memcmp(key.data, TROUPE__COUNTERS_ROW, key.size) == 0) {
+        machine->sequence = troupe__cursor_varint(&cursor);
+        machine->ctx.timer_last = troupe__cursor_varint(&cursor);
+        machine->egress_number = troupe__cursor_varint(&cursor);
+        machine->egress_released = troupe__cursor_varint(&cursor);
+        machine->ctx.now_ms = (int64_t)troupe__cursor_varint(&cursor);
+        if (cursor.failed) {
+            snprintf(machine->error, sizeof machine->error, "the counters' row is malformed: run troupe doctor");
+            return TROUPE_ECORRUPT;
+        }
+        return TROUPE_OK;
+    }
+    return troupe__machine_remember(machine, key.data, key.size, value);
+}
+
+/* A change of state that the tables do not have: the actor's cell gets it. */
+static enum troupe_error start_state(struct start *start, struct troupe_bytes key, bool removed,
+                                     struct troupe_bytes value)
+{
+    struct troupe__machine *machine = start->machine;
+    const char *type = (const char *)key.data + 2, *end = (const char *)key.data + key.size;
+    const char *type_end = key.size > 2 ? memchr(type, 0, (size_t)(end - type)) : NULL;
+    const char *name = type_end ? type_end + 1 : NULL;
+    const char *name_end = name ? memchr(name, 0, (size_t)(end - name)) : NULL;
+    if (!name_end || !troupe__type_name_valid(type) || name_end == name || name_end - name > TROUPE_KEY_MAX) {
+        snprintf(machine->error, sizeof machine->error, "a state row's key is malformed: run troupe doctor");
+        return TROUPE_ECORRUPT;
+    }
+    struct troupe__actor *actor = troupe__actors_get(&machine->actors, type, name, (size_t)(name_end - name));
+    if (!actor) {
+        return troupe__machine_out_of_memory(machine);
+    }
+    const char *value_name = name_end + 1;
+    size_t value_size = (size_t)(end - value_name);
+    for (size_t i = 0; i < actor->type->value_count; i++) {
+        const struct troupe_value *declared = actor->type->declared->values[i];
+        if (strlen(declared->name) != value_size || memcmp(declared->name, value_name, value_size) != 0) {
+            continue;
+        }
+        struct troupe__cell *cells = troupe__actor_cells(actor);
+        if (!cells) {
+            return troupe__machine_out_of_memory(machine);
+        }
+        if (cells[i].state == TROUPE__SLOT_PRESENT && declared->kind >= TROUPE_STRING) {
+            free(cells[i].as.bytes);
+        }
+        cells[i] = (struct troupe__cell){.state = TROUPE__SLOT_ABSENT, .stored = !removed};
+        enum troupe_error result = removed ? TROUPE_OK : troupe__cell_decode(&cells[i], declared->kind, value);
+        if (result != TROUPE_OK) {
+            snprintf(machine->error, sizeof machine->error,
+                     "value '%s' of %s/%s is stored as another kind than the module declares: use the module that "
+                     "wrote it",
+                     declared->name, type, name);
+        }
+        return result;
+    }
+    return TROUPE_OK; /* The module has dropped this value; its rows stay. */
+}
+
+static enum troupe_error start_change(struct start *start, enum troupe__table table, struct troupe_bytes key,
+                                      bool removed, struct troupe_bytes value)
+{
+    if (table == TROUPE__META) {
+        return start_meta(start, key, removed, value);
+    }
+    if (table == TROUPE__STATE) {
+        return start_state(start, key, removed, value);
+    }
+    if (key.size != 8) {
+        snprintf(start->machine->error, sizeof start->machine->error,
+                 "table %d: a key of %zu bytes, not 8: run troupe "
+                 "doctor",
+                 (int)table, key.size);
+        return TROUPE_ECORRUPT;
+    }
+    uint64_t number = troupe__get_be64(key.data);
+    if (!removed) {
+        return pile_set(start, table, number, value);
+    }
+    struct pile_row *row = pile_find(&start->piles[table], number);
+    if (row) {
+        free(row->value);
+        row->value = NULL;
+    }
+    return TROUPE_OK;
+}
+
+static enum troupe_error start_row(void *context, struct troupe_bytes key, struct troupe_bytes value)
+{
+    struct start *start = context;
+    return start_change(start, start->table, key, false, value);
+}
+
+static enum troupe_error start_record(void *context, uint64_t epoch, struct troupe_bytes record)
+{
+    struct start *start = context;
+    struct troupe__cursor cursor = {record.data, (const unsigned char *)record.data + record.size, false};
+    struct troupe__change change;
+    while (troupe__record_next(&cursor, &change)) {
+        if (change.table == TROUPE__DEAD) {
+            continue; /* Only looked at in the tables. */
+        }
+        enum troupe_error result = start_change(start, change.table, change.key, change.removed, change.value);
+        if (result != TROUPE_OK) {
+            return result;
+        }
+    }
+    if (cursor.failed) {
+        snprintf(start->machine->error, sizeof start->machine->error, "journal: epoch %llu is malformed",
+                 (unsigned long long)epoch);
+        return TROUPE_ECORRUPT;
+    }
+    return TROUPE_OK;
+}
+
+static enum troupe_error start_mail(struct start *start)
+{
+    struct troupe__machine *machine = start->machine;
+    struct pile *pile = &start->piles[TROUPE__MAIL];
+    for (size_t i = 0; i < pile->count; i++) {
+        if (pile->rows[i].value) {
+            struct troupe__message *message;
+            struct troupe_bytes row = {pile->rows[i].value, pile->rows[i].size};
+            enum troupe_error result = troupe__message_decode(&machine->actors, row, &message);
+            if (result != TROUPE_OK) {
+                snprintf(machine->error, sizeof machine->error, "mail row %llu: %s",
+                         (unsigned long long)pile->rows[i].number, troupe_error_text(result));
+                return result;
+            }
+            message->sequence = pile->rows[i].number;
+            troupe__machine_push(machine, message);
+        }
+    }
+    return TROUPE_OK;
+}
+
+static enum troupe_error start_timers(struct start *start)
+{
+    struct troupe__machine *machine = start->machine;
+    struct pile *pile = &start->piles[TROUPE__TIMER];
+    for (size_t i = 0; i < pile->count; i++) {
+        if (pile->rows[i].value) {
+            struct troupe__cursor cursor = {(unsigned char *)pile->rows[i].value,
+                                            (unsigned char *)pile->rows[i].value + pile->rows[i].size, false};
+            int64_t due_ms = (int64_t)troupe__cursor_varint(&cursor);
+            struct troupe__message *message;
+            struct troupe_bytes row = {cursor.at, (size_t)(cursor.end - cursor.at)};
+            enum troupe_error result = troupe__message_decode(&machine->actors, row, &message);
+            if (result != TROUPE_OK) {
+                snprintf(machine->error, sizeof machine->error, "timer row %llu: %s",
+                         (unsigned long long)pile->rows[i].number, troupe_error_text(result));
+                return result;
+            }
+            struct troupe__timer timer = {due_ms, pile->rows[i].number, message};
+            if (!troupe__timers_set(&machine->timers, timer)) {
+                troupe__message_free(message);
+                return troupe__machine_out_of_memory(machine);
+            }
+        }
+    }
+    return TROUPE_OK;
+}
+
+static enum troupe_error start_all(struct start *start)
+{
+    static const enum troupe__table tables[] = {TROUPE__META, TROUPE__MAIL, TROUPE__TIMER, TROUPE__EGRESS};
+    struct troupe__machine *machine = start->machine;
+    enum troupe_error result = TROUPE_OK;
+    for (size_t i = 0; i < sizeof tables / sizeof *tables && result == TROUPE_OK; i++) {
+        start->table = tables[i];
+        result = machine->store->scan(machine->store, tables[i], (struct troupe_bytes){"", 0}, start_row, start);
+    }
+    if (result == TROUPE_OK) {
+        result = machine->store->replay(machine->store, start_record, start);
+    }
+    result = result == TROUPE_OK ? start_ids(start) : result;
+    result = result == TROUPE_OK ? start_mail(start) : result;
+    result = result == TROUPE_OK ? start_timers(start) : result;
+    struct pile *egress = &start->piles[TROUPE__EGRESS];
+    for (size_t i = 0; i < egress->count && result == TROUPE_OK; i++) {
+        if (egress->rows[i].value) {
+            troupe__buffer_put_varint(&machine->unreleased, egress->rows[i].number);
+            troupe__buffer_put(&machine->unreleased, egress->rows[i].value, egress->rows[i].size);
+        }
+    }
+    if (result != TROUPE_OK && machine->error[0] == '\0') {
+        snprintf(machine->error, sizeof machine->error, "%s", machine->store->error);
+    }
+    return machine->unreleased.failed ? troupe__machine_out_of_memory(machine) : result;
+}
+
+enum troupe_error troupe__machine_load(struct troupe__machine *machine)
+{
+    struct start start = {.machine = machine};
+    enum troupe_error result = start_all(&start);
+    for (size_t table = 0; table < TROUPE__TABLE_COUNT; table++) {
+        for (size_t i = 0; i < start.piles[table].count; i++) {
+            free(start.piles[table].rows[i].value);
+        }
+        free(start.piles[table].rows);
+    }
+    free(start.ids);
+    return result;
+}
