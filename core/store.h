@@ -20,16 +20,19 @@
 #include "core/troupe.h"
 
 enum troupe__table {
-    TROUPE__META,   /* name -> anything: format, module, egress numbers, ingress positions, counters */
-    TROUPE__STATE,  /* actor prefix, value name -> msgpack */
-    TROUPE__MAIL,   /* sequence (8 bytes, big-endian) -> message that waits */
-    TROUPE__TIMER,  /* id (8 bytes, big-endian) -> due time, message */
-    TROUPE__DEAD,   /* sequence (8 bytes, big-endian) -> reason, message */
-    TROUPE__EGRESS, /* number (8 bytes, big-endian) -> record not yet known to be out */
+    TROUPE__META,     /* name -> anything: format, module, egress numbers, ingress positions, counters */
+    TROUPE__STATE,    /* actor prefix, value name -> msgpack */
+    TROUPE__MAIL,     /* sequence (8 bytes, big-endian) -> message that waits */
+    TROUPE__TIMER,    /* id (8 bytes, big-endian) -> due time, message */
+    TROUPE__DEAD,     /* sequence (8 bytes, big-endian) -> reason, message */
+    TROUPE__EGRESS,   /* number (8 bytes, big-endian) -> record not yet known to be out */
+    TROUPE__JOB,      /* id (8 bytes, big-endian) -> blocking work whose result has not come back */
+    TROUPE__RESPONSE, /* id of a message from outside -> the answer to it, kept for a repeated ask */
+    TROUPE__OUTBOX,   /* link (2 bytes), number (8 bytes, both big-endian) -> message on its way to another node */
     TROUPE__TABLE_COUNT
 };
 
-enum { TROUPE__ROW_KEY_MAX = 400 }; /* bytes; LMDB takes 511 */
+enum { TROUPE__ROW_KEY_MAX = 510 }; /* bytes; LMDB takes 511, one of them is the table */
 
 /* One change of a record, as it is decoded. */
 struct troupe__change {

@@ -9,7 +9,8 @@
 
 #include "state/lmdb_store.h"
 
-const char *const troupe__view_table_names[TROUPE__TABLE_COUNT] = {"meta", "state", "mail", "timer", "dead", "egress"};
+const char *const troupe__view_table_names[TROUPE__TABLE_COUNT] = {"meta",   "state", "mail",     "timer", "dead",
+                                                                   "egress", "job",   "response", "outbox"};
 
 static const char counters_name[] = "counters";
 

@@ -58,7 +58,8 @@ static enum troupe_error fail_code(struct lmdb_store *store, const char *what, i
 
 static enum troupe_error fail_row(struct lmdb_store *store, const void *row_key, size_t size)
 {
-    static const char *const names[TROUPE__TABLE_COUNT] = {"meta", "state", "mail", "timer", "dead", "egress"};
+    static const char *const names[TROUPE__TABLE_COUNT] = {"meta",   "state", "mail",     "timer", "dead",
+                                                           "egress", "job",   "response", "outbox"};
     const unsigned char *at = row_key;
     char text[2 * 64 + 1] = "";
     for (size_t i = 1; i < size && i <= 64; i++) {

@@ -769,7 +769,8 @@ int troupe__look_stats(int argc, char **argv)
                 "  egress       records not known to be out      failed for good\n"
                 "  messages, timers_set, egress_records  the highest numbers given so far\n"
                 "  egress/NAME  records put out on NAME        input/PATH   lines taken in from PATH\n"};
-    static const char *const names[TROUPE__TABLE_COUNT] = {"meta", "values", "mail", "timers", "dead", "egress"};
+    static const char *const names[TROUPE__TABLE_COUNT] = {"meta",   "values", "mail",     "timers", "dead",
+                                                           "egress", "job",    "response", "outbox"};
     struct troupe__view view;
     struct troupe__view_counters counters;
     int code = troupe__look_parse(&options, argc, argv, 0, 0);
