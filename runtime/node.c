@@ -19,8 +19,11 @@
 
 enum {
     RUN_BUDGET = 512,         /* deliveries between two looks at the loop */
-    LINES_BUDGET = 256,       /* lines taken in between two runs */
+    LINES_BUDGET = 256,       /* lines taken in between two runs, ... */
+    WAITING_ENOUGH = 256,     /* ... unless so many messages wait: what is finished in its epoch leaves no row ... */
+    LINES_TRICKLE = 8,        /* ... and then so few, so that messages that go around for ever do not stop the input */
     WAITING_MAX = 8192,       /* messages that wait: beyond it no line is taken in */
+    DRAIN_TURNS = 4,          /* runs without new lines before a busy epoch is sealed, for the same reason */
     EPOCH_SIZE_MAX = 1 << 23, /* bytes of a record at which nothing is run until the committer is free */
     BUSY_TRIES = 50,          /* to open a directory in use, 20 ms apart */
     LINGER_MS = 2,            /* a busy epoch is sealed at this age at the earliest */
@@ -46,6 +49,7 @@ struct node {
     bool stopping, input_moved;
     uint64_t released, bad_lines;
     int64_t opened_ms; /* when the open epoch got its first content; 0 while it has none */
+    int drain_turns;   /* runs left before the open epoch is sealed; 0: not draining */
     char *error;
     size_t error_size;
 };
@@ -146,6 +150,11 @@ static bool has_room(const struct node *node)
     return node->machine.waiting < WAITING_MAX + node->machine.blocked && node->machine.record.size < EPOCH_SIZE_MAX;
 }
 
+static int lines_wanted(const struct node *node)
+{
+    return node->machine.waiting < WAITING_ENOUGH + node->machine.blocked ? LINES_BUDGET : LINES_TRICKLE;
+}
+
 /* Take in what there is room for. */
 static enum troupe_error pump_input(struct node *node, bool *ret_more)
 {
@@ -153,8 +162,12 @@ static enum troupe_error pump_input(struct node *node, bool *ret_more)
     if (node->input.fd < 0 || node->stopping) {
         return TROUPE_OK;
     }
+    if (node->drain_turns > 0) {
+        *ret_more = true;
+        return TROUPE_OK;
+    }
     enum troupe_error result = TROUPE_OK;
-    for (int i = 0; i < LINES_BUDGET && result == TROUPE_OK && has_room(node); i++) {
+    for (int i = 0; i < lines_wanted(node) && result == TROUPE_OK && has_room(node); i++) {
         struct troupe_bytes text;
         char error[300];
         result = troupe__input_next(&node->input, &text, error, sizeof error);
@@ -347,6 +360,19 @@ static enum troupe_error take_committed(struct node *node)
     return TROUPE_OK;
 }
 
+/* Whether the open epoch, due to be sealed, should first run on without new lines. */
+static bool drain(struct node *node)
+{
+    if (node->input.fd < 0 || !troupe__machine_runnable(&node->machine)) {
+        node->drain_turns = 0;
+    } else if (node->drain_turns == 0) {
+        node->drain_turns = DRAIN_TURNS;
+    } else {
+        node->drain_turns--;
+    }
+    return node->drain_turns > 0;
+}
+
 static enum troupe_error seal_if_due(struct node *node, bool busy)
 {
     if (!troupe__machine_dirty(&node->machine) && !node->input_moved) {
@@ -358,9 +384,10 @@ static enum troupe_error seal_if_due(struct node *node, bool busy)
         node->opened_ms = now;
     }
     bool full = node->machine.record.size >= EPOCH_SIZE_MAX;
-    if (node->committed.busy || (busy && !full && now - node->opened_ms < LINGER_MS)) {
+    if (node->committed.busy || (busy && !full && (now - node->opened_ms < LINGER_MS || drain(node)))) {
         return TROUPE_OK;
     }
+    node->drain_turns = 0;
     enum troupe_error result = mark_input(node);
     result = result == TROUPE_OK ? troupe__machine_seal(&node->machine, &node->epoch) : result;
     if (result != TROUPE_OK) {
