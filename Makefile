@@ -11,7 +11,7 @@ JOBS ?= $(shell nproc)
 MAKEFLAGS += --no-builtin-rules --no-print-directory $(if $(filter 0,$(MAKELEVEL)),-j$(JOBS))
 
 # The one list of what is needed from the system; `make deps` installs what is missing.
-PACKAGES := gcc make pkg-config libev-dev liblmdb-dev libmsgpack-dev libzmq3-dev libcmocka-dev libxxhash-dev \
+PACKAGES := gcc make pkg-config libev-dev liblmdb-dev libmsgpack-dev libzmq3-dev libcmocka-dev libxxhash-dev libyaml-dev \
             clang clang-format libclang-rt-14-dev python3
 
 MSGPACK := $(shell pkg-config --exists msgpack-c 2>/dev/null && echo msgpack-c || echo msgpack)
@@ -22,6 +22,7 @@ FLAGS := -std=c11 -D_GNU_SOURCE -fPIC -Wall -Wextra -Wshadow -Wstrict-prototypes
 CFLAGS ?= -O2 -g
 LINK = $(CC) $(CFLAGS) $(if $(SANITIZE),-fsanitize=$(SANITIZE)) $(LDFLAGS)
 LIBS := -lev $(or $(shell pkg-config --libs $(PKGS) 2>/dev/null),-llmdb -lzmq -lxxhash) -lpthread -ldl -lm
+CLI_LIBS := -lyaml
 # All of the archive goes into a program, so that modules it loads find every troupe_* function.
 WHOLE = -rdynamic -Wl,--whole-archive $(BUILD)/libtroupe.a -Wl,--no-whole-archive
 
@@ -72,7 +73,7 @@ $(BUILD)/libtroupe.so: $(BUILD)/libtroupe.so.$(VERSION)
 	@ln -sf $(<F) $(BUILD)/$(SONAME) && ln -sf $(SONAME) $@
 
 $(BUILD)/troupe: $(CLI_OBJECTS) $(BUILD)/libtroupe.a
-	$(LINK) -o $@ $(CLI_OBJECTS) $(WHOLE) $(LIBS)
+	$(LINK) -o $@ $(CLI_OBJECTS) $(WHOLE) $(CLI_LIBS) $(LIBS)
 
 define module_rule
 $(BUILD)/samples/$(1).so: samples/$(1)/$(1).c
@@ -81,10 +82,15 @@ $(BUILD)/samples/$(1).so: samples/$(1)/$(1).c
 endef
 $(foreach s,$(SAMPLES),$(eval $(call module_rule,$(s))))
 
+# What tests of the command link: all of it but main.
+$(BUILD)/cli.a: $(filter-out %/main.o,$(CLI_OBJECTS))
+	@rm -f $@
+	$(AR) rcs $@ $^
+
 define test_rule
-$(BUILD)/test/$(basename $(notdir $(1))): $(call objects,$(1)) $(BUILD)/libtroupe.a
+$(BUILD)/test/$(basename $(notdir $(1))): $(call objects,$(1)) $(BUILD)/cli.a $(BUILD)/libtroupe.a
 	@mkdir -p $$(@D)
-	$$(LINK) -o $$@ $$< $$(WHOLE) -lcmocka $$(LIBS)
+	$$(LINK) -o $$@ $$< $(BUILD)/cli.a $$(WHOLE) -lcmocka $$(CLI_LIBS) $$(LIBS)
 endef
 $(foreach t,$(TEST_SOURCES),$(eval $(call test_rule,$(t))))
 

@@ -18,7 +18,7 @@ enum { NESTING_MAX = 64 };
 
 /* The length of the character at `at`, which is not ASCII; 0 when it is not UTF-8 (RFC 3629: no overlong forms, no
  * surrogates, nothing over U+10FFFF). */
-static size_t utf8_length(const unsigned char *at, const unsigned char *end)
+size_t troupe__utf8_length(const unsigned char *at, const unsigned char *end)
 {
     size_t left = (size_t)(end - at);
     unsigned first = at[0];
@@ -197,7 +197,7 @@ static enum troupe_error scan_string(struct parser *parser, struct raw *ret)
             return fail(parser, at, "a control byte in a string");
         }
         if (*at >= 0x80) {
-            size_t length = utf8_length(at, end);
+            size_t length = troupe__utf8_length(at, end);
             if (length == 0) {
                 return fail(parser, at, "not UTF-8");
             }
@@ -750,7 +750,7 @@ void troupe__json_write_string(const char *text, size_t size, struct troupe__buf
             break;
         }
         if (*at >= 0x80) {
-            size_t length = utf8_length(at, end);
+            size_t length = troupe__utf8_length(at, end);
             if (length > 0) {
                 troupe__buffer_put(json, at, length);
             } else {

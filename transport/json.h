@@ -32,6 +32,9 @@ enum troupe_error troupe__json_parse(const char *text, size_t size, struct troup
 /* Append one msgpack value as JSON, without spaces. Errors: TROUPE_ECORRUPT when `msgpack` is not one whole value. */
 enum troupe_error troupe__json_write(struct troupe_bytes msgpack, struct troupe__buffer *json);
 
+/* Bytes of the UTF-8 character at `at`, which is below `end` and not ASCII; 0 when there is none. */
+size_t troupe__utf8_length(const unsigned char *at, const unsigned char *end);
+
 /* Append a JSON string, escaped; bytes that are not UTF-8 become U+FFFD. */
 void troupe__json_write_string(const char *text, size_t size, struct troupe__buffer *json);
 

@@ -1,0 +1,171 @@
+/* run.c - `troupe run`: a node that hosts the actors of a module.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "runtime/cli/run.h"
+
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/cli/log.h"
+#include "runtime/cli/options.h"
+#include "runtime/node.h"
+#include "runtime/supervisor.h"
+
+struct run {
+    struct troupe__node_options node;
+    struct troupe__log log;
+    bool unsupervised;
+};
+
+/* ---- options: one function and one line each --------------------------------------------------------------------- */
+
+static const char *set_data(void *run, const char *value)
+{
+    ((struct run *)run)->node.data_path = value;
+    return *value ? NULL : "a directory";
+}
+
+static const char *set_input(void *run, const char *value)
+{
+    ((struct run *)run)->node.input_path = value;
+    return *value ? NULL : "a file or -";
+}
+
+static const char *set_output(void *run, const char *value)
+{
+    ((struct run *)run)->node.output_path = value;
+    return *value ? NULL : "a file or -";
+}
+
+static const char *set_until_idle(void *run, const char *value)
+{
+    ((struct run *)run)->node.until = value ? TROUPE__UNTIL_IDLE_TIMERS : TROUPE__UNTIL_IDLE;
+    return !value || strcmp(value, "timers") == 0 ? NULL : "nothing or timers";
+}
+
+static const char *set_durability(void *run, const char *value)
+{
+    ((struct run *)run)->node.sync = strcmp(value, "disk") == 0;
+    return strcmp(value, "disk") == 0 || strcmp(value, "process") == 0 ? NULL : "disk or process";
+}
+
+static const char *set_no_supervisor(void *run, const char *value)
+{
+    (void)value;
+    ((struct run *)run)->unsupervised = true;
+    return NULL;
+}
+
+static const char *set_log(void *run, const char *value)
+{
+    for (int level = TROUPE_DEBUG; level <= TROUPE_ERROR; level++) {
+        if (strcmp(value, troupe__log_levels[level]) == 0) {
+            ((struct run *)run)->log.least = (enum troupe_level)level;
+            return NULL;
+        }
+    }
+    return "debug, info, warning or error";
+}
+
+static const char *set_log_format(void *run, const char *value)
+{
+    bool json = strcmp(value, "json") == 0;
+    ((struct run *)run)->log.format = json ? TROUPE__LOG_JSON : TROUPE__LOGFMT;
+    return json || strcmp(value, "logfmt") == 0 ? NULL : "json or logfmt";
+}
+
+static const struct troupe__option options[] = {
+    {"data", "DIR", set_data, "the node's directory (default: troupe-data)"},
+    {"input", "FILE|-", set_input, "JSON lines to take in, each exactly once from a file (default: none)"},
+    {"output", "FILE|-", set_output, "where egress records go as JSON lines (default: -)"},
+    {"until-idle", "[=timers]", set_until_idle,
+     "end when the input is read and nothing waits in any mailbox;\nwith =timers, nor for its time"},
+    {"durability", "disk|process", set_durability,
+     "what an epoch survives: power loss (default), or only the\nprocess's death"},
+    {"no-supervisor", NULL, set_no_supervisor, "one process only: a handler that crashes ends the run"},
+    {"log", "LEVEL", set_log, "debug, info, warning or error (default: info)"},
+    {"log-format", "logfmt|json", set_log_format, "one event a line, on the standard error (default: logfmt)"},
+    {0},
+};
+
+static const char usage[] =
+    "usage: troupe run MODULE.so [options]\n"
+    "\n"
+    "Runs a node that hosts the actors of a module, until SIGINT or SIGTERM, or until it is idle if asked for.\n"
+    "It goes on where the last run ended, however that was. A line of input is\n"
+    "  {\"id\":\"optional, makes a repeat harmless\",\"to\":\"bank/account/alice\",\"type\":\"deposit\","
+    "\"body\":{\"amount\":5}}\n"
+    "A handler that crashes the node costs one message: the node is started again, and the third crash by the same\n"
+    "message makes it a dead letter.\n";
+
+static const char after[] =
+    "Examples:\n"
+    "  troupe run bank.so --input transfers.jsonl --output out.jsonl --until-idle\n"
+    "  tail -f orders.jsonl | troupe run ./shop.so --data /var/lib/shop --input -\n"
+    "\n"
+    "Exit codes: 0 done, 1 the node failed (its text is on stderr; what was durable is safe), 2 wrong arguments.\n";
+
+/* ---- the node ---------------------------------------------------------------------------------------------------- */
+
+static int run_node(void *context)
+{
+    struct run *run = context;
+    char error[512] = "";
+    enum troupe_error result = troupe__node_run(&run->node, error, sizeof error);
+    if (result != TROUPE_OK) {
+        fprintf(stderr, "troupe run: %s (%s)\n", error, troupe_error_text(result));
+        return EXIT_FAILURE;
+    }
+    return EXIT_SUCCESS;
+}
+
+static const struct troupe_module *load_module(const char *name)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s%s", strchr(name, '/') ? "" : "./", name);
+    void *object = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (!object) {
+        fprintf(stderr, "troupe run: cannot load module: %s\n", dlerror());
+        return NULL;
+    }
+    const struct troupe_module *module = dlsym(object, "troupe_module");
+    if (!module) {
+        fprintf(stderr, "troupe run: %s exports no `troupe_module`: see troupe.h, modules\n", path);
+    }
+    return module;
+}
+
+int troupe__run(int argc, char **argv)
+{
+    struct run run = {.node = {.data_path = "troupe-data", .output_path = "-", .sync = true},
+                      .log = {.least = TROUPE_INFO}};
+    const struct troupe__command command = {"run", usage, after, options, &run, NULL};
+    int operands;
+    int code = troupe__options_parse(&command, argc, argv, &operands);
+    if (code >= 0) {
+        return code;
+    }
+    if (operands == argc) {
+        fprintf(stderr, "troupe run: name a module, such as build/samples/bank.so; see troupe run --help\n");
+        return TROUPE__EXIT_WRONG;
+    }
+    if (operands + 1 < argc) {
+        return troupe__wrong("run", "one argument too many:", argv[operands + 1]);
+    }
+    run.node.module = load_module(argv[operands]);
+    if (!run.node.module) {
+        return TROUPE__EXIT_WRONG;
+    }
+    run.node.log = troupe__log_line;
+    run.node.log_context = &run.log;
+    if (run.unsupervised) {
+        return run_node(&run);
+    }
+    run.node.guard = troupe__guard_new();
+    if (!run.node.guard) {
+        fprintf(stderr, "troupe run: out of memory\n");
+        return EXIT_FAILURE;
+    }
+    return troupe__supervise(run.node.guard, run_node, &run, troupe__log_line, &run.log);
+}

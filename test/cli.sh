@@ -1,0 +1,85 @@
+#!/bin/bash
+# cli.sh - the command says what is wrong with its arguments, and its help is there.
+# SPDX-License-Identifier: Apache-2.0
+# Environment: BUILD (build).
+set -eu
+
+build=${BUILD:-build}
+troupe=$build/troupe
+dir=$(mktemp -d "${TMPDIR:-/tmp}/troupe-cli.XXXXXX")
+trap 'rm -rf "$dir"' EXIT
+
+failed() {
+    echo "FAILED: $1"
+    tail -n 20 "$dir/out" "$dir/err" 2>/dev/null || true
+    exit 1
+}
+
+# expect STATUS COMMAND..: run `troupe COMMAND..`, keep what it prints in out and err, compare its exit code.
+expect() {
+    local wanted=$1 status=0
+    shift
+    "$troupe" "$@" >"$dir/out" 2>"$dir/err" || status=$?
+    [ $status = "$wanted" ] || failed "troupe $* ended with status $status, not $wanted"
+}
+says() { grep -Eq -- "$1" "$dir/out" || failed "no line of the output is like: $1"; }
+complains() { grep -Eq -- "$1" "$dir/err" || failed "no line of stderr is like: $1"; }
+
+# Help: of the whole and of each command it names, by both ways.
+expect 0 --help
+says '^usage: troupe COMMAND'
+cp "$dir/out" "$dir/help"
+commands=$(sed -n 's/^  \([a-z]*\) .*/\1/p' "$dir/help")
+[ "$(echo "$commands" | wc -w)" -ge 8 ] || failed "the help names too few commands"
+for command in $commands; do
+    expect 0 help "$command"
+    says "^usage: troupe $command"
+    grep -q -- '--help\|--json\|--data' "$dir/out" || failed "help of $command names no option"
+    cp "$dir/out" "$dir/help"
+    expect 0 "$command" --help
+    cmp -s "$dir/out" "$dir/help" || failed "troupe help $command and troupe $command --help differ"
+done
+expect 0 --version
+says '^troupe [0-9]+\.[0-9]+\.[0-9]+$'
+
+# wrong TEXT COMMAND..: exit code 2, nothing on stdout, and this text.
+wrong() {
+    local text=$1
+    shift
+    expect 2 "$@"
+    complains "$text"
+    [ ! -s "$dir/out" ] || failed "troupe $* printed something on stdout"
+}
+module=$build/samples/greeter.so
+wrong '^usage: troupe'
+wrong "no command 'runn', but run;" runn
+wrong "no command 'help-me'" help-me
+wrong "no command 'x'" help x
+wrong 'name a module' run
+wrong "one argument too many: 'b'" run "$module" b
+wrong "no option '-x'" run -x
+wrong "no option '--outptu', but --output;" run --outptu=x "$module"
+wrong "more than one option begins with '--d'" run --d x
+wrong "DIR is missing behind '--data'" run "$module" --data
+wrong "a switch takes no argument: '--no-supervisor=1'" run --no-supervisor=1 "$module"
+wrong "--until-idle takes nothing or timers, not 'tomorrow'" run --until-idle=tomorrow "$module"
+wrong "--durability takes disk or process, not 'ram'" run --durability ram "$module"
+wrong "--log takes debug, .*, not 'loud'" run --log loud "$module"
+wrong "--log-format takes json or logfmt, not 'xml'" run --log-format xml "$module"
+wrong 'cannot load module: .*none.so' run "$dir/none.so"
+[ -z "$(ls "$dir" | grep -v 'out\|err\|help')" ] || failed "a wrong command line left something behind"
+
+# The log: each line is an event in the form that was asked for.
+echo '{"to":"demo/greeter/ada","type":"dan\u0007ce"}' >"$dir/in"
+expect 0 run "$module" --data "$dir/data" --input "$dir/in" --output "$dir/records" --until-idle --log-format json
+python3 -c 'import json, sys
+events = [json.loads(line) for line in sys.stdin]
+assert all(list(event) == ["time", "level", "msg"] for event in events), events
+assert any("dan" in event["msg"] and event["level"] == "warning" for event in events), events' <"$dir/err" ||
+    failed "the log is not JSON lines"
+expect 0 run "$module" --data "$dir/data" --input "$dir/in" --output "$dir/records" --until-idle --log warning
+[ ! -s "$dir/err" ] || failed "--log warning lets information through"
+expect 0 run "$module" --data "$dir/data" --input "$dir/in" --output "$dir/records" --until-idle
+[ "$(grep -cvE '^time=[0-9T:.-]+Z level=(info|warning|error) msg="([^"\\]|\\.)*"$' "$dir/err")" = 0 ] ||
+    failed "a line of the log is not logfmt"
+echo "the command explains itself"
