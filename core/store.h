@@ -11,8 +11,8 @@
  * The store adds its own header (epoch, previous hash, checksum). Later changes to one key win.
  *
  * Threads: `commit` is called on the committer's thread, all else on the loop's; folding is the store's own business.
- * Errors: TROUPE_ENOSPACE (nothing of the epoch is durable; the caller stops), TROUPE_EIO (whether it is durable is not
- * known: stop, reopen, never retry), TROUPE_ECORRUPT. */
+ * Errors: TROUPE_ENOSPACE (nothing of the epoch is durable; the caller stops), TROUPE_EIO (stop, reopen, never retry;
+ * the text says whether it is known that nothing of the epoch is durable), TROUPE_ECORRUPT. */
 #ifndef TROUPE_CORE_STORE_H
 #define TROUPE_CORE_STORE_H
 

@@ -39,8 +39,7 @@ static enum troupe_error do_commit(struct troupe__committer *committer, struct t
     struct troupe_bytes record = {epoch->record.data, epoch->record.size};
     enum troupe_error result = committer->store->commit(committer->store, epoch->number, record);
     if (result != TROUPE_OK) {
-        snprintf(error, error_size, "commit epoch %llu: %.450s", (unsigned long long)epoch->number,
-                 committer->store->error);
+        snprintf(error, error_size, "%.500s", committer->store->error);
         return result;
     }
     struct troupe__cursor cursor = {epoch->egress.data, epoch->egress.data + epoch->egress.size, false};

@@ -150,12 +150,15 @@ static int apply(struct troupe__fold *fold, uint64_t epoch, uint64_t hash)
 {
     MDB_txn *txn = NULL;
     unsigned char mark[TROUPE__FOLD_MARK_SIZE], bytes[TROUPE__ROW_KEY_MAX + 1];
+    size_t size = 0; /* at most, unless rows are far apart */
+    enum troupe__lmdb_left left;
     int code = mdb_txn_begin(fold->tables->env, NULL, 0, &txn);
     if (code) {
         return code;
     }
     for (size_t i = 0; !code && i < fold->change_count; i++) {
         const struct troupe__change *change = &fold->changes[i].change;
+        size += change->key.size + change->value.size;
         if (change->removed) {
             MDB_val key = {troupe__fold_row_key(bytes, change->table, change->key), bytes};
             code = mdb_del(txn, fold->tables->dbi, &key, NULL);
@@ -175,7 +178,7 @@ static int apply(struct troupe__fold *fold, uint64_t epoch, uint64_t hash)
         mdb_txn_abort(txn);
         return code;
     }
-    return mdb_txn_commit(txn);
+    return troupe__lmdb_commit(fold->tables, txn, size, &left);
 }
 
 /* Fold as much of the batch as fits one transaction. `*ret_done` is where the rest begins. */

@@ -141,9 +141,11 @@ static int trim(struct troupe__journal *journal, MDB_txn *txn, uint64_t folded, 
     return code;
 }
 
-int troupe__journal_append(struct troupe__journal *journal, uint64_t epoch, struct troupe_bytes record, uint64_t folded)
+int troupe__journal_append(struct troupe__journal *journal, uint64_t epoch, struct troupe_bytes record, uint64_t folded,
+                           enum troupe__lmdb_left *ret_left)
 {
     assert(epoch == journal->last + 1);
+    *ret_left = TROUPE__LMDB_NOTHING;
     MDB_txn *txn = NULL;
     unsigned char header[HEADER_SIZE], key_bytes[KEY_SIZE];
     uint64_t oldest = journal->oldest, hash = put_header(header, epoch, journal->chain, record);
@@ -174,7 +176,7 @@ int troupe__journal_append(struct troupe__journal *journal, uint64_t epoch, stru
         mdb_txn_abort(txn);
         return code;
     }
-    if ((code = mdb_txn_commit(txn)) != 0) {
+    if ((code = troupe__lmdb_commit(&journal->file, txn, total, ret_left)) != 0) {
         return code;
     }
     assert(done == record.size);

@@ -27,10 +27,10 @@ enum troupe_error troupe__journal_open(struct troupe__journal *journal, const ch
                                        size_t error_size);
 void troupe__journal_close(struct troupe__journal *journal);
 
-/* Append a record and sync; in the same transaction drop some records up to epoch `folded`. Returns 0 or a code:
- * nothing was appended if it translates to TROUPE_ENOSPACE, else that is not known. */
-int troupe__journal_append(struct troupe__journal *journal, uint64_t epoch, struct troupe_bytes record,
-                           uint64_t folded);
+/* Append a record and sync; in the same transaction drop some records up to epoch `folded`. Returns 0 or a code, and
+ * then sets `*ret_left`. */
+int troupe__journal_append(struct troupe__journal *journal, uint64_t epoch, struct troupe_bytes record, uint64_t folded,
+                           enum troupe__lmdb_left *ret_left);
 
 /* Drop all records up to `folded`. */
 int troupe__journal_trim(struct troupe__journal *journal, uint64_t folded);

@@ -11,6 +11,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 enum troupe_error troupe__lmdb_error(int code)
@@ -33,14 +34,61 @@ enum troupe_error troupe__lmdb_error(int code)
     }
 }
 
+/* Whether the file system of `fd` has no room for `size` bytes and what LMDB writes besides. */
+static bool is_full(int fd, size_t size)
+{
+    enum { BESIDES = 16 * 4096 };
+    struct statvfs status;
+    return fstatvfs(fd, &status) == 0 && (uint64_t)status.f_bavail * status.f_frsize < (uint64_t)size + BESIDES;
+}
+
+/* LMDB 0.9 writes the transaction's pages into free ones, syncs them, then writes the meta page that makes them the
+ * file's content, through a descriptor that syncs (mdb_txn_commit: mdb_page_flush, mdb_env_sync, mdb_env_write_meta).
+ * If one of the first two fails the transaction is not in the file. If the third does it is not known, and LMDB lets no
+ * other transaction begin: that tells them apart. A short write of the first it reports as EIO ("filesystem full?"). */
+int troupe__lmdb_commit(const struct troupe__lmdb_env *file, MDB_txn *txn, size_t size,
+                        enum troupe__lmdb_left *ret_left)
+{
+    int code = mdb_txn_commit(txn), fd = -1;
+    if (code) {
+        MDB_txn *probe = NULL;
+        *ret_left = mdb_txn_begin(file->env, NULL, 0, &probe) ? TROUPE__LMDB_UNKNOWN : TROUPE__LMDB_NOTHING;
+        mdb_txn_abort(probe);
+        if (code == EIO && *ret_left == TROUPE__LMDB_NOTHING && mdb_env_get_fd(file->env, &fd) == 0 &&
+            is_full(fd, size)) {
+            code = ENOSPC;
+        }
+    }
+    return code;
+}
+
+/* LMDB makes its lock file as one hole and writes it through a map: on a full disk that would be a SIGBUS. So it gets
+ * its blocks before. */
+static int allocate_lock(const char *path, unsigned flags)
+{
+    enum { LOCK_SIZE = 16384 }; /* more than the 8192 bytes of 126 readers */
+    char lock[PATH_MAX + 16];
+    if (flags & (MDB_RDONLY | MDB_NOLOCK)) {
+        return 0;
+    }
+    snprintf(lock, sizeof lock, "%s-lock", path);
+    int fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0) {
+        return errno;
+    }
+    int code = posix_fallocate(fd, 0, LOCK_SIZE);
+    close(fd);
+    return code;
+}
+
 static int open_env(const char *path, unsigned flags, size_t map_size, troupe__lmdb_first_fn first,
                     struct troupe__lmdb_env *ret)
 {
     MDB_env *env = NULL;
     MDB_txn *txn = NULL;
     MDB_dbi dbi = 0;
-    int code = mdb_env_create(&env);
-    if (code) {
+    int code = allocate_lock(path, flags);
+    if (code || (code = mdb_env_create(&env)) != 0) {
         return code;
     }
     if ((code = mdb_env_set_mapsize(env, map_size)) != 0 ||

@@ -15,6 +15,12 @@ struct troupe__lmdb_env {
     MDB_dbi dbi; /* the file's only, unnamed, database */
 };
 
+/* What has become of a transaction that could not be committed. */
+enum troupe__lmdb_left {
+    TROUPE__LMDB_NOTHING, /* it is not in the file, for certain */
+    TROUPE__LMDB_UNKNOWN  /* the page that makes it valid may have been written or not */
+};
+
 /* TROUPE_ENOSPACE, TROUPE_ECORRUPT, TROUPE_EVERSION, TROUPE_ENOMEM, or else TROUPE_EIO. */
 enum troupe_error troupe__lmdb_error(int code);
 
@@ -23,5 +29,10 @@ enum troupe_error troupe__lmdb_error(int code);
 enum troupe_error troupe__lmdb_env_open(const char *directory, const char *name, unsigned flags, size_t map_size,
                                         troupe__lmdb_first_fn first, struct troupe__lmdb_env *ret, char *error,
                                         size_t error_size);
+
+/* Commit `txn`, which has written about `size` bytes. Returns 0 or a code, and then sets `*ret_left`; a write that the
+ * file system cut short for lack of space comes back as ENOSPC. */
+int troupe__lmdb_commit(const struct troupe__lmdb_env *file, MDB_txn *txn, size_t size,
+                        enum troupe__lmdb_left *ret_left);
 
 #endif

@@ -178,21 +178,20 @@ static enum troupe_error lmdb_commit(struct troupe__store *base, uint64_t epoch,
     if (error != TROUPE_OK) {
         return error;
     }
-    int code = troupe__journal_append(&store->journal, epoch, record, atomic_load(&store->fold.folded));
+    enum troupe__lmdb_left left;
+    int code = troupe__journal_append(&store->journal, epoch, record, atomic_load(&store->fold.folded), &left);
     if (!code) {
         troupe__fold_push(&store->fold, epoch, store->journal.chain, record);
         return TROUPE_OK;
     }
-    if (troupe__lmdb_error(code) == TROUPE_ENOSPACE) {
-        snprintf(base->error, sizeof base->error, "commit epoch %llu to %s/journal.mdb: %s: free space, start again",
-                 (unsigned long long)epoch, store->directory, mdb_strerror(code));
-        return TROUPE_ENOSPACE;
-    }
-    store->dead = true;
-    snprintf(base->error, sizeof base->error,
-             "commit epoch %llu to %s/journal.mdb: %s: whether it is on disk is not known: stop, open again",
-             (unsigned long long)epoch, store->directory, mdb_strerror(code));
-    return TROUPE_EIO;
+    bool full = left == TROUPE__LMDB_NOTHING && troupe__lmdb_error(code) == TROUPE_ENOSPACE;
+    store->dead = !full;
+    snprintf(base->error, sizeof base->error, "commit epoch %llu to %s/journal.mdb: %s: %s", (unsigned long long)epoch,
+             store->directory, mdb_strerror(code),
+             full                           ? "nothing of it is on disk: free space, start again"
+             : left == TROUPE__LMDB_NOTHING ? "nothing of it is on disk: see to the disk, start again"
+                                            : "whether it is on disk is not known: start again, that finds out");
+    return full ? TROUPE_ENOSPACE : TROUPE_EIO;
 }
 
 struct replay {
