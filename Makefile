@@ -11,17 +11,24 @@ JOBS ?= $(shell nproc)
 MAKEFLAGS += --no-builtin-rules --no-print-directory $(if $(filter 0,$(MAKELEVEL)),-j$(JOBS))
 
 # The one list of what is needed from the system; `make deps` installs what is missing.
-PACKAGES := gcc make pkg-config libev-dev liblmdb-dev libmsgpack-dev libzmq3-dev libcmocka-dev libxxhash-dev libyaml-dev \
-            clang clang-format libclang-rt-14-dev python3
+PACKAGES := gcc make pkg-config python3 clang clang-format libclang-rt-14-dev \
+            libev-dev \
+            liblmdb-dev \
+            libmsgpack-dev \
+            libzmq3-dev \
+            libcmocka-dev \
+            libxxhash-dev \
+            libyaml-dev \
+            libzstd-dev
 
 MSGPACK := $(shell pkg-config --exists msgpack-c 2>/dev/null && echo msgpack-c || echo msgpack)
-PKGS := lmdb $(MSGPACK) libzmq libxxhash
+PKGS := lmdb $(MSGPACK) libzmq libxxhash libzstd
 FLAGS := -std=c11 -D_GNU_SOURCE -fPIC -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes $(WERROR) -I. \
          $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all) \
          $(shell pkg-config --cflags $(PKGS) 2>/dev/null) -MMD -MP
 CFLAGS ?= -O2 -g
 LINK = $(CC) $(CFLAGS) $(if $(SANITIZE),-fsanitize=$(SANITIZE)) $(LDFLAGS)
-LIBS := -lev $(or $(shell pkg-config --libs $(PKGS) 2>/dev/null),-llmdb -lzmq -lxxhash) -lpthread -ldl -lm
+LIBS := -lev $(or $(shell pkg-config --libs $(PKGS) 2>/dev/null),-llmdb -lzmq -lxxhash -lzstd) -lpthread -ldl -lm
 CLI_LIBS := -lyaml
 # All of the archive goes into a program, so that modules it loads find every troupe_* function.
 WHOLE = -rdynamic -Wl,--whole-archive $(BUILD)/libtroupe.a -Wl,--no-whole-archive
