@@ -11,7 +11,7 @@ JOBS ?= $(shell nproc)
 MAKEFLAGS += --no-builtin-rules --no-print-directory $(if $(filter 0,$(MAKELEVEL)),-j$(JOBS))
 
 # The one list of what is needed from the system; `make deps` installs what is missing.
-PACKAGES := gcc make pkg-config python3 clang clang-format libclang-rt-14-dev \
+PACKAGES := gcc g++ make pkg-config python3 clang clang-format libclang-rt-14-dev \
             libev-dev \
             liblmdb-dev \
             libmsgpack-dev \
@@ -23,7 +23,8 @@ PACKAGES := gcc make pkg-config python3 clang clang-format libclang-rt-14-dev \
 
 MSGPACK := $(shell pkg-config --exists msgpack-c 2>/dev/null && echo msgpack-c || echo msgpack)
 PKGS := lmdb $(MSGPACK) libzmq libxxhash libzstd
-FLAGS := -std=c11 -D_GNU_SOURCE -fPIC -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes $(WERROR) -I. \
+FLAGS := -std=c11 -D_GNU_SOURCE -fPIC -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
+         -Wno-missing-field-initializers $(WERROR) -I. \
          $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all) \
          $(shell pkg-config --cflags $(PKGS) 2>/dev/null) -MMD -MP
 CFLAGS ?= -O2 -g

@@ -43,6 +43,7 @@ struct troupe__actor {
     struct troupe__cell *cells; /* value_count of them, NULL until one is used */
     struct troupe__message *oldest, *newest;
     struct troupe__actor *run_next;
+    uint64_t changed_epoch; /* the newest one that changed its values; once the tables have it they have them all */
     uint16_t slot;
     bool queued;  /* on the run queue, or running */
     bool blocked; /* waits for its next attempt */

@@ -223,6 +223,7 @@ static enum troupe_error touch(struct troupe_context *ctx, const struct troupe_v
     }
     if (cell->epoch != ctx->epoch) {
         cell->epoch = ctx->epoch;
+        ctx->actor->changed_epoch = ctx->epoch;
         ctx->dirty[ctx->dirty_count++] = (struct troupe__dirty){ctx->actor, index};
     }
     if (cell->state == TROUPE__SLOT_UNKNOWN) {

@@ -62,15 +62,26 @@ bool troupe__record_next(struct troupe__cursor *cursor, struct troupe__change *r
 typedef enum troupe_error (*troupe__row_fn)(void *context, struct troupe_bytes key, struct troupe_bytes value);
 typedef enum troupe_error (*troupe__replay_fn)(void *context, uint64_t epoch, struct troupe_bytes record);
 
+/* Rows by key. Bounds have at most TROUPE__ROW_KEY_MAX bytes; an empty `high` is the table's end. */
+struct troupe__range {
+    struct troupe_bytes low, high;
+    bool backward; /* the last row first */
+};
+
 struct troupe__store {
     /* Make epoch `epoch` (one more than the last) durable. Blocks for a disk sync. `record` stays the caller's. */
     enum troupe_error (*commit)(struct troupe__store *store, uint64_t epoch, struct troupe_bytes record);
     /* Read a folded row. Errors: TROUPE_ENOTFOUND. The value is valid until the next call of read, scan or refresh. */
     enum troupe_error (*read)(struct troupe__store *store, enum troupe__table table, struct troupe_bytes key,
                               struct troupe_bytes *ret);
-    /* Call `row` for each folded row whose key begins with `prefix`, in key order, until it fails. */
+    /* Call `row` for each folded row whose key begins with `prefix`, in key order, until it fails. `row` may not call
+     * the store. */
     enum troupe_error (*scan)(struct troupe__store *store, enum troupe__table table, struct troupe_bytes prefix,
                               troupe__row_fn row, void *context);
+    /* Call `row` for each folded row with range->low <= key < range->high, until it fails. `row` may not call the
+     * store. Costs one search, then one step a row. */
+    enum troupe_error (*range)(struct troupe__store *store, enum troupe__table table, const struct troupe__range *range,
+                               troupe__row_fn row, void *context);
     /* Move reads to the newest folded tables; returns the epoch up to which they hold everything. Never blocks. */
     uint64_t (*refresh)(struct troupe__store *store);
     /* At open, once: the records beyond the tables, in order. */

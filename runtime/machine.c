@@ -581,6 +581,11 @@ static void seal_counters(struct troupe__machine *machine)
     machine->counters_changed = false;
 }
 
+void troupe__machine_refresh(struct troupe__machine *machine)
+{
+    machine->folded = machine->store->refresh(machine->store);
+}
+
 static void swap_buffers(struct troupe__buffer *a, struct troupe__buffer *b)
 {
     struct troupe__buffer c = *a;

@@ -70,6 +70,7 @@ struct troupe__machine {
     size_t fresh_count, fresh_capacity;
     struct troupe__buffer record, egress, scratch; /* of the open epoch */
     uint64_t epoch;                                /* the open one */
+    uint64_t folded;                               /* the tables that are read hold everything up to this epoch */
     bool counters_changed, replaying;
     struct troupe__egress_name *egress_names;
     size_t egress_name_count;
@@ -122,6 +123,9 @@ void troupe__machine_released(struct troupe__machine *machine, uint64_t number);
 
 /* Whether the open epoch holds anything. */
 bool troupe__machine_dirty(const struct troupe__machine *machine);
+
+/* Read from the newest tables from now on; what they have need not stay in memory. Not while a handler runs. */
+void troupe__machine_refresh(struct troupe__machine *machine);
 
 /* Close the open epoch into `*epoch` and open the next one. Errors: TROUPE_ENOMEM: stop. */
 enum troupe_error troupe__machine_seal(struct troupe__machine *machine, struct troupe__epoch *epoch);

@@ -19,6 +19,7 @@ struct start {
     struct troupe__machine *machine;
     struct pile piles[TROUPE__TABLE_COUNT];
     enum troupe__table table;   /* being scanned */
+    uint64_t epoch;             /* being replayed */
     struct troupe__id_age *ids; /* in the order noted */
     size_t id_count, id_capacity;
 };
@@ -160,6 +161,7 @@ static enum troupe_error start_state(struct start *start, struct troupe_bytes ke
     if (!actor) {
         return troupe__machine_out_of_memory(machine);
     }
+    actor->changed_epoch = start->epoch;
     const char *value_name = name_end + 1;
     size_t value_size = (size_t)(end - value_name);
     for (size_t i = 0; i < actor->type->value_count; i++) {
@@ -226,6 +228,7 @@ static enum troupe_error start_record(void *context, uint64_t epoch, struct trou
     struct start *start = context;
     struct troupe__cursor cursor = {record.data, (const unsigned char *)record.data + record.size, false};
     struct troupe__change change;
+    start->epoch = epoch;
     while (troupe__record_next(&cursor, &change)) {
         if (change.table == TROUPE__DEAD) {
             continue; /* Only looked at in the tables. */

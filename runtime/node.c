@@ -394,7 +394,7 @@ static enum troupe_error seal_if_due(struct node *node, bool busy)
         snprintf(node->error, node->error_size, "%s", node->machine.error);
         return result;
     }
-    node->store->refresh(node->store);
+    troupe__machine_refresh(&node->machine);
     node->opened_ms = 0;
     troupe__committer_commit(node->committer, &node->epoch);
     node->committed.busy = true;

@@ -135,6 +135,43 @@ static enum troupe_error lmdb_scan(struct troupe__store *base, enum troupe__tabl
     return error != TROUPE_OK || !code || code == MDB_NOTFOUND ? error : fail_code(store, "read", code);
 }
 
+static int compare_keys(const MDB_val *left, const unsigned char *right, size_t right_size)
+{
+    size_t shorter = left->mv_size < right_size ? left->mv_size : right_size;
+    int order = memcmp(left->mv_data, right, shorter);
+    return order ? order : (left->mv_size > right_size) - (left->mv_size < right_size);
+}
+
+static enum troupe_error lmdb_range(struct troupe__store *base, enum troupe__table table,
+                                    const struct troupe__range *range, troupe__row_fn row, void *context)
+{
+    struct lmdb_store *store = of(base);
+    unsigned char low[TROUPE__ROW_KEY_MAX + 1], high[TROUPE__ROW_KEY_MAX + 1];
+    size_t low_size = troupe__fold_row_key(low, table, range->low);
+    /* No row has a table and an empty key: the next table's name alone is the end of this one. */
+    size_t high_size =
+        troupe__fold_row_key(high, range->high.size > 0 ? table : (enum troupe__table)(table + 1), range->high);
+    enum troupe_error error = wake_reader(store);
+    if (error != TROUPE_OK || compare_keys(&(MDB_val){low_size, low}, high, high_size) >= 0) {
+        return error;
+    }
+    MDB_val key = {range->backward ? high_size : low_size, range->backward ? high : low}, value;
+    int code = mdb_cursor_get(store->cursor, &key, &value, MDB_SET_RANGE);
+    if (range->backward && (!code || code == MDB_NOTFOUND)) {
+        code = mdb_cursor_get(store->cursor, &key, &value, code ? MDB_LAST : MDB_PREV);
+    }
+    while (error == TROUPE_OK && !code &&
+           (range->backward ? compare_keys(&key, low, low_size) >= 0 : compare_keys(&key, high, high_size) < 0)) {
+        struct troupe_bytes found, name = {(unsigned char *)key.mv_data + 1, key.mv_size - 1};
+        error = troupe__fold_row_check(key, value, &found) ? row(context, name, found)
+                                                           : fail_row(store, key.mv_data, key.mv_size);
+        if (error == TROUPE_OK) {
+            code = mdb_cursor_get(store->cursor, &key, &value, range->backward ? MDB_PREV : MDB_NEXT);
+        }
+    }
+    return error != TROUPE_OK || !code || code == MDB_NOTFOUND ? error : fail_code(store, "read", code);
+}
+
 /* The epoch and hash the reader's tables go up to. */
 static enum troupe_error read_mark(struct lmdb_store *store, uint64_t *ret_epoch, uint64_t *ret_hash)
 {
@@ -442,6 +479,7 @@ enum troupe_error troupe__lmdb_store_open(const char *directory, const struct tr
         .commit = lmdb_commit,
         .read = lmdb_read,
         .scan = lmdb_scan,
+        .range = lmdb_range,
         .refresh = lmdb_refresh,
         .replay = lmdb_replay,
         .last_epoch = store->journal.last,

@@ -203,6 +203,23 @@ static enum troupe_error memory_scan(struct troupe__store *store, enum troupe__t
     return result;
 }
 
+static enum troupe_error memory_range(struct troupe__store *store, enum troupe__table table,
+                                      const struct troupe__range *range, troupe__row_fn row, void *context)
+{
+    struct troupe__memory_disk *disk = disk_of(store);
+    enum troupe_error result = TROUPE_OK;
+    struct troupe_bytes none = {NULL, 0};
+    size_t low = find(disk, table, range->low);
+    size_t high =
+        range->high.size > 0 ? find(disk, table, range->high) : find(disk, (enum troupe__table)(table + 1), none);
+    while (result == TROUPE_OK && low < high) {
+        const struct row *found = disk->rows[range->backward ? --high : low++];
+        result = row(context, (struct troupe_bytes){found->bytes, found->key_size},
+                     (struct troupe_bytes){found->bytes + found->key_size, found->value_size});
+    }
+    return result;
+}
+
 /* Call `each` for each record of the journal that is not folded, until it fails. Under the mutex. */
 static enum troupe_error walk(struct troupe__memory_disk *disk, troupe__replay_fn each, void *context)
 {
@@ -274,6 +291,7 @@ enum troupe_error troupe__memory_store_open(struct troupe__memory_disk *disk, st
         .commit = memory_commit,
         .read = memory_read,
         .scan = memory_scan,
+        .range = memory_range,
         .refresh = memory_refresh,
         .replay = memory_replay,
         .last_epoch = disk->last,

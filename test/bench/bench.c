@@ -273,7 +273,7 @@ static bool node_seal(struct node *node, bool busy)
         return false;
     }
     CHECK(troupe__machine_seal(&node->machine, &node->epoch) == TROUPE_OK);
-    node->store->refresh(node->store);
+    troupe__machine_refresh(&node->machine);
     node->opened_ms = 0;
     troupe__committer_commit(node->committer, &node->epoch);
     return node->committed.busy = true;

@@ -155,7 +155,7 @@ static void settle(struct fixture *f, bool fold)
         assert_true(commit_sealed(f));
     }
     if (fold) {
-        f->store->refresh(f->store);
+        troupe__machine_refresh(&f->machine);
     }
 }
 
@@ -833,7 +833,7 @@ static bool play(struct fixture *f, const struct plan *plan, uint64_t *step)
             return false;
         }
         if ((dice >> 48) % 3 == 0) {
-            f->store->refresh(f->store);
+            troupe__machine_refresh(&f->machine);
         }
     }
     return true;
@@ -894,7 +894,7 @@ struct outcome {
 static struct outcome outcome_of(struct fixture *f)
 {
     struct troupe_bytes all = {"", 0};
-    f->store->refresh(f->store);
+    troupe__machine_refresh(&f->machine);
     struct outcome outcome = {
         .state_rows = rows(f, TROUPE__STATE),
         .record_count = f->outside.count,

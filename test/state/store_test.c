@@ -253,6 +253,59 @@ static void folded_rows_are_read_and_scanned_by_prefix(void **state)
     assert_int_equal(scan(f, "stop", "stop1= "), TROUPE_EFAILED);
 }
 
+static void range(struct fixture *f, enum troupe__table table, const char *low, const char *high, bool backward,
+                  const char *expected)
+{
+    struct troupe__buffer text = {0};
+    struct troupe__range wanted = {{low, strlen(low)}, {high, strlen(high)}, backward};
+    enum troupe_error result = f->store->range(f->store, table, &wanted, list, &text);
+    assert_int_equal(result, strstr(expected, "stop") ? TROUPE_EFAILED : TROUPE_OK);
+    troupe__buffer_put(&text, "", 1);
+    assert_string_equal((char *)text.data, expected);
+    troupe__buffer_free(&text);
+}
+
+/* A range has its low bound and not its high one, in both directions, never leaves its table, and ends early when the
+ * callback fails. The first and the last table have no neighbour on one side. */
+static void folded_rows_are_walked_by_range_in_both_directions(void **state)
+{
+    static const enum troupe__table tables[] = {TROUPE__META, TROUPE__STATE, TROUPE__TABLE_COUNT - 1};
+    struct fixture *f = *state;
+    struct troupe__buffer record = {0};
+    f->interval_ms = 1;
+    reopen(f);
+    replay(f);
+    range(f, TROUPE__STATE, "", "", true, "");
+    for (size_t i = 0; i < 3; i++) {
+        static const char *const keys[] = {"b", "d", "da", "f"};
+        for (size_t k = 0; k < 4; k++) {
+            char value[] = {(char)('0' + i)};
+            troupe__record_set(&record, tables[i], keys[k], strlen(keys[k]), value, 1);
+        }
+    }
+    troupe__record_set(&record, TROUPE__DEAD, "stop1", 5, "", 0);
+    troupe__record_set(&record, TROUPE__DEAD, "stop2", 5, "", 0);
+    commit(f, 1, &record);
+    wait_folded(f, 1);
+    range(f, TROUPE__STATE, "", "", false, "b=1 d=1 da=1 f=1 ");
+    range(f, TROUPE__STATE, "", "", true, "f=1 da=1 d=1 b=1 ");
+    range(f, TROUPE__META, "", "e", true, "da=0 d=0 b=0 ");
+    range(f, TROUPE__TABLE_COUNT - 1, "", "", true, "f=2 da=2 d=2 b=2 ");
+    range(f, TROUPE__TABLE_COUNT - 1, "c", "", false, "d=2 da=2 f=2 ");
+    for (int backward = 0; backward < 2; backward++) {
+        range(f, TROUPE__STATE, "b", "d", backward, "b=1 ");
+        range(f, TROUPE__STATE, "c", "da", backward, "d=1 ");
+        range(f, TROUPE__STATE, "d", "f", backward, backward ? "da=1 d=1 " : "d=1 da=1 ");
+        range(f, TROUPE__STATE, "d", "d", backward, "");
+        range(f, TROUPE__STATE, "f", "b", backward, "");
+        range(f, TROUPE__STATE, "g", "z", backward, "");
+        range(f, TROUPE__STATE, "", "a", backward, "");
+        range(f, TROUPE__MAIL, "", "", backward, "");
+        range(f, TROUPE__DEAD, "", "", backward, backward ? "stop2= " : "stop1= ");
+    }
+    expect(f, "b", "1");
+}
+
 /* Within an epoch and between epochs the last change of a row counts, a removal too; in one fold or in several. */
 static void last_change_wins_and_removed_rows_vanish(void **state)
 {
@@ -633,6 +686,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         BOTH(commits_come_back_after_a_crash),
         BOTH(folded_rows_are_read_and_scanned_by_prefix),
+        BOTH(folded_rows_are_walked_by_range_in_both_directions),
         BOTH(last_change_wins_and_removed_rows_vanish),
         BOTH(large_records_come_back_whole),
         BOTH(second_open_is_refused),
