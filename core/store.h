@@ -25,7 +25,7 @@ enum troupe__table {
     TROUPE__MAIL,     /* sequence (8 bytes, big-endian) -> message that waits */
     TROUPE__TIMER,    /* id (8 bytes, big-endian) -> due time, message */
     TROUPE__DEAD,     /* sequence (8 bytes, big-endian) -> reason, message */
-    TROUPE__EGRESS,   /* number (8 bytes, big-endian) -> record not yet known to be out */
+    TROUPE__EGRESS,   /* number of the first (8 bytes, big-endian) -> an epoch's records, not yet known to be out */
     TROUPE__JOB,      /* id (8 bytes, big-endian) -> blocking work whose result has not come back */
     TROUPE__RESPONSE, /* id of a message from outside -> the answer to it, kept for a repeated ask */
     TROUPE__OUTBOX,   /* link (2 bytes), number (8 bytes, both big-endian) -> message on its way to another node */

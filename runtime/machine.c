@@ -178,35 +178,15 @@ static enum troupe_error emit(struct troupe__machine *machine, const struct trou
     egress->sequence++;
     egress->changed = true;
     machine->counters_changed = true;
-    size_t start = machine->egress.size;
-    troupe__buffer_put_varint(&machine->egress, ++machine->egress_number);
-    size_t row = machine->egress.size;
-    troupe__buffer_put_string(&machine->egress, effect->egress, strlen(effect->egress));
-    troupe__buffer_put_varint(&machine->egress, egress->sequence);
-    troupe__buffer_put_string(&machine->egress, effect->key, strlen(effect->key));
-    troupe__buffer_put_string(&machine->egress, effect->body.data, effect->body.size);
-    if (machine->egress.failed) {
-        machine->egress.size = start;
-        return troupe__machine_out_of_memory(machine);
-    }
-    unsigned char key[8];
-    troupe__put_be64(key, machine->egress_number);
-    troupe__record_set(&machine->record, TROUPE__EGRESS, key, sizeof key, machine->egress.data + row,
-                       machine->egress.size - row);
-    return TROUPE_OK;
-}
-
-bool troupe__egress_next(struct troupe__cursor *cursor, struct troupe__egress *ret)
-{
-    if (cursor->at == cursor->end) {
-        return false;
-    }
-    ret->number = troupe__cursor_varint(cursor);
-    ret->name.data = troupe__cursor_string(cursor, &ret->name.size);
-    ret->sequence = troupe__cursor_varint(cursor);
-    ret->key.data = troupe__cursor_string(cursor, &ret->key.size);
-    ret->body.data = troupe__cursor_string(cursor, &ret->body.size);
-    return !cursor->failed;
+    struct troupe__egress record = {
+        .number = ++machine->egress_number,
+        .sequence = egress->sequence,
+        .name = {effect->egress, strlen(effect->egress)},
+        .key = {effect->key, strlen(effect->key)},
+        .body = effect->body,
+    };
+    troupe__egress_put(&machine->egress, &record);
+    return machine->egress.failed ? troupe__machine_out_of_memory(machine) : TROUPE_OK;
 }
 
 /* Row form of a timer: varint due time (ms), message. */
@@ -508,9 +488,12 @@ struct troupe_bytes troupe__machine_read_mark(const struct troupe__machine *mach
 
 void troupe__machine_released(struct troupe__machine *machine, uint64_t number)
 {
-    while (machine->egress_released < number) {
-        remove_number_row(&machine->record, TROUPE__EGRESS, ++machine->egress_released);
+    uint64_t first;
+    assert(number >= machine->egress_released && number <= machine->egress_sealed);
+    while (troupe__egress_rows_pop(&machine->egress_rows, number, &first)) {
+        remove_number_row(&machine->record, TROUPE__EGRESS, first);
     }
+    machine->egress_released = number;
     machine->counters_changed = true;
 }
 
@@ -556,6 +539,17 @@ static void seal_messages(struct troupe__machine *machine)
     machine->fresh_count = 0;
 }
 
+static bool seal_egress(struct troupe__machine *machine)
+{
+    uint64_t first = machine->egress_sealed + 1;
+    if (machine->egress.size == 0) {
+        return true;
+    }
+    put_number_row(&machine->record, TROUPE__EGRESS, first, &machine->egress);
+    machine->egress_sealed = machine->egress_number;
+    return troupe__egress_rows_push(&machine->egress_rows, first, machine->egress_number);
+}
+
 static void seal_counters(struct troupe__machine *machine)
 {
     for (size_t i = 0; i < machine->egress_name_count; i++) {
@@ -597,8 +591,9 @@ enum troupe_error troupe__machine_seal(struct troupe__machine *machine, struct t
 {
     seal_cells(machine);
     seal_messages(machine);
+    bool noted = seal_egress(machine);
     seal_counters(machine);
-    if (machine->record.failed || machine->scratch.failed || machine->egress.failed) {
+    if (!noted || machine->record.failed || machine->scratch.failed || machine->egress.failed) {
         return troupe__machine_out_of_memory(machine);
     }
     swap_buffers(&machine->record, &epoch->record);
@@ -678,6 +673,7 @@ void troupe__machine_fini(struct troupe__machine *machine)
     free(machine->marks);
     free(machine->egress_names);
     free(machine->fresh);
+    troupe__egress_rows_fini(&machine->egress_rows);
     troupe__ids_fini(&machine->ids);
     troupe__timers_fini(&machine->timers);
     troupe__buffer_free(&machine->record);

@@ -17,6 +17,7 @@
 #include "core/delivery.h"
 #include "mailbox/ids.h"
 #include "mailbox/timers.h"
+#include "runtime/egress.h"
 #include "runtime/guard.h"
 
 /* A sealed epoch, ready to be committed. Buffers belong to the owner and are used again. */
@@ -26,14 +27,6 @@ struct troupe__epoch {
     struct troupe__buffer egress; /* what to let out once durable: see troupe__egress_next */
     uint64_t egress_last;         /* the number of the last record in it, 0 when there is none */
 };
-
-/* One egress record: varint number, string name, varint sequence (from 1 per name), string key, string body. */
-struct troupe__egress {
-    uint64_t number, sequence;
-    struct troupe_bytes name, key, body;
-};
-
-bool troupe__egress_next(struct troupe__cursor *cursor, struct troupe__egress *ret);
 
 /* The running number of one egress. */
 struct troupe__egress_name {
@@ -65,6 +58,8 @@ struct troupe__machine {
     size_t waiting; /* messages in all inboxes */
     size_t blocked; /* actors that wait for an attempt */
     uint64_t sequence, egress_number, egress_released;
+    uint64_t egress_sealed; /* the last record of the epoch sealed last */
+    struct troupe__egress_rows egress_rows;
 
     struct troupe__message **fresh; /* of this epoch, without a row; NULL where handled meanwhile */
     size_t fresh_count, fresh_capacity;
@@ -77,7 +72,7 @@ struct troupe__machine {
     struct troupe__ids ids;
     struct troupe__mark *marks;
     size_t mark_count;
-    struct troupe__buffer unreleased; /* egress rows found at the start */
+    struct troupe__buffer unreleased; /* egress records found at the start */
     struct troupe__machine_stats stats;
     char error[512];
 };
@@ -109,6 +104,12 @@ enum troupe_error troupe__machine_run(struct troupe__machine *machine, size_t bu
 static inline bool troupe__machine_runnable(const struct troupe__machine *machine)
 {
     return machine->run_first != NULL;
+}
+
+/* Bytes that the open epoch holds so far; what its seal adds is not in it. */
+static inline size_t troupe__machine_epoch_size(const struct troupe__machine *machine)
+{
+    return machine->record.size + machine->egress.size;
 }
 
 /* Set a META row in the open epoch. Errors: TROUPE_ENOMEM. */

@@ -294,6 +294,38 @@ static enum troupe_error start_timers(struct start *start)
     return TROUPE_OK;
 }
 
+/* Records up to the released number are out: their row stays until all of it is. */
+static enum troupe_error start_egress(struct start *start)
+{
+    struct troupe__machine *machine = start->machine;
+    struct pile *pile = &start->piles[TROUPE__EGRESS];
+    for (size_t i = 0; i < pile->count; i++) {
+        if (!pile->rows[i].value) {
+            continue;
+        }
+        const unsigned char *data = (const unsigned char *)pile->rows[i].value;
+        struct troupe__cursor cursor = {data, data + pile->rows[i].size, false};
+        struct troupe__egress egress;
+        uint64_t first = pile->rows[i].number, next = first;
+        while (troupe__egress_next(&cursor, &egress)) {
+            cursor.failed |= egress.number != next++;
+            if (egress.number > machine->egress_released) {
+                troupe__egress_put(&machine->unreleased, &egress);
+            }
+        }
+        if (cursor.failed || next == first || next - 1 > machine->egress_number) {
+            snprintf(machine->error, sizeof machine->error, "egress row %llu is malformed: run troupe doctor",
+                     (unsigned long long)first);
+            return TROUPE_ECORRUPT;
+        }
+        if (!troupe__egress_rows_push(&machine->egress_rows, first, next - 1)) {
+            return troupe__machine_out_of_memory(machine);
+        }
+    }
+    machine->egress_sealed = machine->egress_number;
+    return machine->unreleased.failed ? troupe__machine_out_of_memory(machine) : TROUPE_OK;
+}
+
 static enum troupe_error start_all(struct start *start)
 {
     static const enum troupe__table tables[] = {TROUPE__META, TROUPE__MAIL, TROUPE__TIMER, TROUPE__EGRESS};
@@ -309,17 +341,11 @@ static enum troupe_error start_all(struct start *start)
     result = result == TROUPE_OK ? start_ids(start) : result;
     result = result == TROUPE_OK ? start_mail(start) : result;
     result = result == TROUPE_OK ? start_timers(start) : result;
-    struct pile *egress = &start->piles[TROUPE__EGRESS];
-    for (size_t i = 0; i < egress->count && result == TROUPE_OK; i++) {
-        if (egress->rows[i].value) {
-            troupe__buffer_put_varint(&machine->unreleased, egress->rows[i].number);
-            troupe__buffer_put(&machine->unreleased, egress->rows[i].value, egress->rows[i].size);
-        }
-    }
+    result = result == TROUPE_OK ? start_egress(start) : result;
     if (result != TROUPE_OK && machine->error[0] == '\0') {
         snprintf(machine->error, sizeof machine->error, "%s", machine->store->error);
     }
-    return machine->unreleased.failed ? troupe__machine_out_of_memory(machine) : result;
+    return result;
 }
 
 enum troupe_error troupe__machine_load(struct troupe__machine *machine)

@@ -147,7 +147,8 @@ static enum troupe_error take_line(struct node *node, struct troupe_bytes text)
 
 static bool has_room(const struct node *node)
 {
-    return node->machine.waiting < WAITING_MAX + node->machine.blocked && node->machine.record.size < EPOCH_SIZE_MAX;
+    return node->machine.waiting < WAITING_MAX + node->machine.blocked &&
+           troupe__machine_epoch_size(&node->machine) < EPOCH_SIZE_MAX;
 }
 
 static int lines_wanted(const struct node *node)
@@ -383,7 +384,7 @@ static enum troupe_error seal_if_due(struct node *node, bool busy)
     if (node->opened_ms == 0) {
         node->opened_ms = now;
     }
-    bool full = node->machine.record.size >= EPOCH_SIZE_MAX;
+    bool full = troupe__machine_epoch_size(&node->machine) >= EPOCH_SIZE_MAX;
     if (node->committed.busy || (busy && !full && (now - node->opened_ms < LINGER_MS || drain(node)))) {
         return TROUPE_OK;
     }
@@ -437,7 +438,7 @@ static enum troupe_error turn(struct node *node, bool *ret_busy, bool *ret_done)
     enum troupe_error result = troupe__machine_set_now(&node->machine, wall_ms());
     result = result == TROUPE_OK ? take_committed(node) : result;
     result = result == TROUPE_OK ? pump_input(node, &more) : result;
-    bool full = node->machine.record.size >= EPOCH_SIZE_MAX;
+    bool full = troupe__machine_epoch_size(&node->machine) >= EPOCH_SIZE_MAX;
     if (result == TROUPE_OK && !node->stopping && !full) {
         result = troupe__machine_run(&node->machine, RUN_BUDGET, &count);
     }
@@ -446,7 +447,7 @@ static enum troupe_error turn(struct node *node, bool *ret_busy, bool *ret_done)
     }
     bool runnable = troupe__machine_runnable(&node->machine) && !node->stopping;
     result = seal_if_due(node, runnable || more);
-    full = node->machine.record.size >= EPOCH_SIZE_MAX;
+    full = troupe__machine_epoch_size(&node->machine) >= EPOCH_SIZE_MAX;
     *ret_busy = (runnable || more) && !(full && node->committed.busy);
     bool done = finished(node);
     if (done && node->committed.unsynced && !node->committed.busy) {

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "runtime/egress.h"
 #include "runtime/cli/look.h"
 #include "runtime/view.h"
 #include "transport/json.h"
@@ -207,43 +208,64 @@ static struct run *find_run(struct run **runs, size_t *count, struct troupe_byte
     return &more[(*count)++];
 }
 
-/* Rows are the numbers behind the last released one, without a hole, and so are those of each egress. */
+struct runs {
+    struct run *items;
+    size_t count;
+    uint64_t next; /* the number that the next record must have; 0: any */
+};
+
+/* The records of one row go on with the numbers before it, all together and those of each egress. */
+static void check_egress_row(struct doctor *doctor, const struct troupe__view_row *row, bool compare, struct runs *runs)
+{
+    struct troupe__cursor cursor = cursor_of(row);
+    struct troupe__egress egress;
+    uint64_t key = 0, released = doctor->counters.egress_released;
+    bool numbered = troupe__view_number(row, &key), first = true;
+    while (troupe__egress_next(&cursor, &egress)) {
+        cursor.failed |= (first && egress.number != key) || egress.name.size == 0 || egress.name.size > TROUPE_NAME_MAX;
+        first = false;
+        if (compare && runs->next > 0 && egress.number != runs->next) {
+            find(doctor, "egress", "record %llu stands where %llu belongs", (unsigned long long)egress.number,
+                 (unsigned long long)runs->next);
+        }
+        runs->next = egress.number + 1;
+        struct run *run = find_run(&runs->items, &runs->count, egress.name);
+        if (run && compare && run->next && run->next != egress.sequence) {
+            find(doctor, "egress", "record %llu has number %llu on '%.*s', not %llu", (unsigned long long)egress.number,
+                 (unsigned long long)egress.sequence, (int)egress.name.size, (const char *)egress.name.data,
+                 (unsigned long long)run->next);
+        }
+        if (run) {
+            run->next = egress.sequence + 1;
+        }
+    }
+    if (!numbered || first || cursor.failed) {
+        find(doctor, "egress", "row %llu is malformed", (unsigned long long)key);
+    } else if (compare && runs->next <= released + 1) {
+        find(doctor, "egress", "row %llu is still there, all records up to %llu are released", (unsigned long long)key,
+             (unsigned long long)released);
+    }
+}
+
+/* Rows hold what is behind the last released record, without a hole; the first one may begin before it. */
 static void check_egress(struct doctor *doctor)
 {
     const struct troupe__view_table *table = &doctor->view.tables[TROUPE__EGRESS];
     const struct troupe__view_counters *counters = &doctor->counters;
-    struct run *runs = NULL;
-    size_t run_count = 0;
-    uint64_t next = counters->egress_released + 1;
     bool compare = doctor->complete[TROUPE__META] && doctor->complete[TROUPE__EGRESS];
+    struct runs all = {0};
+    uint64_t first = 0;
     for (size_t i = 0; i < table->count; i++) {
-        struct troupe__cursor cursor = cursor_of(table->rows[i]);
-        struct troupe_bytes name = {0};
-        uint64_t number;
-        size_t size;
-        name.data = troupe__cursor_string(&cursor, &name.size);
-        uint64_t sequence = troupe__cursor_varint(&cursor);
-        (void)troupe__cursor_string(&cursor, &size);
-        (void)troupe__cursor_string(&cursor, &size);
-        if (!troupe__view_number(table->rows[i], &number) || !done(&cursor) || name.size == 0 ||
-            name.size > TROUPE_NAME_MAX) {
-            find(doctor, "egress", "row %zu of the table is malformed", i + 1);
-            continue;
-        }
-        if (compare && number != next) {
-            find(doctor, "egress", "record %llu stands where %llu belongs", (unsigned long long)number,
-                 (unsigned long long)next);
-        }
-        next = number + 1;
-        struct run *run = find_run(&runs, &run_count, name);
-        if (run && compare && run->next && run->next != sequence) {
-            find(doctor, "egress", "record %llu has number %llu on '%.*s', not %llu", (unsigned long long)number,
-                 (unsigned long long)sequence, (int)name.size, (const char *)name.data, (unsigned long long)run->next);
-        }
-        if (run) {
-            run->next = sequence + 1;
-        }
+        check_egress_row(doctor, table->rows[i], compare, &all);
     }
+    if (compare && table->count > 0 && troupe__view_number(table->rows[0], &first) &&
+        first > counters->egress_released + 1) {
+        find(doctor, "egress", "the first row is %llu, but records from %llu are not released",
+             (unsigned long long)first, (unsigned long long)counters->egress_released + 1);
+    }
+    uint64_t next = table->count > 0 ? all.next : counters->egress_released + 1;
+    struct run *runs = all.items;
+    size_t run_count = all.count;
     if (compare && next != counters->egress + 1) {
         find(doctor, "egress", "the records end at %llu, the counter says %llu", (unsigned long long)next - 1,
              (unsigned long long)counters->egress);

@@ -268,7 +268,7 @@ static bool node_seal(struct node *node, bool busy)
     if (node->opened_ms == 0) {
         node->opened_ms = now;
     }
-    bool full = node->machine.record.size >= EPOCH_SIZE_MAX;
+    bool full = troupe__machine_epoch_size(&node->machine) >= EPOCH_SIZE_MAX;
     if (node->committed.busy || (busy && !full && now - node->opened_ms < LINGER_MS)) {
         return false;
     }
@@ -285,12 +285,12 @@ static bool node_turn(struct node *node, bool *ret_sealed)
     size_t count;
     CHECK(troupe__machine_set_now(&node->machine, wall_ms()) == TROUPE_OK);
     node_poll(node);
-    if (node->machine.record.size < EPOCH_SIZE_MAX) {
+    if (troupe__machine_epoch_size(&node->machine) < EPOCH_SIZE_MAX) {
         CHECK(troupe__machine_run(&node->machine, RUN_BUDGET, &count) == TROUPE_OK);
     }
     bool runnable = troupe__machine_runnable(&node->machine);
     *ret_sealed = node_seal(node, runnable);
-    return runnable && !(node->machine.record.size >= EPOCH_SIZE_MAX && node->committed.busy);
+    return runnable && !(troupe__machine_epoch_size(&node->machine) >= EPOCH_SIZE_MAX && node->committed.busy);
 }
 
 static void node_run_until(struct node *node, int64_t end_ns)
@@ -654,7 +654,7 @@ static void measure_open(void)
         }
         size_t ran; /* not node_turn, whose poll could see the end of an epoch that is not accounted for above */
         CHECK(troupe__machine_set_now(&node.machine, wall_ms()) == TROUPE_OK);
-        if (node.machine.record.size < EPOCH_SIZE_MAX) {
+        if (troupe__machine_epoch_size(&node.machine) < EPOCH_SIZE_MAX) {
             CHECK(troupe__machine_run(&node.machine, RUN_BUDGET, &ran) == TROUPE_OK);
         }
         bool runnable = troupe__machine_runnable(&node.machine);

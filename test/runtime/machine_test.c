@@ -591,6 +591,33 @@ static void records_are_numbered_on_and_kept_until_they_are_out(void **state)
     fixture_free(f);
 }
 
+/* The records of one epoch are one row. When only some of them are out it stays, and hands back the others. */
+static void a_row_of_records_stays_until_all_of_them_are_out(void **state)
+{
+    (void)state;
+    for (int folded = 0; folded < 2; folded++) {
+        struct fixture *f = fixture_new(&script_module);
+        arrive(f, NULL, "test/script", "a", "emit");
+        arrive(f, NULL, "test/script", "b", "emit");
+        arrive(f, NULL, "test/script", "c", "emit");
+        run(f, 100);
+        assert_int_equal(troupe__machine_seal(&f->machine, &f->epoch), TROUPE_OK);
+        struct troupe_bytes record = {f->epoch.record.data, f->epoch.record.size};
+        assert_int_equal(f->store->commit(f->store, f->epoch.number, record), TROUPE_OK);
+        troupe__machine_released(&f->machine, 2);
+        settle(f, folded);
+        assert_int_equal(rows(f, TROUPE__EGRESS), folded);
+        f->outside.count = 0;
+        reopen(f);
+        assert_int_equal(f->outside.count, 1);
+        assert_string_equal(f->outside.records[0].key, "c");
+        assert_int_equal(f->outside.records[0].sequence, 3);
+        settle(f, true);
+        assert_int_equal(rows(f, TROUPE__EGRESS), 0);
+        fixture_free(f);
+    }
+}
+
 /* ---- graphs of actors for the crash test ------------------------------------------------------------------------- */
 
 /* What an actor does depends on the content of the message alone, so that every run ends in the same state. Messages
@@ -1022,6 +1049,7 @@ int main(void)
         cmocka_unit_test(a_body_over_the_limit_is_refused_and_the_handler_may_go_on),
         cmocka_unit_test(a_million_messages_of_one_handler_are_all_or_none),
         cmocka_unit_test(records_are_numbered_on_and_kept_until_they_are_out),
+        cmocka_unit_test(a_row_of_records_stays_until_all_of_them_are_out),
         cmocka_unit_test(a_crash_at_any_commit_changes_nothing),
     };
     return cmocka_run_group_tests_name("machine", tests, NULL, NULL);
