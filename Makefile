@@ -48,7 +48,7 @@ SOURCES = $(shell find core mailbox state transport runtime samples test -name '
 .PHONY: all demo test bench install uninstall clean format format-check help deps run-demo run-test run-bench
 .DELETE_ON_ERROR:
 
-all: $(BUILD)/libtroupe.a $(BUILD)/libtroupe.so $(BUILD)/troupe $(MODULES) ## build the library, the command, the samples
+all: $(BUILD)/libtroupe.a $(BUILD)/libtroupe.so $(BUILD)/troupe $(MODULES) $(BUILD)/samples/embed ## build the library, the command, the samples
 
 # The second make sees what `deps` has just installed.
 demo test bench: deps
@@ -94,6 +94,10 @@ $(foreach s,$(SAMPLES),$(eval $(call module_rule,$(s))))
 $(BUILD)/cli.a: $(filter-out %/main.o,$(CLI_OBJECTS))
 	@rm -f $@
 	$(AR) rcs $@ $^
+
+$(BUILD)/samples/embed: samples/embed/main.c $(BUILD)/libtroupe.a
+	@mkdir -p $(@D)
+	$(LINK) $(FLAGS) -Icore -o $@ $^ $(LIBS)
 
 define test_rule
 $(BUILD)/test/$(basename $(notdir $(1))): $(call objects,$(1)) $(BUILD)/cli.a $(BUILD)/libtroupe.a

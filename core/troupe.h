@@ -45,7 +45,9 @@ enum {
     X(TROUPE_EIO, "input/output error")       /* the disk or file system refused: see the text */                      \
     X(TROUPE_ENOSPACE, "no space left")       /* free space, then start again: nothing acknowledged is lost */         \
     X(TROUPE_ECORRUPT, "corrupt data")        /* run `troupe doctor`, restore */                                       \
-    X(TROUPE_EVERSION, "unsupported version") /* use the version that wrote it */
+    X(TROUPE_EVERSION, "unsupported version") /* use the version that wrote it */                                      \
+    X(TROUPE_ETIMEOUT, "timed out")           /* it may still happen: repeat it with the same id */                    \
+    X(TROUPE_ECLOSED, "closed")               /* whether it happened is not known: repeat it with the same id */
 
 #define TROUPE_ERROR_ENUM(name, text) name,
 enum troupe_error { TROUPE_ERRORS(TROUPE_ERROR_ENUM) TROUPE_ERROR_COUNT };
@@ -223,6 +225,90 @@ enum troupe_level { TROUPE_DEBUG, TROUPE_INFO, TROUPE_WARNING, TROUPE_ERROR };
 
 /* Receives one event; `text` is one line without its end. Called on the node's thread. */
 typedef void (*troupe_log_fn)(void *context, enum troupe_level level, const char *text);
+
+/* A node inside a program: open it, run it (or let it run on the program's own libev loop), send into it, get its
+ * records by callback, close it. samples/embed shows all of it.
+ *
+ * Threads: a node belongs to the thread that opened it; every function here and every callback is of that thread (the
+ * node has threads of its own inside, which call nobody). Several nodes may run in one process, each with its own
+ * directory. Callbacks may call troupe_node_send, troupe_node_stop and nothing else of the node they come from; never
+ * from inside a handler. Do not fork while a node is open. */
+struct troupe_node;
+struct ev_loop; /* of libev, ev.h */
+
+enum troupe_durability {
+    TROUPE_DISK,    /* an epoch survives the loss of power */
+    TROUPE_PROCESS, /* an epoch survives the process's death only: no disk sync */
+};
+
+enum troupe_until {
+    TROUPE_UNTIL_STOPPED,
+    TROUPE_UNTIL_IDLE,        /* the input is read and no message waits; delayed ones may */
+    TROUPE_UNTIL_IDLE_TIMERS, /* nor any delayed one */
+};
+
+/* A record that a handler emitted. Pointers are valid during the callback. */
+struct troupe_record {
+    const char *egress, *key; /* NUL-terminated */
+    uint64_t sequence;        /* from 1 per egress, without gaps */
+    struct troupe_bytes body;
+};
+
+/* Called once a record is durable, in order. It counts as taken when the callback has returned; that is on disk a
+ * little later, so after a crash some come again, with the same sequence numbers. */
+typedef void (*troupe_record_fn)(void *context, const struct troupe_record *record);
+
+/* Called exactly once for a call that returned TROUPE_OK, not before it returned: TROUPE_OK when it is durable,
+ * TROUPE_ECLOSED when the node ended before that was known. */
+typedef void (*troupe_done_fn)(void *context, enum troupe_error result);
+
+/* Zero fields take what is said here. Strings and the module are the caller's and must outlive the node. */
+struct troupe_node_options {
+    const struct troupe_module *module; /* linked in, or from dlsym; needed */
+    const char *data;                   /* the node's directory, made if missing; needed */
+    enum troupe_durability durability;
+    const char *input;  /* JSON lines: a path or "-"; NULL: none */
+    const char *output; /* where records go as JSON lines: a path or "-"; NULL: nowhere */
+    enum troupe_until until;
+    bool stop_on_signals; /* SIGINT and SIGTERM stop it as troupe_node_stop does; one node per process */
+    struct ev_loop *loop; /* the program's; NULL: the node has its own, and only troupe_node_run turns it */
+    troupe_log_fn log;    /* NULL: nothing is said */
+    void *log_context;
+    troupe_record_fn on_record; /* NULL: none */
+    void *record_context;
+    /* The node has ended: it is idle as `until` says, was stopped, or failed (troupe_node_error has the text). Only
+     * troupe_node_close may follow, not inside the callback. NULL: nobody is told. */
+    void (*on_end)(void *context, enum troupe_error result);
+    void *end_context;
+};
+
+/* Open a node; it goes on where its directory's last durable epoch ended. With a `loop` it runs from the next turn of
+ * that loop on. Errors, with a text in `error`: TROUPE_EBUSY (another process has the directory), TROUPE_EINVAL
+ * (module, input or output: see the text), TROUPE_EVERSION, TROUPE_ECORRUPT, TROUPE_EIO, TROUPE_ENOSPACE,
+ * TROUPE_ENOMEM. Nothing is left to close then. */
+enum troupe_error troupe_node_open(const struct troupe_node_options *options, struct troupe_node **ret, char *error,
+                                   size_t error_size);
+
+/* Turn the loop until the node has ended. With the node's own loop this is the way to run it; with the program's it
+ * is the same as ev_run until on_end. Errors: what made it end. */
+enum troupe_error troupe_node_run(struct troupe_node *node);
+
+/* Ask the node to end: it delivers no more; what was delivered becomes durable and its records go out. */
+void troupe_node_stop(struct troupe_node *node);
+
+/* Send a message from outside. With an `id` (NULL: none) a repeat of the same id to the same actor within 24 hours
+ * does nothing more than be acknowledged. `done` (may be NULL) is called once the message is durable.
+ * Errors: TROUPE_EFULL (too much waits: send again after a `done`), TROUPE_EINVAL, TROUPE_ETOOBIG, TROUPE_ECLOSED (the
+ * node has ended), each with its text in troupe_node_error; TROUPE_ENOMEM. */
+enum troupe_error troupe_node_send(struct troupe_node *node, const char *id, struct troupe_address to, const char *type,
+                                   struct troupe_bytes body, troupe_done_fn done, void *context);
+
+/* The text of the last failure; "" when there was none. Valid until the next call. */
+const char *troupe_node_error(const struct troupe_node *node);
+
+/* Stop it if it has not ended, wait until all that was delivered is durable and out, and free it. NULL is fine.
+ * Errors: what made it fail; what was acknowledged before is safe all the same. */
+enum troupe_error troupe_node_close(struct troupe_node *node);
 
 #ifdef __cplusplus
 }

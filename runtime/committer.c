@@ -13,7 +13,7 @@ enum { SYNC_INTERVAL_MS = 1000 };
 struct troupe__committer {
     pthread_t thread;
     pthread_mutex_t mutex;
-    pthread_cond_t changed;
+    pthread_cond_t changed, idle;
     struct troupe__store *store;
     struct troupe__output *output;
     void (*wake)(void *context);
@@ -41,6 +41,9 @@ static enum troupe_error do_commit(struct troupe__committer *committer, struct t
     if (result != TROUPE_OK) {
         snprintf(error, error_size, "%.500s", committer->store->error);
         return result;
+    }
+    if (!committer->output) {
+        return TROUPE_OK;
     }
     struct troupe__cursor cursor = {epoch->egress.data, epoch->egress.data + epoch->egress.size, false};
     struct troupe__egress egress;
@@ -73,7 +76,7 @@ static void work_on_epoch(struct troupe__committer *committer, struct troupe__ep
         return;
     }
     committer->state.epoch = epoch->number;
-    if (epoch->egress_last) {
+    if (epoch->egress_last && committer->output) {
         committer->written_number = epoch->egress_last;
         committer->state.unsynced = true;
     }
@@ -85,7 +88,6 @@ static void work_on_sync(struct troupe__committer *committer)
 {
     char error[512] = "";
     uint64_t number = committer->written_number;
-    committer->sync_wanted = false;
     pthread_mutex_unlock(&committer->mutex);
     enum troupe_error result = troupe__output_sync(committer->output, error, sizeof error);
     uint64_t offset = committer->output->offset;
@@ -94,6 +96,7 @@ static void work_on_sync(struct troupe__committer *committer)
         fail(committer, result, error);
         return;
     }
+    committer->sync_wanted = false;
     committer->state.unsynced = false;
     committer->state.synced_number = number;
     committer->state.synced_offset = offset;
@@ -130,6 +133,7 @@ static void *run(void *context)
             pthread_cond_wait(&committer->changed, &committer->mutex);
             continue;
         }
+        pthread_cond_broadcast(&committer->idle);
         committer->wake(committer->wake_context);
     }
     pthread_mutex_unlock(&committer->mutex);
@@ -153,6 +157,7 @@ enum troupe_error troupe__committer_start(struct troupe__store *store, struct tr
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_mutex_init(&committer->mutex, NULL);
     pthread_cond_init(&committer->changed, &attributes);
+    pthread_cond_init(&committer->idle, NULL);
     pthread_condattr_destroy(&attributes);
     sigset_t all, before; /* Signals belong to the loop. */
     sigfillset(&all);
@@ -161,6 +166,7 @@ enum troupe_error troupe__committer_start(struct troupe__store *store, struct tr
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (failed) {
         pthread_cond_destroy(&committer->changed);
+        pthread_cond_destroy(&committer->idle);
         pthread_mutex_destroy(&committer->mutex);
         free(committer);
         return TROUPE_ENOMEM;
@@ -187,6 +193,15 @@ void troupe__committer_sync(struct troupe__committer *committer)
     pthread_mutex_unlock(&committer->mutex);
 }
 
+void troupe__committer_wait(struct troupe__committer *committer)
+{
+    pthread_mutex_lock(&committer->mutex);
+    while ((committer->epoch || committer->sync_wanted) && committer->state.result == TROUPE_OK) {
+        pthread_cond_wait(&committer->idle, &committer->mutex);
+    }
+    pthread_mutex_unlock(&committer->mutex);
+}
+
 void troupe__committer_poll(struct troupe__committer *committer, struct troupe__committed *ret)
 {
     pthread_mutex_lock(&committer->mutex);
@@ -202,6 +217,7 @@ void troupe__committer_stop(struct troupe__committer *committer)
     pthread_mutex_unlock(&committer->mutex);
     pthread_join(committer->thread, NULL);
     pthread_cond_destroy(&committer->changed);
+    pthread_cond_destroy(&committer->idle);
     pthread_mutex_destroy(&committer->mutex);
     free(committer);
 }

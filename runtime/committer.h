@@ -2,7 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * One epoch at a time. All functions are called on the loop's thread; `wake` is called on the committer's, to make the
- * loop look at troupe__committer_poll. The output is the committer's from start to stop. */
+ * loop look at troupe__committer_poll. The output, if not NULL, is the
+ * committer's from start to stop. */
 #ifndef TROUPE_RUNTIME_COMMITTER_H
 #define TROUPE_RUNTIME_COMMITTER_H
 
@@ -31,6 +32,9 @@ void troupe__committer_commit(struct troupe__committer *committer, struct troupe
 
 /* Sync the output now, not when its time has come. */
 void troupe__committer_sync(struct troupe__committer *committer);
+
+/* Block until it has nothing in hand, or has failed. */
+void troupe__committer_wait(struct troupe__committer *committer);
 
 void troupe__committer_poll(struct troupe__committer *committer, struct troupe__committed *ret);
 

@@ -8,69 +8,32 @@
 #include <stdio.h>
 #include <time.h>
 
-#include <ev.h>
-
-#include "runtime/committer.h"
-#include "runtime/machine.h"
 #include "state/lmdb_store.h"
-#include "transport/input.h"
 #include "transport/json.h"
-#include "transport/output.h"
 
 enum {
-    RUN_BUDGET = 512,         /* deliveries between two looks at the loop */
-    LINES_BUDGET = 256,       /* lines taken in between two runs, ... */
-    WAITING_ENOUGH = 256,     /* ... unless so many messages wait: what is finished in its epoch leaves no row ... */
-    LINES_TRICKLE = 8,        /* ... and then so few, so that messages that go around for ever do not stop the input */
-    WAITING_MAX = 8192,       /* messages that wait: beyond it no line is taken in */
-    DRAIN_TURNS = 4,          /* runs without new lines before a busy epoch is sealed, for the same reason */
-    EPOCH_SIZE_MAX = 1 << 23, /* bytes of a record at which nothing is run until the committer is free */
-    BUSY_TRIES = 50,          /* to open a directory in use, 20 ms apart */
-    LINGER_MS = 2,            /* a busy epoch is sealed at this age at the earliest */
+    RUN_BUDGET = 512,     /* deliveries between two looks at the loop */
+    LINES_BUDGET = 256,   /* lines taken in between two runs, ... */
+    WAITING_ENOUGH = 256, /* ... unless so many messages wait: what is finished in its epoch leaves no row ... */
+    LINES_TRICKLE = 8,    /* ... and then so few, so that messages that go around for ever do not stop the input */
+    WAITING_MAX = 8192,   /* messages that wait: beyond it none is taken in */
+    DRAIN_TURNS = 4,      /* runs without new lines before a busy epoch is sealed, for the same reason */
+    BUSY_TRIES = 50,      /* to open a directory in use, 20 ms apart */
+    LINGER_MS = 2,        /* a busy epoch is sealed at this age at the earliest */
 };
 
 static const char output_mark[] = "output", input_mark_prefix[] = "input/";
 
-struct node {
-    const struct troupe__node_options *options;
-    struct troupe__store *store;
-    struct troupe__machine machine;
-    struct troupe__input input;
-    struct troupe__output output;
-    struct troupe__committer *committer;
-    struct troupe__committed committed;
-    struct troupe__epoch epoch; /* the committer's while it is busy */
-    struct troupe__buffer line;
-    struct ev_loop *loop;
-    ev_async wake;
-    ev_signal on_int, on_term;
-    ev_timer due;
-    ev_io readable;
-    bool stopping, input_moved;
-    uint64_t released, bad_lines;
-    int64_t opened_ms; /* when the open epoch got its first content; 0 while it has none */
-    int drain_turns;   /* runs left before the open epoch is sealed; 0: not draining */
-    char *error;
-    size_t error_size;
-};
-
-static int64_t wall_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-__attribute__((format(printf, 3, 4))) static void report(struct node *node, enum troupe_level level, const char *format,
-                                                         ...)
+__attribute__((format(printf, 3, 4))) static void report(struct troupe_node *node, enum troupe_level level,
+                                                         const char *format, ...)
 {
     char text[640];
     va_list args;
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    if (node->options->log) {
-        node->options->log(node->options->log_context, level, text);
+    if (node->options.log) {
+        node->options.log(node->options.log_context, level, text);
     }
 }
 
@@ -81,11 +44,12 @@ static void on_wake(struct ev_loop *loop, ev_async *watcher, int events)
     (void)loop, (void)watcher, (void)events;
 }
 
-static void on_due(struct ev_loop *loop, ev_timer *watcher, int events)
+static void on_idle(struct ev_loop *loop, ev_idle *watcher, int events)
 {
     (void)loop, (void)watcher, (void)events;
 }
 
+int drain_turns; /* runs left before the open epoch is sealed; 0: not draining */
 static void on_readable(struct ev_loop *loop, ev_io *watcher, int events)
 {
     (void)events;
@@ -95,24 +59,24 @@ static void on_readable(struct ev_loop *loop, ev_io *watcher, int events)
 static void on_signal(struct ev_loop *loop, ev_signal *watcher, int events)
 {
     (void)loop, (void)events;
-    struct node *node = watcher->data;
+    struct troupe_node *node = watcher->data;
     node->stopping = true;
 }
 
 static void wake_loop(void *context)
 {
-    struct node *node = context;
+    struct troupe_node *node = context;
     ev_async_send(node->loop, &node->wake);
 }
 
 /* ---- input ------------------------------------------------------------------------------------------------------- */
 
 /* A line that is no message: kept as a dead letter, so that nothing is lost, and the rest goes on. */
-static enum troupe_error refuse_line(struct node *node, struct troupe_bytes text, const char *reason)
+static enum troupe_error refuse_line(struct troupe_node *node, struct troupe_bytes text, const char *reason)
 {
     char why[512];
     snprintf(why, sizeof why, "line %llu: %.300s (%.150s)", (unsigned long long)node->input.line, reason,
-             node->options->input_path);
+             node->options.input);
     report(node, TROUPE_ERROR, "%s; kept as a dead letter", why);
     node->bad_lines++;
     return troupe__machine_bury(&node->machine, why, text);
@@ -129,7 +93,7 @@ static bool blank(struct troupe_bytes text)
     return true;
 }
 
-static enum troupe_error take_line(struct node *node, struct troupe_bytes text)
+static enum troupe_error take_line(struct troupe_node *node, struct troupe_bytes text)
 {
     struct troupe__line line;
     char error[300];
@@ -145,19 +109,19 @@ static enum troupe_error take_line(struct node *node, struct troupe_bytes text)
     return result == TROUPE_EINVAL || result == TROUPE_ETOOBIG ? refuse_line(node, text, error) : result;
 }
 
-static bool has_room(const struct node *node)
+bool troupe__node_has_room(const struct troupe_node *node)
 {
     return node->machine.waiting < WAITING_MAX + node->machine.blocked &&
-           troupe__machine_epoch_size(&node->machine) < EPOCH_SIZE_MAX;
+           troupe__machine_epoch_size(&node->machine) < TROUPE__RECORD_SIZE_MAX;
 }
 
-static int lines_wanted(const struct node *node)
+static int lines_wanted(const struct troupe_node *node)
 {
     return node->machine.waiting < WAITING_ENOUGH + node->machine.blocked ? LINES_BUDGET : LINES_TRICKLE;
 }
 
 /* Take in what there is room for. */
-static enum troupe_error pump_input(struct node *node, bool *ret_more)
+static enum troupe_error pump_input(struct troupe_node *node, bool *ret_more)
 {
     *ret_more = false;
     if (node->input.fd < 0 || node->stopping) {
@@ -168,7 +132,7 @@ static enum troupe_error pump_input(struct node *node, bool *ret_more)
         return TROUPE_OK;
     }
     enum troupe_error result = TROUPE_OK;
-    for (int i = 0; i < lines_wanted(node) && result == TROUPE_OK && has_room(node); i++) {
+    for (int i = 0; i < lines_wanted(node) && result == TROUPE_OK && troupe__node_has_room(node); i++) {
         struct troupe_bytes text;
         char error[300];
         result = troupe__input_next(&node->input, &text, error, sizeof error);
@@ -189,33 +153,32 @@ static enum troupe_error pump_input(struct node *node, bool *ret_more)
         } else if (result == TROUPE_ETOOBIG) {
             result = refuse_line(node, text, error);
         } else {
-            snprintf(node->error, node->error_size, "%s", error);
+            snprintf(node->error, sizeof node->error, "%s", error);
             return result;
         }
     }
     if (result != TROUPE_OK) {
-        snprintf(node->error, node->error_size, "%s", node->machine.error);
+        snprintf(node->error, sizeof node->error, "%s", node->machine.error);
     }
-    *ret_more = has_room(node);
+    *ret_more = troupe__node_has_room(node);
     return result;
 }
 
-static enum troupe_error open_input(struct node *node)
+static enum troupe_error open_input(struct troupe_node *node)
 {
-    if (!node->options->input_path) {
+    if (!node->options.input) {
         node->input.fd = -1;
         return TROUPE_OK;
     }
-    enum troupe_error result =
-        troupe__input_open(&node->input, node->options->input_path, node->error, node->error_size);
+    enum troupe_error result = troupe__input_open(&node->input, node->options.input, node->error, sizeof node->error);
     if (result != TROUPE_OK || !node->input.regular) {
         return result;
     }
     char name[sizeof input_mark_prefix + sizeof node->input.path];
     snprintf(name, sizeof name, "%s%s", input_mark_prefix, node->input.path);
     if (strlen(name) > TROUPE__ROW_KEY_MAX) {
-        snprintf(node->error, node->error_size,
-                 "input %s: the path is too long to remember a position by; use one of "
+        snprintf(node->error, sizeof node->error,
+                 "input %.300s: the path is too long to remember a position by; use one of "
                  "at most %d bytes",
                  node->input.path, TROUPE__ROW_KEY_MAX - (int)strlen(input_mark_prefix));
         return TROUPE_EINVAL;
@@ -227,10 +190,10 @@ static enum troupe_error open_input(struct node *node)
     struct troupe__cursor cursor = {mark.data, (const unsigned char *)mark.data + mark.size, false};
     uint64_t offset = troupe__cursor_varint(&cursor), line = troupe__cursor_varint(&cursor);
     report(node, TROUPE_INFO, "input %s goes on behind line %llu", node->input.path, (unsigned long long)line);
-    return troupe__input_seek(&node->input, offset, line, node->error, node->error_size);
+    return troupe__input_seek(&node->input, offset, line, node->error, sizeof node->error);
 }
 
-static enum troupe_error mark_input(struct node *node)
+static enum troupe_error mark_input(struct troupe_node *node)
 {
     if (!node->input_moved || !node->input.regular) {
         return TROUPE_OK;
@@ -251,7 +214,7 @@ static enum troupe_error mark_input(struct node *node)
 /* ---- output ------------------------------------------------------------------------------------------------------ */
 
 /* META "output": string path, varint offset. */
-static enum troupe_error mark_output(struct node *node, uint64_t offset)
+static enum troupe_error mark_output(struct troupe_node *node, uint64_t offset)
 {
     struct troupe__buffer mark = {0};
     troupe__buffer_put_string(&mark, node->output.path, strlen(node->output.path));
@@ -263,25 +226,25 @@ static enum troupe_error mark_output(struct node *node, uint64_t offset)
     return result;
 }
 
-static enum troupe_error commit_now(struct node *node)
+static enum troupe_error commit_now(struct troupe_node *node)
 {
     enum troupe_error result = troupe__machine_seal(&node->machine, &node->epoch);
     if (result != TROUPE_OK) {
-        snprintf(node->error, node->error_size, "%s", node->machine.error);
+        snprintf(node->error, sizeof node->error, "%s", node->machine.error);
         return result;
     }
     assert(node->epoch.egress.size == 0);
     struct troupe_bytes record = {node->epoch.record.data, node->epoch.record.size};
     result = node->store->commit(node->store, node->epoch.number, record);
     if (result != TROUPE_OK) {
-        snprintf(node->error, node->error_size, "%s", node->store->error);
+        snprintf(node->error, sizeof node->error, "%s", node->store->error);
     }
     return result;
 }
 
 /* Where the output stands in this file, as of the last durable epoch. A file that the node has not written to before
  * is appended to, and where that begins must be durable before the first record is written. */
-static enum troupe_error place_output(struct node *node)
+static enum troupe_error place_output(struct troupe_node *node)
 {
     struct troupe__output *output = &node->output;
     struct troupe_bytes mark = troupe__machine_read_mark(&node->machine, output_mark);
@@ -292,8 +255,8 @@ static enum troupe_error place_output(struct node *node)
     bool known =
         path && !cursor.failed && path_size == strlen(output->path) && memcmp(path, output->path, path_size) == 0;
     if (known && output->regular && output->size < offset && output->size > 0) {
-        snprintf(node->error, node->error_size,
-                 "output %s: has %llu bytes and had %llu; put the old file back, move it away, or name another",
+        snprintf(node->error, sizeof node->error,
+                 "output %.300s: has %llu bytes and had %llu; put the old file back, move it away, or name another",
                  output->path, (unsigned long long)output->size, (unsigned long long)offset);
         return TROUPE_EINVAL;
     }
@@ -307,7 +270,7 @@ static enum troupe_error place_output(struct node *node)
 }
 
 /* Records that were durable but not known to be out when the node ended. */
-static enum troupe_error repeat_output(struct node *node)
+static enum troupe_error repeat_output(struct troupe_node *node)
 {
     struct troupe__buffer *rows = &node->machine.unreleased;
     struct troupe__cursor cursor = {rows->data, rows->data + rows->size, false};
@@ -320,12 +283,12 @@ static enum troupe_error repeat_output(struct node *node)
         last = egress.number;
     }
     if (cursor.failed) {
-        snprintf(node->error, node->error_size, "an egress row is malformed: run troupe doctor");
+        snprintf(node->error, sizeof node->error, "an egress row is malformed: run troupe doctor");
         return TROUPE_ECORRUPT;
     }
-    enum troupe_error result = troupe__output_write(&node->output, node->error, node->error_size);
+    enum troupe_error result = troupe__output_write(&node->output, node->error, sizeof node->error);
     if (result == TROUPE_OK) {
-        result = troupe__output_sync(&node->output, node->error, node->error_size);
+        result = troupe__output_sync(&node->output, node->error, sizeof node->error);
     }
     if (result == TROUPE_OK && last > 0) {
         troupe__machine_released(&node->machine, last);
@@ -336,23 +299,37 @@ static enum troupe_error repeat_output(struct node *node)
     return result;
 }
 
-static enum troupe_error open_output(struct node *node)
+/* Without an output: what was not known to be handed out goes to the callback now. */
+static void repeat_records(struct troupe_node *node)
 {
+    node->released = troupe__node_hand_out(node, &node->machine.unreleased);
+    troupe__buffer_free(&node->machine.unreleased);
+}
+
+static enum troupe_error open_output(struct troupe_node *node)
+{
+    if (!node->options.output) {
+        return TROUPE_OK;
+    }
     enum troupe_error result =
-        troupe__output_open(&node->output, node->options->output_path, node->error, node->error_size);
+        troupe__output_open(&node->output, node->options.output, node->error, sizeof node->error);
     result = result == TROUPE_OK ? place_output(node) : result;
     return result == TROUPE_OK ? repeat_output(node) : result;
 }
 
 /* ---- epochs ------------------------------------------------------------------------------------------------------ */
 
-static enum troupe_error take_committed(struct node *node)
+static enum troupe_error take_committed(struct troupe_node *node)
 {
     troupe__committer_poll(node->committer, &node->committed);
     if (node->committed.result != TROUPE_OK) {
-        snprintf(node->error, node->error_size, "%s", node->committed.error);
+        snprintf(node->error, sizeof node->error, "%s", node->committed.error);
         return node->committed.result;
     }
+    if (node->committed.epoch > node->durable && !node->committed.busy) {
+        troupe__node_let_out(node);
+    }
+    troupe__node_tell_waiters(node);
     if (node->committed.synced_number > node->released) {
         node->released = node->committed.synced_number;
         troupe__machine_released(&node->machine, node->released);
@@ -362,7 +339,7 @@ static enum troupe_error take_committed(struct node *node)
 }
 
 /* Whether the open epoch, due to be sealed, should first run on without new lines. */
-static bool drain(struct node *node)
+static bool drain(struct troupe_node *node)
 {
     if (node->input.fd < 0 || !troupe__machine_runnable(&node->machine)) {
         node->drain_turns = 0;
@@ -374,7 +351,7 @@ static bool drain(struct node *node)
     return node->drain_turns > 0;
 }
 
-static enum troupe_error seal_if_due(struct node *node, bool busy)
+static enum troupe_error seal_if_due(struct troupe_node *node, bool busy)
 {
     if (!troupe__machine_dirty(&node->machine) && !node->input_moved) {
         node->opened_ms = 0;
@@ -384,15 +361,18 @@ static enum troupe_error seal_if_due(struct node *node, bool busy)
     if (node->opened_ms == 0) {
         node->opened_ms = now;
     }
-    bool full = troupe__machine_epoch_size(&node->machine) >= EPOCH_SIZE_MAX;
+    bool full = troupe__machine_epoch_size(&node->machine) >= TROUPE__RECORD_SIZE_MAX;
     if (node->committed.busy || (busy && !full && (now - node->opened_ms < LINGER_MS || drain(node)))) {
         return TROUPE_OK;
     }
     node->drain_turns = 0;
     enum troupe_error result = mark_input(node);
+    if (!node->options.output && node->released > node->machine.egress_released) {
+        troupe__machine_released(&node->machine, node->released);
+    }
     result = result == TROUPE_OK ? troupe__machine_seal(&node->machine, &node->epoch) : result;
     if (result != TROUPE_OK) {
-        snprintf(node->error, node->error_size, "%s", node->machine.error);
+        snprintf(node->error, sizeof node->error, "%s", node->machine.error);
         return result;
     }
     troupe__machine_refresh(&node->machine);
@@ -403,42 +383,30 @@ static enum troupe_error seal_if_due(struct node *node, bool busy)
 }
 
 /* Whether nothing is left to do: everything handled is durable and, where records were written, out and marked. */
-static bool settled(const struct node *node)
+static bool settled(const struct troupe_node *node)
 {
     return !node->committed.busy && !node->committed.unsynced && !troupe__machine_dirty(&node->machine) &&
            !node->input_moved;
 }
 
-static bool finished(const struct node *node)
+static bool finished(const struct troupe_node *node)
 {
     const struct troupe__machine *machine = &node->machine;
     if (node->stopping) {
         return true;
     }
-    return node->options->until != TROUPE__UNTIL_STOPPED && node->input.fd < 0 && machine->waiting == 0 &&
-           (node->options->until != TROUPE__UNTIL_IDLE_TIMERS || machine->timers.count == 0);
+    return node->options.until != TROUPE_UNTIL_STOPPED && node->input.fd < 0 && machine->waiting == 0 &&
+           (node->options.until != TROUPE_UNTIL_IDLE_TIMERS || machine->timers.count == 0);
 }
 
-static void wait_for_events(struct node *node, bool busy)
-{
-    int64_t due = troupe__machine_next_due(&node->machine);
-    ev_timer_stop(node->loop, &node->due);
-    if (due >= 0 && !busy) {
-        ev_now_update(node->loop);
-        ev_timer_set(&node->due, (double)due / 1000, 0);
-        ev_timer_start(node->loop, &node->due);
-    }
-    ev_run(node->loop, busy ? EVRUN_NOWAIT : EVRUN_ONCE);
-}
-
-static enum troupe_error turn(struct node *node, bool *ret_busy, bool *ret_done)
+static enum troupe_error turn(struct troupe_node *node, bool *ret_busy, bool *ret_done)
 {
     bool more = false;
     size_t count = 0;
-    enum troupe_error result = troupe__machine_set_now(&node->machine, wall_ms());
+    enum troupe_error result = troupe__machine_set_now(&node->machine, troupe__wall_ms(node->clock));
     result = result == TROUPE_OK ? take_committed(node) : result;
     result = result == TROUPE_OK ? pump_input(node, &more) : result;
-    bool full = troupe__machine_epoch_size(&node->machine) >= EPOCH_SIZE_MAX;
+    bool full = troupe__machine_epoch_size(&node->machine) >= TROUPE__RECORD_SIZE_MAX;
     if (result == TROUPE_OK && !node->stopping && !full) {
         result = troupe__machine_run(&node->machine, RUN_BUDGET, &count);
     }
@@ -446,10 +414,13 @@ static enum troupe_error turn(struct node *node, bool *ret_busy, bool *ret_done)
         return result;
     }
     bool runnable = troupe__machine_runnable(&node->machine) && !node->stopping;
-    result = seal_if_due(node, runnable || more);
-    full = troupe__machine_epoch_size(&node->machine) >= EPOCH_SIZE_MAX;
-    *ret_busy = (runnable || more) && !(full && node->committed.busy);
     bool done = finished(node);
+    if (done && !node->options.output && node->released > node->machine.egress_released) {
+        troupe__machine_released(&node->machine, node->released);
+    }
+    result = seal_if_due(node, runnable || more);
+    full = troupe__machine_epoch_size(&node->machine) >= TROUPE__RECORD_SIZE_MAX;
+    *ret_busy = (runnable || more) && !(full && node->committed.busy);
     if (done && node->committed.unsynced && !node->committed.busy) {
         troupe__committer_sync(node->committer);
     }
@@ -457,39 +428,93 @@ static enum troupe_error turn(struct node *node, bool *ret_busy, bool *ret_done)
     return result;
 }
 
-static enum troupe_error run_loop(struct node *node)
+static void stop_watchers(struct troupe_node *node)
 {
-    ev_async_init(&node->wake, on_wake);
-    ev_async_start(node->loop, &node->wake);
-    ev_signal_init(&node->on_int, on_signal, SIGINT);
-    ev_signal_init(&node->on_term, on_signal, SIGTERM);
-    node->on_int.data = node->on_term.data = node;
-    ev_signal_start(node->loop, &node->on_int);
-    ev_signal_start(node->loop, &node->on_term);
-    ev_timer_init(&node->due, on_due, 0, 0);
-    ev_io_init(&node->readable, on_readable, node->input.fd, EV_READ);
-    enum troupe_error result = troupe__committer_start(node->store, &node->output, wake_loop, node, &node->committer);
-    if (result != TROUPE_OK) {
-        snprintf(node->error, node->error_size, "cannot start the committer thread");
-        return result;
-    }
-    bool busy = false, done = false;
-    while ((result = turn(node, &busy, &done)) == TROUPE_OK && !done) {
-        wait_for_events(node, busy);
-    }
-    troupe__committer_stop(node->committer);
-    return result;
+    ev_prepare_stop(node->loop, &node->prepare);
+    ev_idle_stop(node->loop, &node->idle);
+    ev_async_stop(node->loop, &node->wake);
+    ev_io_stop(node->loop, &node->readable);
+    ev_signal_stop(node->loop, &node->on_int);
+    ev_signal_stop(node->loop, &node->on_term);
+    troupe__wake_at(node->clock, TROUPE__NEVER);
 }
 
-static enum troupe_error open_machine(struct node *node)
+static void end(struct troupe_node *node, enum troupe_error result)
 {
-    const struct troupe__node_options *options = node->options;
-    struct troupe__lmdb_options store_options = {.sync = options->sync};
+    node->ended = true;
+    node->result = result;
+    stop_watchers(node);
+    if (result == TROUPE_OK) {
+        report(node, TROUPE_INFO, "node closed: %llu deliveries, %llu failures, %llu dead letters, %llu epochs",
+               (unsigned long long)node->machine.stats.deliveries, (unsigned long long)node->machine.stats.failures,
+               (unsigned long long)node->machine.stats.dead, (unsigned long long)node->machine.stats.epochs);
+    } else if (node->error[0] == '\0') {
+        snprintf(node->error, sizeof node->error, "%s", troupe_error_text(result));
+    }
+    troupe__node_give_up(node);
+    if (node->own_loop) {
+        ev_break(node->loop, EVBREAK_ALL);
+    }
+    if (node->options.on_end) {
+        node->options.on_end(node->options.end_context, result);
+    }
+}
+
+/* Before the loop would block: a turn, then either it must not block, or at most until the next timer. */
+static void on_prepare(struct ev_loop *loop, ev_prepare *watcher, int events)
+{
+    (void)events;
+    struct troupe_node *node = watcher->data;
+    bool busy = false, done = false;
+    if (!node->started) {
+        node->started = true;
+        if (!node->options.output) {
+            repeat_records(node);
+        }
+    }
+    enum troupe_error result = turn(node, &busy, &done);
+    if (result != TROUPE_OK || done) {
+        end(node, result);
+    } else if (busy) {
+        ev_idle_start(loop, &node->idle);
+    } else {
+        ev_idle_stop(loop, &node->idle);
+        int64_t due_ms = troupe__machine_next_due(&node->machine);
+        uint64_t now_ns = troupe__monotonic_ns(node->clock);
+        troupe__wake_at(node->clock, due_ms < 0 ? TROUPE__NEVER : now_ns + (uint64_t)due_ms * 1000000);
+    }
+}
+
+static void start_watchers(struct troupe_node *node)
+{
+    node->wake.data = node->prepare.data = node->on_int.data = node->on_term.data = node;
+    ev_async_start(node->loop, &node->wake);
+    ev_prepare_start(node->loop, &node->prepare);
+    if (node->options.stop_on_signals) {
+        ev_signal_start(node->loop, &node->on_int);
+        ev_signal_start(node->loop, &node->on_term);
+    }
+}
+
+static void init_watchers(struct troupe_node *node)
+{
+    ev_async_init(&node->wake, on_wake);
+    ev_prepare_init(&node->prepare, on_prepare);
+    ev_idle_init(&node->idle, on_idle);
+    ev_signal_init(&node->on_int, on_signal, SIGINT);
+    ev_signal_init(&node->on_term, on_signal, SIGTERM);
+    ev_io_init(&node->readable, on_readable, node->input.fd, EV_READ);
+}
+
+static enum troupe_error open_machine(struct troupe_node *node)
+{
+    const struct troupe_node_options *options = &node->options;
+    struct troupe__lmdb_options store_options = {.sync = options->durability == TROUPE_DISK};
     enum troupe_error result;
     int tries = 0;
     /* A node whose supervisor was killed may need a moment to be gone. */
-    while ((result = troupe__lmdb_store_open(options->data_path, &store_options, &node->store, node->error,
-                                             node->error_size)) == TROUPE_EBUSY &&
+    while ((result = troupe__lmdb_store_open(options->data, &store_options, &node->store, node->error,
+                                             sizeof node->error)) == TROUPE_EBUSY &&
            tries++ < BUSY_TRIES) {
         nanosleep(&(struct timespec){0, 20000000}, NULL);
     }
@@ -501,57 +526,145 @@ static enum troupe_error open_machine(struct node *node)
     result =
         troupe__machine_init(&node->machine, options->module, node->store, seed, options->log, options->log_context);
     if (result != TROUPE_OK) {
-        snprintf(node->error, node->error_size, "%s", node->machine.error);
+        snprintf(node->error, sizeof node->error, "%s", node->machine.error);
         node->store->close(node->store);
     }
-    node->machine.guard = options->guard;
     return result;
 }
 
-enum troupe_error troupe__node_run(const struct troupe__node_options *options, char *error, size_t error_size)
+static enum troupe_error open_loop(struct troupe_node *node)
 {
-    struct node *node = calloc(1, sizeof *node);
-    if (!node) {
-        snprintf(error, error_size, "out of memory");
-        return TROUPE_ENOMEM;
-    }
-    node->options = options;
-    node->error = error;
-    node->error_size = error_size;
-    node->input.fd = node->output.fd = -1;
-    enum troupe_error result = open_machine(node);
-    if (result != TROUPE_OK) {
-        free(node);
-        return result;
-    }
-    report(node, TROUPE_INFO, "node open: %s, epoch %llu, %zu messages waiting, durability %s", options->data_path,
-           (unsigned long long)node->store->last_epoch, node->machine.waiting, options->sync ? "disk" : "process");
-    node->loop = ev_loop_new(EVFLAG_NOENV);
+    node->own_loop = !node->options.loop;
+    node->loop = node->own_loop ? ev_loop_new(EVFLAG_NOENV) : node->options.loop;
     if (!node->loop) {
-        snprintf(error, error_size, "cannot make an event loop");
-        result = TROUPE_EIO;
+        snprintf(node->error, sizeof node->error, "cannot make an event loop");
+        return TROUPE_EIO;
     }
-    result = result == TROUPE_OK ? troupe__machine_set_now(&node->machine, wall_ms()) : result;
-    result = result == TROUPE_OK ? open_input(node) : result;
-    result = result == TROUPE_OK ? open_output(node) : result;
-    result = result == TROUPE_OK ? run_loop(node) : result;
-    if (result == TROUPE_OK) {
-        report(node, TROUPE_INFO, "node closed: %llu deliveries, %llu failures, %llu dead letters, %llu epochs",
-               (unsigned long long)node->machine.stats.deliveries, (unsigned long long)node->machine.stats.failures,
-               (unsigned long long)node->machine.stats.dead, (unsigned long long)node->machine.stats.epochs);
-    } else if (error[0] == '\0') {
-        snprintf(error, error_size, "%s", troupe_error_text(result));
+    troupe__loop_clock_init(&node->loop_clock, node->loop);
+    node->clock = &node->loop_clock.base;
+    return TROUPE_OK;
+}
+
+static enum troupe_error start_committer(struct troupe_node *node)
+{
+    enum troupe_error result = troupe__committer_start(node->store, node->options.output ? &node->output : NULL,
+                                                       wake_loop, node, &node->committer);
+    if (result != TROUPE_OK) {
+        snprintf(node->error, sizeof node->error, "cannot start the committer thread");
+    }
+    return result;
+}
+
+static void free_node(struct troupe_node *node)
+{
+    if (node->committer) {
+        troupe__committer_stop(node->committer);
     }
     if (node->loop) {
-        ev_loop_destroy(node->loop);
+        troupe__loop_clock_fini(&node->loop_clock);
+        if (node->own_loop) {
+            ev_loop_destroy(node->loop);
+        }
     }
     troupe__input_close(&node->input);
     troupe__output_close(&node->output);
     troupe__machine_fini(&node->machine);
     node->store->close(node->store);
+    troupe__waiters_fini(&node->waiters);
     troupe__buffer_free(&node->epoch.record);
     troupe__buffer_free(&node->epoch.egress);
     troupe__buffer_free(&node->line);
     free(node);
+}
+
+static enum troupe_error check_options(const struct troupe_node_options *options, char *error, size_t error_size)
+{
+    if (!options->module || !options->data) {
+        snprintf(error, error_size, "a node needs a module and a data directory");
+        return TROUPE_EINVAL;
+    }
+    return TROUPE_OK;
+}
+
+enum troupe_error troupe_node_open(const struct troupe_node_options *options, struct troupe_node **ret, char *error,
+                                   size_t error_size)
+{
+    enum troupe_error result = check_options(options, error, error_size);
+    struct troupe_node *node = result == TROUPE_OK ? calloc(1, sizeof *node) : NULL;
+    if (!node) {
+        if (result == TROUPE_OK) {
+            snprintf(error, error_size, "out of memory");
+            result = TROUPE_ENOMEM;
+        }
+        return result;
+    }
+    node->options = *options;
+    node->input.fd = node->output.fd = -1;
+    result = open_machine(node);
+    if (result != TROUPE_OK) {
+        snprintf(error, error_size, "%s", node->error);
+        free(node);
+        return result;
+    }
+    node->durable = node->store->last_epoch;
+    report(node, TROUPE_INFO, "node open: %s, epoch %llu, %zu messages waiting, durability %s", options->data,
+           (unsigned long long)node->store->last_epoch, node->machine.waiting,
+           options->durability == TROUPE_DISK ? "disk" : "process");
+    result = open_loop(node);
+    result = result == TROUPE_OK ? troupe__machine_set_now(&node->machine, troupe__wall_ms(node->clock)) : result;
+    result = result == TROUPE_OK ? open_input(node) : result;
+    result = result == TROUPE_OK ? open_output(node) : result;
+    init_watchers(node);
+    result = result == TROUPE_OK ? start_committer(node) : result;
+    if (result != TROUPE_OK) {
+        snprintf(error, error_size, "%s", node->error[0] ? node->error : troupe_error_text(result));
+        free_node(node);
+        return result;
+    }
+    start_watchers(node);
+    *ret = node;
+    return TROUPE_OK;
+}
+
+void troupe__node_set_guard(struct troupe_node *node, struct troupe__guard *guard)
+{
+    node->machine.guard = guard;
+}
+
+enum troupe_error troupe_node_run(struct troupe_node *node)
+{
+    while (!node->ended) {
+        ev_run(node->loop, node->own_loop ? 0 : EVRUN_ONCE);
+    }
+    return node->result;
+}
+
+void troupe_node_stop(struct troupe_node *node)
+{
+    node->stopping = true;
+}
+
+const char *troupe_node_error(const struct troupe_node *node)
+{
+    return node->error;
+}
+
+enum troupe_error troupe_node_close(struct troupe_node *node)
+{
+    if (!node) {
+        return TROUPE_OK;
+    }
+    node->stopping = true;
+    while (!node->ended) { /* Without the loop, which may be the program's. */
+        bool busy, done = false;
+        enum troupe_error result = turn(node, &busy, &done);
+        if (result != TROUPE_OK || done) {
+            end(node, result);
+        } else {
+            troupe__committer_wait(node->committer);
+        }
+    }
+    enum troupe_error result = node->result;
+    free_node(node);
     return result;
 }

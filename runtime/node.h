@@ -1,36 +1,78 @@
 /* node.h - a node: a machine with a loop, a committer thread, an input and an output.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Loop thread: input lines -> machine -> sealed epoch. Committer thread: commit, then let the epoch's egress records
- * out. While one epoch is committed the next one runs, so commits group themselves: short when idle, long under load.
+ * What a program may do with it stands in core/troupe.h; this is what the parts of the node share.
+ *
+ * Loop thread: input lines and messages from outside -> machine -> sealed epoch; one turn of all that before each time
+ * the loop would block. Committer thread: commit, then let the epoch's egress records out. While one epoch is
+ * committed the next one runs, so commits group themselves: short when idle, long under load.
  *
  * Output file: records are appended after the commit of their epoch. About once a second the file is synced, and its
  * length and the last record's number become an effect of the next epoch (META "output"), which removes the records'
  * rows. At a start the rows left are written again from that length on: the same bytes, since rows are all that a line
- * is made of. On a pipe that cannot be: records since the last mark come again, with the same numbers. */
+ * is made of. On a pipe that cannot be: records since the last mark come again, with the same numbers. Without an
+ * output the rows go with the next epoch there is after the records were handed to the callback. */
 #ifndef TROUPE_RUNTIME_NODE_H
 #define TROUPE_RUNTIME_NODE_H
 
-#include "core/troupe.h"
+#include <ev.h>
 
-struct troupe__guard;
+#include "runtime/committer.h"
+#include "runtime/loop_clock.h"
+#include "runtime/machine.h"
+#include "runtime/waiters.h"
+#include "transport/input.h"
+#include "transport/output.h"
 
-enum troupe__until { TROUPE__UNTIL_STOPPED, TROUPE__UNTIL_IDLE, TROUPE__UNTIL_IDLE_TIMERS };
+enum { TROUPE__RECORD_SIZE_MAX = 1 << 23 /* bytes of an epoch at which nothing is run until the committer is free */ };
 
-struct troupe__node_options {
-    const struct troupe_module *module;
-    const char *data_path;
-    const char *input_path;  /* NULL: none; "-": standard input */
-    const char *output_path; /* "-": standard output */
-    enum troupe__until until;
-    bool sync;                   /* durability disk; false: process */
-    struct troupe__guard *guard; /* where deliveries are written down; NULL: nowhere */
-    troupe_log_fn log;
-    void *log_context;
+struct troupe_node {
+    struct troupe_node_options options;
+    struct troupe__store *store;
+    struct troupe__machine machine;
+    struct troupe__input input;
+    struct troupe__output output;
+    struct troupe__committer *committer;
+    struct troupe__committed committed;
+    struct troupe__epoch epoch; /* the committer's while it is busy */
+    struct troupe__buffer line;
+    struct troupe__loop_clock loop_clock;
+    struct troupe__clock *clock;
+    struct ev_loop *loop;
+    bool own_loop;
+    ev_async wake;
+    ev_signal on_int, on_term;
+    ev_prepare prepare;
+    ev_idle idle;
+    ev_io readable;
+    bool stopping, input_moved, started, ended;
+    uint64_t durable;  /* the last durable epoch whose outcome was told */
+    uint64_t released; /* egress records up to this are out for good */
+    uint64_t bad_lines;
+    int64_t opened_ms; /* when the open epoch got its first content; 0 while it has none */
+    int drain_turns;   /* runs left before the open epoch is sealed; 0: not draining */
+    struct troupe__waiters waiters;
+    enum troupe_error result; /* how it ended */
+    char error[512];
 };
 
-/* Run until idle as asked, or until SIGINT or SIGTERM; then everything handled is durable and out. Errors: with a text;
- * what was acknowledged before is safe, and another run goes on from there. */
-enum troupe_error troupe__node_run(const struct troupe__node_options *options, char *error, size_t error_size);
+/* Where deliveries are written down; NULL: nowhere. Before the node is run. */
+struct troupe__guard;
+void troupe__node_set_guard(struct troupe_node *node, struct troupe__guard *guard);
+
+/* Whether there is room for another message from outside. */
+bool troupe__node_has_room(const struct troupe_node *node);
+
+/* Tell of what epoch `committed.epoch` has made durable, while the committer does not have the epoch's buffers. */
+void troupe__node_let_out(struct troupe_node *node);
+
+/* Give records, in the form of an epoch's `egress`, to the callback. Returns the number of the last, 0 for none. */
+uint64_t troupe__node_hand_out(struct troupe_node *node, const struct troupe__buffer *records);
+
+/* Tell those who wait for an epoch that is durable. */
+void troupe__node_tell_waiters(struct troupe_node *node);
+
+/* The node has ended: tell everybody who still waits. */
+void troupe__node_give_up(struct troupe_node *node);
 
 #endif

@@ -13,7 +13,8 @@
 #include "runtime/supervisor.h"
 
 struct run {
-    struct troupe__node_options node;
+    struct troupe_node_options node;
+    struct troupe__guard *guard;
     struct troupe__log log;
     bool unsupervised;
 };
@@ -22,31 +23,31 @@ struct run {
 
 static const char *set_data(void *run, const char *value)
 {
-    ((struct run *)run)->node.data_path = value;
+    ((struct run *)run)->node.data = value;
     return *value ? NULL : "a directory";
 }
 
 static const char *set_input(void *run, const char *value)
 {
-    ((struct run *)run)->node.input_path = value;
+    ((struct run *)run)->node.input = value;
     return *value ? NULL : "a file or -";
 }
 
 static const char *set_output(void *run, const char *value)
 {
-    ((struct run *)run)->node.output_path = value;
+    ((struct run *)run)->node.output = value;
     return *value ? NULL : "a file or -";
 }
 
 static const char *set_until_idle(void *run, const char *value)
 {
-    ((struct run *)run)->node.until = value ? TROUPE__UNTIL_IDLE_TIMERS : TROUPE__UNTIL_IDLE;
+    ((struct run *)run)->node.until = value ? TROUPE_UNTIL_IDLE_TIMERS : TROUPE_UNTIL_IDLE;
     return !value || strcmp(value, "timers") == 0 ? NULL : "nothing or timers";
 }
 
 static const char *set_durability(void *run, const char *value)
 {
-    ((struct run *)run)->node.sync = strcmp(value, "disk") == 0;
+    ((struct run *)run)->node.durability = strcmp(value, "disk") == 0 ? TROUPE_DISK : TROUPE_PROCESS;
     return strcmp(value, "disk") == 0 || strcmp(value, "process") == 0 ? NULL : "disk or process";
 }
 
@@ -112,7 +113,14 @@ static int run_node(void *context)
 {
     struct run *run = context;
     char error[512] = "";
-    enum troupe_error result = troupe__node_run(&run->node, error, sizeof error);
+    struct troupe_node *node;
+    enum troupe_error result = troupe_node_open(&run->node, &node, error, sizeof error);
+    if (result == TROUPE_OK) {
+        troupe__node_set_guard(node, run->guard);
+        result = troupe_node_run(node);
+        snprintf(error, sizeof error, "%s", troupe_node_error(node));
+        troupe_node_close(node);
+    }
     if (result != TROUPE_OK) {
         fprintf(stderr, "troupe run: %s (%s)\n", error, troupe_error_text(result));
         return EXIT_FAILURE;
@@ -138,7 +146,7 @@ static const struct troupe_module *load_module(const char *name)
 
 int troupe__run(int argc, char **argv)
 {
-    struct run run = {.node = {.data_path = "troupe-data", .output_path = "-", .sync = true},
+    struct run run = {.node = {.data = "troupe-data", .output = "-", .stop_on_signals = true},
                       .log = {.least = TROUPE_INFO}};
     const struct troupe__command command = {"run", usage, after, options, &run, NULL};
     int operands;
@@ -162,10 +170,10 @@ int troupe__run(int argc, char **argv)
     if (run.unsupervised) {
         return run_node(&run);
     }
-    run.node.guard = troupe__guard_new();
-    if (!run.node.guard) {
+    run.guard = troupe__guard_new();
+    if (!run.guard) {
         fprintf(stderr, "troupe run: out of memory\n");
         return EXIT_FAILURE;
     }
-    return troupe__supervise(run.node.guard, run_node, &run, troupe__log_line, &run.log);
+    return troupe__supervise(run.guard, run_node, &run, troupe__log_line, &run.log);
 }
