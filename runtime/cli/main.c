@@ -10,6 +10,7 @@
 #include "runtime/cli/look.h"
 #include "runtime/cli/options.h"
 #include "runtime/cli/run.h"
+#include "runtime/cli/snapshot.h"
 
 static const struct {
     const char *name; /* first: troupe__nearest reads it */
@@ -23,6 +24,8 @@ static const struct {
     {"timers", troupe__look_timers, "", "the delayed messages"},
     {"dead", troupe__look_dead, "list|show|retry|drop", "the messages that failed for good"},
     {"stats", troupe__look_stats, "", "figures of a node"},
+    {"snapshot", troupe__snapshot, "create|list|show|...", "photograph a node, and look at what was taken"},
+    {"restore", troupe__restore, "SNAPSHOT", "make a node's directory from a snapshot"},
     {"doctor", troupe__doctor, "", "whether all of a node's directory is intact"},
     {0},
 };

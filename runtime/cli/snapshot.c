@@ -1,0 +1,437 @@
+/* snapshot.c - the commands `troupe snapshot` and `troupe restore`.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Snapshots stand in DATA/snapshots unless --to or a path says otherwise: a name without a slash is one of those. */
+#include "runtime/cli/snapshot.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "core/actor.h"
+#include "runtime/cli/options.h"
+#include "runtime/snapshot.h"
+#include "runtime/view.h"
+#include "transport/json.h"
+
+struct options {
+    const char *data, *to, *name;
+    bool json;
+};
+
+static const char *set_data(void *target, const char *value)
+{
+    ((struct options *)target)->data = value;
+    return NULL;
+}
+
+static const char *set_to(void *target, const char *value)
+{
+    ((struct options *)target)->to = value;
+    return NULL;
+}
+
+static const char *set_name(void *target, const char *value)
+{
+    ((struct options *)target)->name = value;
+    return troupe__snapshot_name_valid(value) ? NULL : "1 to 63 letters, digits, '-', '_' and '.'";
+}
+
+static const char *set_json(void *target, const char *value)
+{
+    (void)value;
+    ((struct options *)target)->json = true;
+    return NULL;
+}
+
+#define OPTION_DATA                                                                                                    \
+    {                                                                                                                  \
+        "data", "DIR", set_data, "the node's directory (default: troupe-data)"                                         \
+    }
+#define OPTION_JSON                                                                                                    \
+    {                                                                                                                  \
+        "json", NULL, set_json, "print JSON"                                                                           \
+    }
+
+static int fail(const char *command, const char *text, enum troupe_error error)
+{
+    fprintf(stderr, "troupe %s: %s (%s)\n", command, text, troupe_error_text(error));
+    return EXIT_FAILURE;
+}
+
+/* The directory of a snapshot that was named or given by its path. */
+static void find_snapshot(const struct options *options, const char *name, char path[static PATH_MAX])
+{
+    if (strchr(name, '/')) {
+        snprintf(path, PATH_MAX, "%s", name);
+    } else {
+        snprintf(path, PATH_MAX, "%s/snapshots/%s", options->data, name);
+    }
+}
+
+static void time_text(int64_t time_ms, const char *format, char text[static 40])
+{
+    struct tm parts;
+    time_t seconds = (time_t)(time_ms / 1000);
+    if (!gmtime_r(&seconds, &parts) || strftime(text, 40, format, &parts) == 0) {
+        snprintf(text, 40, "%" PRId64, time_ms);
+    }
+}
+
+/* ---- what a snapshot holds --------------------------------------------------------------------------------------- */
+
+enum { TYPES_MAX = 256 };
+
+struct type_count {
+    char name[TROUPE_NAME_MAX + 1];
+    uint64_t actors, values;
+};
+
+struct count {
+    struct type_count types[TYPES_MAX];
+    size_t type_count;
+    uint64_t other_values; /* of types beyond TYPES_MAX */
+    unsigned char last[TROUPE__ROW_KEY_MAX];
+    size_t last_size; /* up to the actor's key and its NUL */
+};
+
+/* Rows are sorted: those of an actor stand together. */
+static enum troupe_error count_row(void *context, enum troupe__table table, struct troupe_bytes key,
+                                   struct troupe_bytes value)
+{
+    struct count *count = context;
+    (void)value;
+    if (table != TROUPE__STATE || key.size < 4) {
+        return TROUPE_OK;
+    }
+    const char *type = (const char *)key.data + 2, *end = (const char *)key.data + key.size;
+    const char *type_end = memchr(type, 0, (size_t)(end - type));
+    const char *key_end = type_end ? memchr(type_end + 1, 0, (size_t)(end - type_end - 1)) : NULL;
+    if (!key_end || type_end - type > TROUPE_NAME_MAX) {
+        return TROUPE_OK;
+    }
+    size_t size = (size_t)(key_end + 1 - (const char *)key.data), at = 0;
+    while (at < count->type_count && strcmp(count->types[at].name, type) != 0) {
+        at++;
+    }
+    if (at == TYPES_MAX) {
+        count->other_values++;
+        return TROUPE_OK;
+    }
+    if (at == count->type_count) {
+        count->types[count->type_count++] = (struct type_count){.actors = 0};
+        memcpy(count->types[at].name, type, (size_t)(type_end - type) + 1);
+    }
+    count->types[at].values++;
+    if (size != count->last_size || memcmp(count->last, key.data, size) != 0) {
+        count->types[at].actors++;
+        memcpy(count->last, key.data, size);
+        count->last_size = size;
+    }
+    return TROUPE_OK;
+}
+
+static void print_part(const struct troupe__snapshot_part *part, const struct count *count)
+{
+    printf("node %s: epoch %" PRIu64 ", %" PRIu64 " bytes of rows\n", part->node, part->epoch, part->summary.row_bytes);
+    for (size_t table = 0; table < TROUPE__TABLE_COUNT; table++) {
+        if (part->summary.rows[table] > 0) {
+            printf("  %-10s %" PRIu64 "\n", troupe__view_table_names[table], part->summary.rows[table]);
+        }
+    }
+    for (size_t i = 0; i < count->type_count; i++) {
+        printf("  %s: %" PRIu64 " actors, %" PRIu64 " values\n", count->types[i].name, count->types[i].actors,
+               count->types[i].values);
+    }
+    if (count->other_values > 0) {
+        printf("  other types: %" PRIu64 " values\n", count->other_values);
+    }
+}
+
+static void print_part_json(const struct troupe__snapshot_part *part, const struct count *count)
+{
+    printf("{\"node\":\"%s\",\"epoch\":%" PRIu64 ",\"row_bytes\":%" PRIu64 ",\"rows\":{", part->node, part->epoch,
+           part->summary.row_bytes);
+    for (size_t table = 0; table < TROUPE__TABLE_COUNT; table++) {
+        printf("%s\"%s\":%" PRIu64, table ? "," : "", troupe__view_table_names[table], part->summary.rows[table]);
+    }
+    fputs("},\"types\":{", stdout);
+    for (size_t i = 0; i < count->type_count; i++) {
+        struct troupe__buffer name = {0};
+        troupe__json_write_string(count->types[i].name, strlen(count->types[i].name), &name);
+        printf("%s%.*s:{\"actors\":%" PRIu64 ",\"values\":%" PRIu64 "}", i ? "," : "", (int)name.size,
+               (const char *)name.data, count->types[i].actors, count->types[i].values);
+        troupe__buffer_free(&name);
+    }
+    fputs("}}", stdout);
+}
+
+/* ---- the subcommands --------------------------------------------------------------------------------------------- */
+
+static int create(struct options *options, const char *operand)
+{
+    char path[PATH_MAX], name[40], error[512] = "";
+    struct troupe__snapshot snapshot;
+    (void)operand;
+    time_text((int64_t)time(NULL) * 1000, "%Y-%m-%dT%H-%M-%SZ", name);
+    char directory[PATH_MAX];
+    snprintf(directory, sizeof directory, "%s%s", options->to ? options->to : options->data,
+             options->to ? "" : "/snapshots");
+    if ((size_t)snprintf(path, sizeof path, "%s/%s", directory, options->name ? options->name : name) >= sizeof path) {
+        return fail("snapshot create", "the path is too long", TROUPE_EINVAL);
+    }
+    struct stat status;
+    if (stat(options->data, &status)) {
+        snprintf(error, sizeof error, "%.400s: %s", options->data, strerror(errno));
+        return fail("snapshot create", error, TROUPE_ENOTFOUND);
+    }
+    if (mkdir(directory, 0700) && errno != EEXIST) {
+        snprintf(error, sizeof error, "create %.400s: %s", directory, strerror(errno));
+        return fail("snapshot create", error, errno == ENOSPC ? TROUPE_ENOSPACE : TROUPE_EIO);
+    }
+    enum troupe_error result = troupe__snapshot_take(options->data, path, &snapshot, error, sizeof error);
+    if (result != TROUPE_OK) {
+        return fail("snapshot create", error, result);
+    }
+    printf("%s\n", path);
+    troupe__snapshot_fini(&snapshot);
+    return EXIT_SUCCESS;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static void print_listed(const struct options *options, const char *path, const char *name, bool *any)
+{
+    struct troupe__snapshot snapshot;
+    char error[512], when[40];
+    enum troupe_error result = troupe__snapshot_read(path, &snapshot, error, sizeof error);
+    if (result != TROUPE_OK) {
+        if (result != TROUPE_ENOTFOUND) {
+            fprintf(stderr, "troupe snapshot list: %s\n", error);
+        }
+        return;
+    }
+    uint64_t rows = 0, bytes = 0;
+    for (size_t i = 0; i < snapshot.part_count; i++) {
+        for (size_t table = 0; table < TROUPE__TABLE_COUNT; table++) {
+            rows += snapshot.parts[i].summary.rows[table];
+        }
+        bytes += snapshot.parts[i].summary.row_bytes;
+    }
+    time_text(snapshot.taken_ms, "%Y-%m-%dT%H:%M:%SZ", when);
+    if (options->json) {
+        printf("%s{\"name\":\"%s\",\"taken_ms\":%" PRId64 ",\"nodes\":%zu,\"rows\":%" PRIu64 ",\"row_bytes\":%" PRIu64
+               "}",
+               *any ? "," : "", name, snapshot.taken_ms, snapshot.part_count, rows, bytes);
+    } else {
+        printf("%s\t%s\t%zu nodes\t%" PRIu64 " rows\t%" PRIu64 " bytes\n", name, when, snapshot.part_count, rows,
+               bytes);
+    }
+    *any = true;
+    troupe__snapshot_fini(&snapshot);
+}
+
+static int list(struct options *options, const char *operand)
+{
+    char directory[PATH_MAX];
+    (void)operand;
+    snprintf(directory, sizeof directory, "%s%s", options->to ? options->to : options->data,
+             options->to ? "" : "/snapshots");
+    char **names = NULL;
+    size_t count = 0;
+    DIR *open = opendir(directory);
+    for (struct dirent *entry; open && (entry = readdir(open)) != NULL;) {
+        char **more = realloc(names, (count + 1) * sizeof *names);
+        char *copy = more ? strdup(entry->d_name) : NULL;
+        names = more ? more : names;
+        if (!copy) {
+            break;
+        }
+        if (troupe__snapshot_name_valid(copy)) {
+            names[count++] = copy;
+        } else {
+            free(copy);
+        }
+    }
+    if (open) {
+        closedir(open);
+    } else if (options->to) {
+        fprintf(stderr, "troupe snapshot list: %s: %s\n", directory, strerror(errno));
+        return EXIT_FAILURE;
+    }
+    if (count > 0) {
+        qsort(names, count, sizeof *names, compare_names);
+    }
+    bool any = false;
+    fputs(options->json ? "[" : "", stdout);
+    for (size_t i = 0; i < count; i++) {
+        char path[PATH_MAX];
+        if ((size_t)snprintf(path, sizeof path, "%s/%s", directory, names[i]) < sizeof path) {
+            print_listed(options, path, names[i], &any);
+        }
+        free(names[i]);
+    }
+    free(names);
+    fputs(options->json ? "]\n" : "", stdout);
+    return EXIT_SUCCESS;
+}
+
+/* Reads all of it, so what it prints has been checked. */
+static int show(struct options *options, const char *operand)
+{
+    char path[PATH_MAX], error[512], when[40];
+    struct troupe__snapshot snapshot;
+    find_snapshot(options, operand, path);
+    enum troupe_error result = troupe__snapshot_read(path, &snapshot, error, sizeof error);
+    if (result != TROUPE_OK) {
+        return fail("snapshot show", error, result);
+    }
+    struct count *count = malloc(sizeof *count);
+    time_text(snapshot.taken_ms, "%Y-%m-%dT%H:%M:%SZ", when);
+    if (options->json) {
+        printf("{\"name\":\"%s\",\"taken_ms\":%" PRId64 ",\"took_ms\":%" PRId64 ",\"parts\":[", snapshot.name,
+               snapshot.taken_ms, snapshot.took_ms);
+    } else {
+        printf("%s: taken %s, in %" PRId64 " ms\n", snapshot.name, when, snapshot.took_ms);
+    }
+    for (size_t i = 0; count && i < snapshot.part_count && result == TROUPE_OK; i++) {
+        *count = (struct count){.type_count = 0};
+        result = troupe__snapshot_read_part(path, &snapshot.parts[i], count_row, count, error, sizeof error);
+        if (result == TROUPE_OK && options->json) {
+            fputs(i ? "," : "", stdout);
+            print_part_json(&snapshot.parts[i], count);
+        } else if (result == TROUPE_OK) {
+            print_part(&snapshot.parts[i], count);
+        }
+    }
+    fputs(options->json ? "]}\n" : "", stdout);
+    troupe__snapshot_fini(&snapshot);
+    free(count);
+    if (!count) {
+        return fail("snapshot show", "out of memory", TROUPE_ENOMEM);
+    }
+    return result == TROUPE_OK ? EXIT_SUCCESS : fail("snapshot show", error, result);
+}
+
+static int verify(struct options *options, const char *operand)
+{
+    char path[PATH_MAX], error[512];
+    struct troupe__snapshot snapshot;
+    find_snapshot(options, operand, path);
+    enum troupe_error result = troupe__snapshot_read(path, &snapshot, error, sizeof error);
+    if (result != TROUPE_OK) {
+        return fail("snapshot verify", error, result);
+    }
+    uint64_t rows = 0;
+    for (size_t i = 0; i < snapshot.part_count && result == TROUPE_OK; i++) {
+        result = troupe__snapshot_read_part(path, &snapshot.parts[i], NULL, NULL, error, sizeof error);
+        for (size_t table = 0; table < TROUPE__TABLE_COUNT; table++) {
+            rows += snapshot.parts[i].summary.rows[table];
+        }
+    }
+    if (result == TROUPE_OK) {
+        printf("%s is good: %zu nodes, %" PRIu64 " rows, all checksums right\n", snapshot.name, snapshot.part_count,
+               rows);
+    }
+    troupe__snapshot_fini(&snapshot);
+    return result == TROUPE_OK ? EXIT_SUCCESS : fail("snapshot verify", error, result);
+}
+
+static int delete (struct options *options, const char *operand)
+{
+    char path[PATH_MAX], error[512];
+    find_snapshot(options, operand, path);
+    enum troupe_error result = troupe__snapshot_remove(path, error, sizeof error);
+    return result == TROUPE_OK ? EXIT_SUCCESS : fail("snapshot delete", error, result);
+}
+
+static const struct {
+    const char *name;
+    int (*run)(struct options *options, const char *operand);
+    int operands;
+} actions[] = {{"create", create, 0}, {"list", list, 0},     {"show", show, 1},
+               {"verify", verify, 1}, {"delete", delete, 1}, {0}};
+
+int troupe__snapshot(int argc, char **argv)
+{
+    static const struct troupe__option options_table[] = {
+        OPTION_DATA,
+        {"to", "DIR", set_to, "where snapshots stand (default: snapshots in the node's directory)"},
+        {"name", "NAME", set_name, "of the snapshot to create (default: the time)"},
+        OPTION_JSON,
+        {0},
+    };
+    struct options options = {.data = "troupe-data"};
+    const struct troupe__command command = {
+        .name = "snapshot",
+        .usage = "usage: troupe snapshot create [--name NAME]\n"
+                 "       troupe snapshot list\n"
+                 "       troupe snapshot show|verify|delete SNAPSHOT\n\n"
+                 "Takes and looks at snapshots of a node that does not run. A snapshot holds all it would start with:\n"
+                 "state, mailboxes, timers, dead letters, input positions, output numbers. SNAPSHOT is a name, or a\n"
+                 "path with a slash.\n\n",
+        .after = "\n`create` prints the path. `show` and `verify` read all of it and check it.\n"
+                 "Exit codes: 0 done, 1 failed or damaged, 2 wrong arguments.\n",
+        .options = options_table,
+        .target = &options,
+    };
+    int operand;
+    int code = troupe__options_parse(&command, argc, argv, &operand);
+    if (code >= 0) {
+        return code;
+    }
+    if (operand == argc) {
+        return troupe__wrong("snapshot", "say what to do, create, list, show, verify or delete, instead of", "nothing");
+    }
+    const char *name = argv[operand++];
+    for (size_t i = 0; actions[i].name; i++) {
+        if (strcmp(actions[i].name, name) != 0) {
+            continue;
+        }
+        if (argc - operand != actions[i].operands) {
+            return troupe__wrong("snapshot", actions[i].operands ? "name one snapshot to" : "too many arguments for",
+                                 name);
+        }
+        return actions[i].run(&options, actions[i].operands ? argv[operand] : NULL);
+    }
+    return troupe__wrong("snapshot", "it takes create, list, show, verify or delete, not", name);
+}
+
+int troupe__restore(int argc, char **argv)
+{
+    static const struct troupe__option options_table[] = {
+        {"data", "DIR", set_data, "the new directory of the node (default: troupe-data)"},
+        {0},
+    };
+    struct options options = {.data = "troupe-data"};
+    const struct troupe__command command = {
+        .name = "restore",
+        .usage = "usage: troupe restore SNAPSHOT [--data DIR]\n\n"
+                 "Makes a node's directory from a snapshot (a path). The directory must not exist. What waited in the\n"
+                 "snapshot is delivered once; inputs go on at their positions; records that came out after it come\n"
+                 "again with the same numbers, at the end of the output that the next run names.\n\n",
+        .after = "\nExit codes: 0 done, 1 failed (nothing is left then), 2 wrong arguments.\n",
+        .options = options_table,
+        .target = &options,
+    };
+    int operand;
+    int code = troupe__options_parse(&command, argc, argv, &operand);
+    if (code >= 0) {
+        return code;
+    }
+    if (argc - operand != 1) {
+        return troupe__wrong("restore", "name one snapshot, instead of", operand < argc ? argv[operand + 1] : "none");
+    }
+    char error[512];
+    enum troupe_error result = troupe__snapshot_restore(argv[operand], options.data, error, sizeof error);
+    return result == TROUPE_OK ? EXIT_SUCCESS : fail("restore", error, result);
+}

@@ -1,0 +1,72 @@
+/* snapshot.h - snapshots as directories of parts with a manifest: how they are written, read, checked and put back.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * A snapshot NAME is the directory NAME, made as NAME.writing and renamed when its manifest is durable: what has
+ * another name, or no manifest, is none. The manifest is a stream like a part (docs/snapshot-format.md); its rows say
+ * what the parts must hold. Functions block on the disk. */
+#ifndef TROUPE_RUNTIME_SNAPSHOT_H
+#define TROUPE_RUNTIME_SNAPSHOT_H
+
+#include "state/part.h"
+
+enum { TROUPE__SNAPSHOT_NAME_MAX = 63 };
+
+struct troupe__snapshot_part {
+    char node[TROUPE__SNAPSHOT_NAME_MAX + 1]; /* its file is node-NODE.part */
+    uint64_t epoch;                           /* the cut: all up to it is in the part, nothing beyond */
+    struct troupe__part_summary summary;
+};
+
+struct troupe__snapshot {
+    char name[TROUPE__SNAPSHOT_NAME_MAX + 1];
+    int64_t taken_ms, took_ms; /* wall time of the request; until the last part was written */
+    struct troupe__snapshot_part *parts;
+    size_t part_count;
+};
+
+void troupe__snapshot_fini(struct troupe__snapshot *snapshot);
+
+/* Whether `name` may name a snapshot or a node: 1 to 63 of letters, digits, `-`, `_` and `.`, not beginning with `.`.
+ */
+bool troupe__snapshot_name_valid(const char *name);
+
+/* Write a part of `node` into `directory` from the rows of `store`, which holds all in its tables and is at `epoch`.
+ * On failure the file is removed. Errors, each with a text: those of part.h and of the store. */
+enum troupe_error troupe__snapshot_write_part(const char *directory, const char *node, uint64_t epoch,
+                                              struct troupe__store *store, struct troupe__snapshot_part *ret,
+                                              char *error, size_t error_size);
+
+/* Write the manifest into `directory`, synced. */
+enum troupe_error troupe__snapshot_write_manifest(const char *directory, const struct troupe__snapshot *snapshot,
+                                                  char *error, size_t error_size);
+
+/* Take a snapshot of a stopped node's directory `data` into the new directory `target`, whose last name is the
+ * snapshot's. What the journal has beyond the tables is folded first. Errors, each with a text: TROUPE_EINVAL (a bad
+ * name), TROUPE_EBUSY (the node runs, or `target` exists), those of the store and of part.h; nothing is left then. */
+enum troupe_error troupe__snapshot_take(const char *data, const char *target, struct troupe__snapshot *ret, char *error,
+                                        size_t error_size);
+
+/* Read the manifest of the snapshot in `directory`. Errors, each with a text: TROUPE_ENOTFOUND (there is none),
+ * TROUPE_ECORRUPT, TROUPE_EVERSION, TROUPE_EIO, TROUPE_ENOMEM. `ret` is to be finished on TROUPE_OK. */
+enum troupe_error troupe__snapshot_read(const char *directory, struct troupe__snapshot *ret, char *error,
+                                        size_t error_size);
+
+/* Called for each row of a part, in order; anything but TROUPE_OK ends the reading with it. */
+typedef enum troupe_error (*troupe__snapshot_row_fn)(void *context, enum troupe__table table, struct troupe_bytes key,
+                                                     struct troupe_bytes value);
+
+/* Read a part through to its end, which is checked against the manifest; `row` may be NULL. Errors as above. */
+enum troupe_error troupe__snapshot_read_part(const char *directory, const struct troupe__snapshot_part *part,
+                                             troupe__snapshot_row_fn row, void *context, char *error,
+                                             size_t error_size);
+
+/* Remove a snapshot: its manifest first, so that a half removed one is none. */
+enum troupe_error troupe__snapshot_remove(const char *directory, char *error, size_t error_size);
+
+/* Make the new node directory `data` from a snapshot of one node; a crash on the way leaves `data`.restoring, which the
+ * next call removes. All of the snapshot is checked before anything is made. The output begins anew at the end of the
+ * file it is given: what came out after the cut comes again, with the same numbers. Errors, each with a text:
+ * TROUPE_EBUSY (`data` exists), TROUPE_EINVAL (a snapshot of several nodes), those of read and of the store. */
+enum troupe_error troupe__snapshot_restore(const char *directory, const char *data, char *error, size_t error_size);
+
+#endif
