@@ -1,0 +1,312 @@
+/* socket.c - a ZeroMQ socket that never blocks: whole messages of a few frames in and out, errors as ours.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "transport/socket.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <zmq.h>
+
+enum {
+    MESSAGE_SIZE_MAX = 17 << 20,
+    QUEUE_MAX = 32,
+    HANDSHAKE_MS = 5000,  /* a connection that says nothing is closed */
+    HEARTBEAT_MS = 10000, /* a dead peer is noticed within two of them */
+    RECONNECT_MS = 20,    /* the first pause; it doubles */
+    RECONNECT_MAX_MS = 1000,
+};
+
+struct troupe__socket {
+    void *zmq;
+    int fd;
+    struct lock {
+        int fd;
+        char path[TROUPE__ENDPOINT_SIZE]; /* of the socket's file */
+    } locks[TROUPE__ENDPOINTS_MAX];
+    size_t lock_count;
+    zmq_msg_t parts[TROUPE__SOCKET_PARTS_MAX];
+    size_t part_count; /* of the last message, to be closed */
+};
+
+/* ---- the context: ZeroMQ's I/O thread, one per process ----------------------------------------------------------- */
+
+static pthread_mutex_t context_mutex = PTHREAD_MUTEX_INITIALIZER;
+static void *context;
+static size_t context_users;
+
+static void *take_context(void)
+{
+    pthread_mutex_lock(&context_mutex);
+    if (context_users == 0) {
+        context = zmq_ctx_new();
+    }
+    void *result = context;
+    context_users += result != NULL;
+    pthread_mutex_unlock(&context_mutex);
+    return result;
+}
+
+static void give_context_back(void)
+{
+    pthread_mutex_lock(&context_mutex);
+    assert(context_users > 0);
+    if (--context_users == 0) {
+        while (zmq_ctx_term(context) && errno == EINTR) {
+        }
+        context = NULL;
+    }
+    pthread_mutex_unlock(&context_mutex);
+}
+
+/* ---- open and close ---------------------------------------------------------------------------------------------- */
+
+static bool set_int(void *zmq, int option, int value)
+{
+    return zmq_setsockopt(zmq, option, &value, sizeof value) == 0;
+}
+
+static bool set_options(void *zmq, const struct troupe__socket_options *options)
+{
+    int queue_max = options->queue_max > 0 ? options->queue_max : QUEUE_MAX;
+    int64_t size_max = options->message_size_max > 0 ? (int64_t)options->message_size_max : MESSAGE_SIZE_MAX;
+    return zmq_setsockopt(zmq, ZMQ_MAXMSGSIZE, &size_max, sizeof size_max) == 0 && set_int(zmq, ZMQ_LINGER, 0) &&
+           set_int(zmq, ZMQ_SNDHWM, queue_max) && set_int(zmq, ZMQ_RCVHWM, queue_max) &&
+           set_int(zmq, ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS) && set_int(zmq, ZMQ_HEARTBEAT_IVL, HEARTBEAT_MS) &&
+           set_int(zmq, ZMQ_HEARTBEAT_TIMEOUT, HEARTBEAT_MS) && set_int(zmq, ZMQ_HEARTBEAT_TTL, 2 * HEARTBEAT_MS) &&
+           set_int(zmq, ZMQ_RECONNECT_IVL, RECONNECT_MS) && set_int(zmq, ZMQ_RECONNECT_IVL_MAX, RECONNECT_MAX_MS) &&
+           set_int(zmq, ZMQ_IPV6, 1) &&
+           (options->kind != TROUPE__SOCKET_ROUTER || set_int(zmq, ZMQ_ROUTER_MANDATORY, 1)) &&
+           (!options->drop_unconnected || set_int(zmq, ZMQ_IMMEDIATE, 1));
+}
+
+enum troupe_error troupe__socket_open(const struct troupe__socket_options *options, struct troupe__socket **ret,
+                                      char *error, size_t error_size)
+{
+    struct troupe__socket *socket = calloc(1, sizeof *socket);
+    void *zmq_context = socket ? take_context() : NULL;
+    if (!zmq_context) {
+        snprintf(error, error_size, "open socket: out of memory");
+        free(socket);
+        return TROUPE_ENOMEM;
+    }
+    socket->zmq = zmq_socket(zmq_context, options->kind == TROUPE__SOCKET_ROUTER ? ZMQ_ROUTER : ZMQ_DEALER);
+    size_t fd_size = sizeof socket->fd;
+    if (!socket->zmq || !set_options(socket->zmq, options) ||
+        zmq_getsockopt(socket->zmq, ZMQ_FD, &socket->fd, &fd_size)) {
+        snprintf(error, error_size, "open socket: %s", zmq_strerror(errno));
+        if (socket->zmq) {
+            zmq_close(socket->zmq);
+        }
+        give_context_back();
+        free(socket);
+        return TROUPE_EIO;
+    }
+    *ret = socket;
+    return TROUPE_OK;
+}
+
+static void close_parts(struct troupe__socket *socket)
+{
+    while (socket->part_count > 0) {
+        zmq_msg_close(&socket->parts[--socket->part_count]);
+    }
+}
+
+void troupe__socket_close(struct troupe__socket *socket)
+{
+    if (!socket) {
+        return;
+    }
+    close_parts(socket);
+    zmq_close(socket->zmq);
+    give_context_back();
+    while (socket->lock_count > 0) {
+        struct lock *lock = &socket->locks[--socket->lock_count];
+        unlink(lock->path); /* ZeroMQ leaves it. */
+        close(lock->fd);
+    }
+    free(socket);
+}
+
+/* ---- endpoints --------------------------------------------------------------------------------------------------- */
+
+static bool begins(const char *text, const char *with)
+{
+    return strncmp(text, with, strlen(with)) == 0;
+}
+
+bool troupe__endpoint_is_local(const char *endpoint)
+{
+    static const char *const local[] = {"ipc://", "tcp://127.", "tcp://localhost:", "tcp://[::1]:", "tcp://lo:"};
+    for (size_t i = 0; i < sizeof local / sizeof *local; i++) {
+        if (begins(endpoint, local[i])) {
+            /* 127.example.org is a name: what stands before the port must be digits and dots. */
+            const char *host = endpoint + strlen("tcp://");
+            return i != 1 || host[strspn(host, "0123456789.")] == ':';
+        }
+    }
+    return false;
+}
+
+static enum troupe_error check_kind(const char *endpoint, char *error, size_t error_size)
+{
+    if ((begins(endpoint, "ipc://") || begins(endpoint, "tcp://")) && endpoint[6] &&
+        strlen(endpoint) < TROUPE__ENDPOINT_SIZE) {
+        return TROUPE_OK;
+    }
+    snprintf(error, error_size, "endpoint '%.100s' is not ipc://PATH or tcp://HOST:PORT of less than %d bytes",
+             endpoint, TROUPE__ENDPOINT_SIZE);
+    return TROUPE_EINVAL;
+}
+
+static enum troupe_error lock_path(struct troupe__socket *socket, const char *path, char *error, size_t error_size)
+{
+    char name[TROUPE__ENDPOINT_SIZE + 8];
+    snprintf(name, sizeof name, "%s.lock", path);
+    int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0) {
+        snprintf(error, error_size, "listen on ipc://%s: %s: %s", path, name, strerror(errno));
+        return TROUPE_EIO;
+    }
+    if (flock(fd, LOCK_EX | LOCK_NB)) {
+        snprintf(error, error_size, "listen on ipc://%s: another process listens there", path);
+        close(fd);
+        return TROUPE_EBUSY;
+    }
+    struct lock *lock = &socket->locks[socket->lock_count++];
+    lock->fd = fd;
+    snprintf(lock->path, sizeof lock->path, "%s", path);
+    return TROUPE_OK;
+}
+
+enum troupe_error troupe__socket_listen(struct troupe__socket *socket, const char *endpoint, char *ret_endpoint,
+                                        char *error, size_t error_size)
+{
+    enum troupe_error result = check_kind(endpoint, error, error_size);
+    bool ipc = result == TROUPE_OK && begins(endpoint, "ipc://");
+    if (ipc && socket->lock_count == TROUPE__ENDPOINTS_MAX) {
+        snprintf(error, error_size, "listen on %s: over %d endpoints", endpoint, TROUPE__ENDPOINTS_MAX);
+        result = TROUPE_EINVAL;
+    }
+    if (ipc && result == TROUPE_OK) {
+        result = lock_path(socket, endpoint + strlen("ipc://"), error, error_size);
+    }
+    if (result != TROUPE_OK) {
+        return result;
+    }
+    size_t size = TROUPE__ENDPOINT_SIZE;
+    if (zmq_bind(socket->zmq, endpoint) == 0 &&
+        zmq_getsockopt(socket->zmq, ZMQ_LAST_ENDPOINT, ret_endpoint, &size) == 0) {
+        return TROUPE_OK;
+    }
+    int code = errno;
+    snprintf(error, error_size, "listen on %s: %s", endpoint, zmq_strerror(code));
+    if (ipc) {
+        close(socket->locks[--socket->lock_count].fd);
+    }
+    return code == EADDRINUSE ? TROUPE_EBUSY : code == EINVAL || code == ENODEV ? TROUPE_EINVAL : TROUPE_EIO;
+}
+
+enum troupe_error troupe__socket_connect(struct troupe__socket *socket, const char *endpoint, char *error,
+                                         size_t error_size)
+{
+    enum troupe_error result = check_kind(endpoint, error, error_size);
+    if (result == TROUPE_OK && zmq_connect(socket->zmq, endpoint)) {
+        snprintf(error, error_size, "connect to %s: %s", endpoint, zmq_strerror(errno));
+        result = TROUPE_EINVAL;
+    }
+    return result;
+}
+
+/* ---- messages ---------------------------------------------------------------------------------------------------- */
+
+int troupe__socket_fd(const struct troupe__socket *socket)
+{
+    return socket->fd;
+}
+
+unsigned troupe__socket_ready(struct troupe__socket *socket)
+{
+    int events = 0;
+    size_t size = sizeof events;
+    while (zmq_getsockopt(socket->zmq, ZMQ_EVENTS, &events, &size)) {
+        if (errno != EINTR) {
+            return 0;
+        }
+    }
+    return (events & ZMQ_POLLIN ? TROUPE__SOCKET_READABLE : 0u) | (events & ZMQ_POLLOUT ? TROUPE__SOCKET_WRITABLE : 0u);
+}
+
+unsigned troupe__socket_wait(struct troupe__socket *socket, unsigned wanted, long timeout_ms)
+{
+    short events = (short)((wanted & TROUPE__SOCKET_READABLE ? ZMQ_POLLIN : 0) |
+                           (wanted & TROUPE__SOCKET_WRITABLE ? ZMQ_POLLOUT : 0));
+    zmq_pollitem_t item = {.socket = socket->zmq, .events = events};
+    if (zmq_poll(&item, 1, timeout_ms) <= 0) {
+        return 0;
+    }
+    return (item.revents & ZMQ_POLLIN ? TROUPE__SOCKET_READABLE : 0u) |
+           (item.revents & ZMQ_POLLOUT ? TROUPE__SOCKET_WRITABLE : 0u);
+}
+
+static int receive_part(struct troupe__socket *socket, zmq_msg_t *part)
+{
+    int code;
+    while ((code = zmq_msg_recv(part, socket->zmq, ZMQ_DONTWAIT)) < 0 && errno == EINTR) {
+    }
+    return code;
+}
+
+enum troupe_error troupe__socket_receive(struct troupe__socket *socket, struct troupe__frames *ret)
+{
+    struct troupe__frames frames = {0};
+    bool more = true;
+    close_parts(socket);
+    while (more) {
+        zmq_msg_t rest;
+        zmq_msg_t *part = frames.count < TROUPE__SOCKET_PARTS_MAX ? &socket->parts[frames.count] : &rest;
+        zmq_msg_init(part);
+        if (receive_part(socket, part) < 0) {
+            /* ZeroMQ hands messages over whole: only the first part can be missing. */
+            int code = errno;
+            zmq_msg_close(part);
+            close_parts(socket);
+            return code == EAGAIN ? TROUPE_ENOTFOUND : TROUPE_EIO;
+        }
+        more = zmq_msg_more(part);
+        if (part == &rest) {
+            zmq_msg_close(part);
+            frames.cut = true;
+            continue;
+        }
+        frames.part[frames.count++] = (struct troupe_bytes){zmq_msg_data(part), zmq_msg_size(part)};
+        socket->part_count = frames.count;
+    }
+    *ret = frames;
+    return TROUPE_OK;
+}
+
+enum troupe_error troupe__socket_send(struct troupe__socket *socket, const struct troupe_bytes *parts, size_t count)
+{
+    assert(count > 0);
+    for (size_t i = 0; i < count; i++) {
+        int flags = ZMQ_DONTWAIT | (i + 1 < count ? ZMQ_SNDMORE : 0);
+        while (zmq_send(socket->zmq, parts[i].size > 0 ? parts[i].data : "", parts[i].size, flags) < 0) {
+            if (errno == EINTR) {
+                continue;
+            }
+            if (errno == ENOMEM) {
+                return TROUPE_ENOMEM;
+            }
+            return errno == EAGAIN ? TROUPE_EFULL : errno == EHOSTUNREACH ? TROUPE_ENOTFOUND : TROUPE_EIO;
+        }
+    }
+    return TROUPE_OK;
+}
