@@ -97,7 +97,7 @@ $(BUILD)/cli.a: $(filter-out %/main.o,$(CLI_OBJECTS))
 
 $(BUILD)/samples/embed: samples/embed/main.c $(BUILD)/libtroupe.a
 	@mkdir -p $(@D)
-	$(LINK) $(FLAGS) -Icore -o $@ $^ $(LIBS)
+	$(LINK) $(FLAGS) -Icore -o $@ $< $(BUILD)/libtroupe.a $(LIBS)
 
 define test_rule
 $(BUILD)/test/$(basename $(notdir $(1))): $(call objects,$(1)) $(BUILD)/cli.a $(BUILD)/libtroupe.a
