@@ -99,10 +99,12 @@ $(BUILD)/samples/embed: samples/embed/main.c $(BUILD)/libtroupe.a
 	@mkdir -p $(@D)
 	$(LINK) $(FLAGS) -Icore -o $@ $< $(BUILD)/libtroupe.a $(LIBS)
 
+# Sources beside a test that are no tests themselves are linked into it.
 define test_rule
-$(BUILD)/test/$(basename $(notdir $(1))): $(call objects,$(1)) $(BUILD)/cli.a $(BUILD)/libtroupe.a
+$(BUILD)/test/$(basename $(notdir $(1))): $(call objects,$(1) $(filter-out %_test.c,$(wildcard $(dir $(1))*.c))) \
+                                          $(BUILD)/cli.a $(BUILD)/libtroupe.a
 	@mkdir -p $$(@D)
-	$$(LINK) -o $$@ $$< $(BUILD)/cli.a $$(WHOLE) -lcmocka $$(CLI_LIBS) $$(LIBS)
+	$$(LINK) -o $$@ $$(filter %.o,$$^) $(BUILD)/cli.a $$(WHOLE) -lcmocka $$(CLI_LIBS) $$(LIBS)
 endef
 $(foreach t,$(TEST_SOURCES),$(eval $(call test_rule,$(t))))
 

@@ -121,7 +121,7 @@ err_after_env:
     return code;
 }
 
-static int sync_path(const char *path)
+int troupe__sync_path(const char *path)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
@@ -143,7 +143,7 @@ static int create(const char *directory, const char *path, size_t map_size, trou
     int code = open_env(fresh, 0, map_size, first, &made);
     if (!code) {
         mdb_env_close(made.env);
-        code = sync_path(fresh);
+        code = troupe__sync_path(fresh);
     }
     if (!code && rename(fresh, path)) {
         code = errno;
@@ -152,7 +152,7 @@ static int create(const char *directory, const char *path, size_t map_size, trou
         unlink(fresh);
     }
     unlink(lock);
-    return code ? code : sync_path(directory);
+    return code ? code : troupe__sync_path(directory);
 }
 
 enum troupe_error troupe__lmdb_env_open(const char *directory, const char *name, unsigned flags, size_t map_size,

@@ -35,4 +35,7 @@ enum troupe_error troupe__lmdb_env_open(const char *directory, const char *name,
 int troupe__lmdb_commit(const struct troupe__lmdb_env *file, MDB_txn *txn, size_t size,
                         enum troupe__lmdb_left *ret_left);
 
+/* Sync a file, or the entries of a directory. Returns 0 or an errno. */
+int troupe__sync_path(const char *path);
+
 #endif

@@ -377,6 +377,16 @@ static enum troupe_error prepare_directory(struct lmdb_store *store, char *error
         snprintf(error, error_size, "open store %s: mkdir: %s", store->directory, strerror(errno));
         return troupe__lmdb_error(errno);
     }
+    if (!store->read_only && !tables) { /* Also when a crash came between the mkdir and this. */
+        char parent[PATH_MAX];
+        snprintf(parent, sizeof parent, "%s/..", store->directory);
+        int code = troupe__sync_path(parent);
+        if (code && code != EACCES) { /* A parent that this user cannot read is not this user's to sync. */
+            snprintf(error, error_size, "open store %s: sync the directory it is in: %s", store->directory,
+                     strerror(code));
+            return troupe__lmdb_error(code);
+        }
+    }
     return TROUPE_OK;
 }
 

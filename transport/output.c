@@ -4,12 +4,29 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "transport/json.h"
+
+/* Of an absolute path. A directory that this user may write but not read cannot be synced; then nothing is done. */
+static bool sync_directory(const char *path)
+{
+    char directory[PATH_MAX];
+    size_t size = (size_t)(strrchr(path, '/') - path);
+    memcpy(directory, path, size);
+    strcpy(directory + size, "/.");
+    int fd = open(directory, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return errno == EACCES;
+    }
+    bool good = fsync(fd) == 0 || errno == EINVAL; /* EINVAL: not something that this file system does. */
+    close(fd);
+    return good;
+}
 
 enum troupe_error troupe__output_open(struct troupe__output *output, const char *path, char *error, size_t error_size)
 {
@@ -34,6 +51,12 @@ enum troupe_error troupe__output_open(struct troupe__output *output, const char 
     /* A standard output that was redirected to a file may be shared: treated as a stream. */
     output->regular = S_ISREG(info.st_mode) && strcmp(path, "-") != 0;
     output->size = output->regular ? (uint64_t)info.st_size : 0;
+    /* Records are forgotten once their lines are synced: by then the file must be found under its name. */
+    if (output->regular && output->size == 0 && !sync_directory(output->path)) {
+        snprintf(error, error_size, "output %s: sync the directory it is in: %s", path, strerror(errno));
+        troupe__output_close(output);
+        return TROUPE_EIO;
+    }
     return TROUPE_OK;
 }
 
