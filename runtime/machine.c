@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "runtime/links.h"
 #include "runtime/machine_rows.h"
 
 __attribute__((format(printf, 3, 4))) static void report(struct troupe__machine *machine, enum troupe_level level,
@@ -215,6 +216,18 @@ static bool cancel_timer(struct troupe__machine *machine, uint64_t id)
     return true;
 }
 
+enum troupe_error troupe__machine_take(struct troupe__machine *machine, struct troupe__message *message)
+{
+    if (machine->links && !troupe__links_local(machine->links, message->to)) {
+        return troupe__links_put(machine->links, message);
+    }
+    if (message->kind == TROUPE__ANSWER && !cancel_timer(machine, message->correlation)) {
+        troupe__message_free(message); /* Too late: its timeout has been sent. */
+        return TROUPE_OK;
+    }
+    return accept_message(machine, message);
+}
+
 static enum troupe_error carry_out(struct troupe__machine *machine)
 {
     struct troupe_context *ctx = &machine->ctx;
@@ -224,11 +237,7 @@ static enum troupe_error carry_out(struct troupe__machine *machine)
         const struct troupe__effect *effect = &ctx->effects[done];
         switch (effect->kind) {
         case TROUPE__SEND:
-            if (effect->message->kind == TROUPE__ANSWER && !cancel_timer(machine, effect->message->correlation)) {
-                troupe__message_free(effect->message); /* Too late: its timeout has been sent. */
-                break;
-            }
-            result = accept_message(machine, effect->message);
+            result = troupe__machine_take(machine, effect->message);
             break;
         case TROUPE__SEND_AFTER:
             result = set_timer(machine, effect);
@@ -336,7 +345,7 @@ enum troupe_error troupe__machine_run(struct troupe__machine *machine, size_t bu
 {
     size_t count = 0;
     enum troupe_error result = TROUPE_OK;
-    while (count < budget && machine->run_first && result == TROUPE_OK) {
+    while (count < budget && troupe__machine_runnable(machine) && result == TROUPE_OK) {
         struct troupe__actor *actor = machine->run_first;
         machine->run_first = actor->run_next;
         if (!machine->run_first) {
@@ -370,7 +379,7 @@ enum troupe_error troupe__machine_set_now(struct troupe__machine *machine, int64
             continue;
         }
         remove_number_row(&machine->record, TROUPE__TIMER, timer.id);
-        enum troupe_error result = accept_message(machine, timer.what);
+        enum troupe_error result = troupe__machine_take(machine, timer.what);
         if (result != TROUPE_OK) {
             troupe__message_free(timer.what);
             return result;
@@ -436,7 +445,7 @@ enum troupe_error troupe__machine_arrive(struct troupe__machine *machine, const 
     if (!message) {
         return troupe__machine_out_of_memory(machine);
     }
-    enum troupe_error result = accept_message(machine, message);
+    enum troupe_error result = troupe__machine_take(machine, message);
     if (result != TROUPE_OK) {
         troupe__message_free(message);
     }
@@ -500,7 +509,7 @@ void troupe__machine_released(struct troupe__machine *machine, uint64_t number)
 bool troupe__machine_dirty(const struct troupe__machine *machine)
 {
     return machine->record.size > 0 || machine->fresh_count > 0 || machine->ctx.dirty_count > 0 ||
-           machine->counters_changed;
+           machine->counters_changed || (machine->links && troupe__links_dirty(machine->links));
 }
 
 static void seal_cells(struct troupe__machine *machine)
@@ -578,6 +587,9 @@ static void seal_counters(struct troupe__machine *machine)
 void troupe__machine_refresh(struct troupe__machine *machine)
 {
     machine->folded = machine->store->refresh(machine->store);
+    if (machine->links) {
+        troupe__links_folded(machine->links, machine->folded);
+    }
 }
 
 static void swap_buffers(struct troupe__buffer *a, struct troupe__buffer *b)
@@ -592,6 +604,9 @@ enum troupe_error troupe__machine_seal(struct troupe__machine *machine, struct t
     seal_cells(machine);
     seal_messages(machine);
     bool noted = seal_egress(machine);
+    if (machine->links) {
+        troupe__links_seal(machine->links);
+    }
     seal_counters(machine);
     if (!noted || machine->record.failed || machine->scratch.failed || machine->egress.failed) {
         return troupe__machine_out_of_memory(machine);
@@ -680,6 +695,7 @@ void troupe__machine_fini(struct troupe__machine *machine)
     troupe__buffer_free(&machine->egress);
     troupe__buffer_free(&machine->scratch);
     troupe__buffer_free(&machine->unreleased);
+    troupe__buffer_free(&machine->unsent);
     troupe__delivery_fini(&machine->ctx);
     troupe__actors_fini(&machine->actors);
 }

@@ -73,6 +73,9 @@ struct troupe__machine {
     struct troupe__mark *marks;
     size_t mark_count;
     struct troupe__buffer unreleased; /* egress records found at the start */
+    struct troupe__links *links;      /* to other nodes; NULL: this one is alone. See links.h */
+    struct troupe__buffer unsent;     /* outbox rows found in the journal at the start, for the links */
+    bool stalled;                     /* an outbox is full: nothing is handled, all is taken in */
     struct troupe__machine_stats stats;
     char error[512];
 };
@@ -103,7 +106,7 @@ enum troupe_error troupe__machine_run(struct troupe__machine *machine, size_t bu
 
 static inline bool troupe__machine_runnable(const struct troupe__machine *machine)
 {
-    return machine->run_first != NULL;
+    return machine->run_first != NULL && !machine->stalled;
 }
 
 /* Bytes that the open epoch holds so far; what its seal adds is not in it. */

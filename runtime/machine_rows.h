@@ -16,6 +16,10 @@ enum troupe_error troupe__machine_out_of_memory(struct troupe__machine *machine)
 /* Append to its actor's inbox. */
 void troupe__machine_push(struct troupe__machine *machine, struct troupe__message *message);
 
+/* Take in a message that has no row: into its actor's inbox, or into the outbox to the node where that lives. An answer
+ * that comes too late is dropped. The message is the machine's on TROUPE_OK. Errors: TROUPE_ENOMEM. */
+enum troupe_error troupe__machine_take(struct troupe__machine *machine, struct troupe__message *message);
+
 /* Find an egress, or add it; NULL when out of memory. */
 struct troupe__egress_name *troupe__machine_find_egress(struct troupe__machine *machine, const char *name);
 

@@ -189,6 +189,24 @@ static enum troupe_error start_state(struct start *start, struct troupe_bytes ke
     return TROUPE_OK; /* The module has dropped this value; its rows stay. */
 }
 
+/* A message to another node that the tables do not have; removals show in its link's row. */
+static enum troupe_error start_outbox(struct start *start, struct troupe_bytes key, bool removed,
+                                      struct troupe_bytes value)
+{
+    struct troupe__machine *machine = start->machine;
+    const unsigned char *at = key.data;
+    if (key.size != 10) {
+        snprintf(machine->error, sizeof machine->error, "an outbox row's key is malformed: run troupe doctor");
+        return TROUPE_ECORRUPT;
+    }
+    if (!removed) {
+        troupe__buffer_put_varint(&machine->unsent, (uint64_t)at[0] << 8 | at[1]);
+        troupe__buffer_put_varint(&machine->unsent, troupe__get_be64(at + 2));
+        troupe__buffer_put_string(&machine->unsent, value.data, value.size);
+    }
+    return machine->unsent.failed ? troupe__machine_out_of_memory(machine) : TROUPE_OK;
+}
+
 static enum troupe_error start_change(struct start *start, enum troupe__table table, struct troupe_bytes key,
                                       bool removed, struct troupe_bytes value)
 {
@@ -197,6 +215,9 @@ static enum troupe_error start_change(struct start *start, enum troupe__table ta
     }
     if (table == TROUPE__STATE) {
         return start_state(start, key, removed, value);
+    }
+    if (table == TROUPE__OUTBOX) {
+        return start_outbox(start, key, removed, value);
     }
     if (key.size != 8) {
         snprintf(start->machine->error, sizeof start->machine->error,

@@ -1,0 +1,330 @@
+/* link.c - the exactly-once, first-in-first-out channel between this node and one other: both directions of it.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "core/link.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+#include "core/clock.h"
+
+static void check_invariants(const struct troupe__link *link)
+{
+    assert(link->durable.trimmed <= link->row.trimmed && link->row.trimmed <= link->acknowledged);
+    assert(link->acknowledged <= link->transmitted && link->transmitted <= link->durable.sent);
+    assert(link->durable.sent <= link->row.sent && link->durable.accepted <= link->row.accepted);
+}
+
+static void wait_for_answer(struct troupe__link *link, uint64_t now_ns)
+{
+    link->resend_at_ns = now_ns + link->wait_ns;
+}
+
+/* While anything durable is not acknowledged the time runs, also when the peer gives no credit: the frame that gave it
+ * may be lost. */
+static void watch(struct troupe__link *link, uint64_t now_ns)
+{
+    if (link->state != TROUPE__LINK_UP) {
+        return;
+    }
+    if (link->acknowledged == link->durable.sent) {
+        link->resend_at_ns = TROUPE__NEVER;
+    } else if (link->resend_at_ns == TROUPE__NEVER) {
+        wait_for_answer(link, now_ns);
+    }
+}
+
+static void empty_flight(struct troupe__link *link)
+{
+    link->flight_count = 0;
+    link->flight_size = 0;
+}
+
+/* Everything behind `number` is to be transmitted again. */
+static void go_back(struct troupe__link *link, uint64_t number)
+{
+    assert(number >= link->acknowledged);
+    if (number < link->transmitted) {
+        link->resends += link->transmitted - number;
+        link->transmitted = number;
+        empty_flight(link);
+    }
+}
+
+void troupe__link_init(struct troupe__link *link, const struct troupe__link_options *options, uint64_t incarnation,
+                       const struct troupe__link_row *durable)
+{
+    assert(incarnation != 0 && durable->trimmed <= durable->sent);
+    *link = (struct troupe__link){
+        .options = *options,
+        .incarnation = incarnation,
+        .row = *durable,
+        .sealed = *durable,
+        .durable = *durable,
+        .start = *durable,
+        .acknowledged = durable->trimmed,
+        .transmitted = durable->trimmed,
+        .room = options->window,
+        .told_room = options->window,
+        .due = TROUPE__DUE_HELLO,
+        .greet_back = true,
+        .wait_ns = options->resend_ns,
+        .resend_at_ns = 0,
+    };
+}
+
+/* ---- hellos ------------------------------------------------------------------------------------------------------ */
+
+static void lose(struct troupe__link *link, struct troupe__link_update *update)
+{
+    link->state = TROUPE__LINK_LOST;
+    link->resend_at_ns = TROUPE__NEVER;
+    link->due = TROUPE__DUE_HELLO; /* The peer is told. */
+    link->greet_back = false;
+    update->now_lost = true;
+}
+
+static bool numbers_agree(struct troupe__link *link, const struct troupe__frame *hello)
+{
+    static const char repair[] = "an older copy of its directory was put back, or it was emptied; put the newest one "
+                                 "back, or restore the whole troupe from a snapshot";
+    const char *who = NULL, *lacks = NULL;
+    uint64_t has = 0, needs = 0;
+    if (hello->trimmed > link->durable.accepted) {
+        who = "this node", lacks = "messages it had taken in", has = link->durable.accepted, needs = hello->trimmed;
+    } else if (link->start.accepted > hello->sent) {
+        who = "the peer", lacks = "messages it had sent", has = hello->sent, needs = link->start.accepted;
+    } else if (link->start.trimmed > hello->accepted) {
+        who = "the peer", lacks = "messages it had taken in", has = hello->accepted, needs = link->start.trimmed;
+    } else if (hello->accepted > link->durable.sent) {
+        who = "this node", lacks = "messages it had sent", has = link->durable.sent, needs = hello->accepted;
+    } else {
+        return true;
+    }
+    snprintf(link->reason, sizeof link->reason, "%s has lost %s: it knows %llu of at least %llu; %s", who, lacks,
+             (unsigned long long)has, (unsigned long long)needs, repair);
+    return false;
+}
+
+/* The peer has this from us, durably. */
+static bool take_acknowledgement(struct troupe__link *link, uint64_t accepted, uint64_t now_ns)
+{
+    if (accepted <= link->acknowledged || accepted > link->durable.sent) {
+        return false;
+    }
+    link->acknowledged = accepted;
+    if (link->transmitted < accepted) {
+        link->transmitted = accepted;
+    }
+    while (link->flight_count > 0 && link->flight[link->flight_first].last <= accepted) {
+        link->flight_size -= link->flight[link->flight_first].size;
+        link->flight_first = (link->flight_first + 1) % TROUPE__FRAMES_IN_FLIGHT;
+        link->flight_count--;
+    }
+    link->wait_ns = link->options.resend_ns;
+    wait_for_answer(link, now_ns);
+    return true;
+}
+
+static void receive_hello(struct troupe__link *link, const struct troupe__frame *hello, uint64_t now_ns,
+                          struct troupe__link_update *update)
+{
+    if (hello->peer_incarnation != link->incarnation &&
+        !troupe__incarnation_later(link->incarnation, hello->peer_incarnation)) {
+        snprintf(
+            link->reason, sizeof link->reason,
+            "the peer knows start %llu of this node, and this is start %llu: an older copy of this node's directory "
+            "was put back, or it runs twice; put the newest one back, or restore the whole troupe from a snapshot",
+            (unsigned long long)(hello->peer_incarnation >> 32), (unsigned long long)(link->incarnation >> 32));
+        lose(link, update);
+        return;
+    }
+    if (hello->peer_incarnation != link->incarnation) { /* It does not know us yet. */
+        link->due |= TROUPE__DUE_HELLO;
+        link->greet_back = link->state != TROUPE__LINK_UP;
+        return;
+    }
+    if (!numbers_agree(link, hello)) {
+        lose(link, update);
+        return;
+    }
+    if (hello->flags & TROUPE__HELLO_LOST) {
+        snprintf(link->reason, sizeof link->reason,
+                 "the peer keeps it down, because one of both has lost what it had; see the peer's log");
+        lose(link, update);
+        return;
+    }
+    update->counts = take_acknowledgement(link, hello->accepted, now_ns);
+    if (link->state == TROUPE__LINK_GREETING) {
+        link->state = TROUPE__LINK_UP;
+        link->wait_ns = link->options.resend_ns;
+        link->resend_at_ns = TROUPE__NEVER;
+        link->credit = link->options.window;
+        link->due |= TROUPE__DUE_ACKNOWLEDGEMENT; /* It says the room as well. */
+        go_back(link, link->acknowledged);
+    }
+    if (hello->flags & TROUPE__HELLO_ASKS) {
+        link->due |= TROUPE__DUE_HELLO | TROUPE__DUE_ACKNOWLEDGEMENT;
+        link->greet_back = false;
+    }
+}
+
+/* ---- what arrives ------------------------------------------------------------------------------------------------ */
+
+static void receive_data(struct troupe__link *link, const struct troupe__frame *frame,
+                         struct troupe__link_update *update)
+{
+    uint64_t next = link->row.accepted + 1;
+    if (frame->first > next) {
+        link->gaps++;
+        if (link->requested != next) { /* Once per gap; the peer's own patience does the rest. */
+            link->requested = next;
+            link->due |= TROUPE__DUE_REQUEST;
+        }
+        return;
+    }
+    if (frame->first + frame->count <= next) {
+        link->repeats++;
+        link->due |= TROUPE__DUE_ACKNOWLEDGEMENT;
+        return;
+    }
+    update->skip = (uint32_t)(next - frame->first);
+    update->accept_count = frame->count - update->skip;
+    update->counts = true;
+    link->row.accepted += update->accept_count;
+}
+
+void troupe__link_receive(struct troupe__link *link, const struct troupe__frame *frame, uint64_t now_ns,
+                          struct troupe__link_update *ret)
+{
+    *ret = (struct troupe__link_update){0};
+    if (link->state == TROUPE__LINK_LOST) {
+        if (frame->kind == TROUPE__FRAME_HELLO && !(frame->flags & TROUPE__HELLO_LOST)) {
+            link->due |= TROUPE__DUE_HELLO;
+        }
+        return;
+    }
+    if (frame->incarnation != link->row.peer_incarnation) {
+        if (!troupe__incarnation_later(frame->incarnation, link->row.peer_incarnation)) {
+            /* Late, or of a peer that has lost its memory: a hello tells it. */
+            if (frame->kind == TROUPE__FRAME_HELLO && !(frame->flags & TROUPE__HELLO_LOST)) {
+                link->due |= TROUPE__DUE_HELLO;
+                link->greet_back = link->state != TROUPE__LINK_UP;
+            }
+            return;
+        }
+        link->row.peer_incarnation = frame->incarnation;
+        if (link->state == TROUPE__LINK_UP) {
+            link->state = TROUPE__LINK_GREETING;
+            link->wait_ns = link->options.resend_ns;
+        }
+        link->greet_back = true;
+        link->due |= TROUPE__DUE_HELLO;
+        wait_for_answer(link, now_ns);
+    }
+    if (frame->kind == TROUPE__FRAME_HELLO) {
+        receive_hello(link, frame, now_ns, ret);
+    } else if (link->state != TROUPE__LINK_UP) {
+        return; /* Before the hello nothing counts. */
+    } else if (frame->kind == TROUPE__FRAME_DATA) {
+        receive_data(link, frame, ret);
+    } else if (frame->kind == TROUPE__FRAME_REQUEST) {
+        if (frame->accepted >= link->acknowledged) {
+            go_back(link, frame->accepted);
+        }
+    } else {
+        ret->counts = take_acknowledgement(link, frame->accepted, now_ns);
+        link->credit = frame->credit;
+    }
+    watch(link, now_ns);
+    check_invariants(link);
+}
+
+/* ---- epochs ------------------------------------------------------------------------------------------------------ */
+
+bool troupe__link_seal(struct troupe__link *link, uint64_t *ret_first, uint64_t *ret_last)
+{
+    *ret_first = link->row.trimmed + 1;
+    *ret_last = link->acknowledged;
+    link->row.trimmed = link->acknowledged;
+    bool changed = memcmp(&link->row, &link->sealed, sizeof link->row) != 0;
+    link->sealed = link->row;
+    return changed;
+}
+
+void troupe__link_durable(struct troupe__link *link, uint64_t now_ns)
+{
+    if (link->sealed.accepted > link->durable.accepted) {
+        link->due |= TROUPE__DUE_ACKNOWLEDGEMENT;
+    }
+    link->durable = link->sealed;
+    watch(link, now_ns);
+    check_invariants(link);
+}
+
+/* ---- time and sending -------------------------------------------------------------------------------------------- */
+
+void troupe__link_tick(struct troupe__link *link, uint64_t now_ns)
+{
+    if (now_ns < link->resend_at_ns) {
+        return;
+    }
+    link->due |= TROUPE__DUE_HELLO; /* Its answer says where the peer is. */
+    link->greet_back = true;
+    if (link->state == TROUPE__LINK_UP) {
+        go_back(link, link->acknowledged);
+    }
+    wait_for_answer(link, now_ns);
+    link->wait_ns = link->wait_ns * 2 < link->options.resend_max_ns ? link->wait_ns * 2 : link->options.resend_max_ns;
+}
+
+void troupe__link_set_room(struct troupe__link *link, uint64_t room)
+{
+    link->room = room;
+    if (link->state == TROUPE__LINK_UP && (room > 0) != (link->told_room > 0)) {
+        link->due |= TROUPE__DUE_CREDIT;
+    }
+}
+
+uint64_t troupe__link_next(const struct troupe__link *link)
+{
+    uint64_t allowed = link->credit < link->options.window ? link->credit : link->options.window;
+    bool waits = link->state != TROUPE__LINK_UP || link->transmitted == link->durable.sent || allowed == 0 ||
+                 link->flight_size >= allowed || link->flight_count == TROUPE__FRAMES_IN_FLIGHT;
+    return waits ? 0 : link->transmitted + 1;
+}
+
+void troupe__link_transmitted(struct troupe__link *link, uint32_t count, uint64_t size)
+{
+    assert(link->flight_count < TROUPE__FRAMES_IN_FLIGHT && count > 0);
+    link->transmitted += count;
+    size_t at = (link->flight_first + link->flight_count++) % TROUPE__FRAMES_IN_FLIGHT;
+    link->flight[at].last = link->transmitted;
+    link->flight[at].size = size;
+    link->flight_size += size;
+    check_invariants(link);
+}
+
+void troupe__link_fill(struct troupe__link *link, enum troupe__frame_kind kind, struct troupe__frame *frame)
+{
+    frame->kind = kind;
+    switch (kind) {
+    case TROUPE__FRAME_HELLO:
+        frame->peer_incarnation = link->row.peer_incarnation;
+        frame->sent = link->durable.sent;
+        frame->trimmed = link->durable.trimmed;
+        frame->accepted = link->durable.accepted;
+        frame->flags =
+            (link->greet_back ? TROUPE__HELLO_ASKS : 0u) | (link->state == TROUPE__LINK_LOST ? TROUPE__HELLO_LOST : 0u);
+        link->due &= ~(unsigned)TROUPE__DUE_HELLO;
+        break;
+    case TROUPE__FRAME_REQUEST:
+        frame->accepted = link->row.accepted;
+        link->due &= ~(unsigned)TROUPE__DUE_REQUEST;
+        break;
+    default:
+        frame->accepted = link->durable.accepted;
+        frame->credit = link->told_room = link->room;
+        link->due &= ~(unsigned)(TROUPE__DUE_ACKNOWLEDGEMENT | TROUPE__DUE_CREDIT);
+        break;
+    }
+}

@@ -1,0 +1,129 @@
+/* link.h - the exactly-once, first-in-first-out channel between this node and one other: both directions of it.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Pure: frames, commits and time come in as events; what is to be taken in and what is to be sent comes out. It holds
+ * numbers only: the messages are in the outbox (mailbox/outbox.h), which its owner keeps.
+ *
+ * Messages to the peer are numbered from 1, each put into the outbox in the epoch that sent it:
+ *
+ *     trimmed <= acknowledged <= transmitted <= durable.sent <= sent
+ *
+ * Only what is durable is transmitted, so a number never stands for two messages. The peer takes in the next number
+ * only: a repeat is acknowledged again and dropped, a gap is asked for again. `accepted`, the mark, is an effect of the
+ * epoch that took the message in; only durable marks are acknowledged, each for all before it. What is acknowledged is
+ * trimmed from the outbox as an effect of the next epoch.
+ *
+ *              hello that knows our incarnation, numbers agree
+ *   GREETING ---------------------------------------------------> UP
+ *      |   ^------------ a newer incarnation of the peer ---------'|
+ *      '--------------------> LOST <-------------------------------'
+ *          numbers disagree, or the peer says so: stays so until the node starts again
+ *
+ * A hello says sent, trimmed and accepted as they are durable. A node that lost its memory (an older copy of its
+ * directory was put back) is found by either side: `peer's trimmed <= our accepted`, `our accepted <= peer's sent`, and
+ * the same the other way; or because the peer knows a later incarnation of this node. Hellos may be late or repeated,
+ * so the smaller side of each inequality is as it was when this incarnation began, and only a hello that knows our
+ * incarnation counts: it was written later than that. Safety does not rest on incarnations, which only make the loss of
+ * memory visible.
+ *
+ * Not thread-safe. */
+#ifndef TROUPE_CORE_LINK_H
+#define TROUPE_CORE_LINK_H
+
+#include "core/frame.h"
+
+enum troupe__link_state { TROUPE__LINK_GREETING, TROUPE__LINK_UP, TROUPE__LINK_LOST };
+
+/* What is to be sent, for the owner to send when it can. */
+enum troupe__link_due {
+    TROUPE__DUE_HELLO = 1,
+    TROUPE__DUE_ACKNOWLEDGEMENT = 2,
+    TROUPE__DUE_REQUEST = 4,
+    TROUPE__DUE_CREDIT = 8,
+};
+
+enum { TROUPE__FRAMES_IN_FLIGHT = 64 };
+
+/* The row of a link. */
+struct troupe__link_row {
+    uint64_t sent, trimmed, accepted, peer_incarnation;
+};
+
+struct troupe__link_options {
+    uint64_t window;                   /* bytes in flight at most; one frame always may be */
+    uint64_t resend_ns, resend_max_ns; /* wait for an answer so long; doubled up to the maximum */
+};
+
+struct troupe__link {
+    struct troupe__link_options options;
+    uint64_t incarnation; /* ours */
+    enum troupe__link_state state;
+    unsigned due;                                 /* of enum troupe__link_due */
+    struct troupe__link_row row, sealed, durable; /* of the open epoch, of the one being committed, of the last one */
+    struct troupe__link_row start;                /* durable when this incarnation began */
+    uint64_t acknowledged, transmitted;
+    uint64_t requested;       /* the number asked for again last */
+    uint64_t credit;          /* what the peer takes beyond `acknowledged`, in bytes */
+    uint64_t room, told_room; /* what we take, and what we have said we take */
+    struct {
+        uint64_t last;
+        uint64_t size;
+    } flight[TROUPE__FRAMES_IN_FLIGHT]; /* a ring, oldest at flight_first */
+    size_t flight_first, flight_count;
+    uint64_t flight_size;
+    uint64_t resend_at_ns, wait_ns; /* TROUPE__NEVER while nothing is waited for */
+    bool greet_back;                /* the next hello asks for one */
+    uint64_t resends, repeats, gaps;
+    char reason[320]; /* of LOST: what, and what to do */
+};
+
+/* What an arrived frame brings: the messages `skip` to count-1 of it are to be taken in now, in the open epoch. */
+struct troupe__link_update {
+    uint32_t skip, accept_count;
+    bool counts;   /* it brought something: the open epoch must have at least the frame's colour */
+    bool now_lost; /* the link has just gone LOST: say link->reason loudly */
+};
+
+/* Which of two incarnations is later: the upper 32 bits count a node's starts, the lower ones are random. */
+static inline bool troupe__incarnation_later(uint64_t a, uint64_t b)
+{
+    return a >> 32 > b >> 32;
+}
+
+void troupe__link_init(struct troupe__link *link, const struct troupe__link_options *options, uint64_t incarnation,
+                       const struct troupe__link_row *durable);
+
+/* Number a message that the open epoch sends. */
+static inline uint64_t troupe__link_append(struct troupe__link *link)
+{
+    return ++link->row.sent;
+}
+
+/* A frame from this peer, of this cluster and generation. */
+void troupe__link_receive(struct troupe__link *link, const struct troupe__frame *frame, uint64_t now_ns,
+                          struct troupe__link_update *ret);
+
+/* The open epoch is being sealed: from `*ret_first` to `*ret_last` is to be trimmed in it (nothing when first > last).
+ * Returns whether the row has changed since it was sealed last. */
+bool troupe__link_seal(struct troupe__link *link, uint64_t *ret_first, uint64_t *ret_last);
+
+/* The epoch sealed last is durable: what it sent may leave, what it accepted is acknowledged. */
+void troupe__link_durable(struct troupe__link *link, uint64_t now_ns);
+
+/* Time has come: say so again what was not answered. */
+void troupe__link_tick(struct troupe__link *link, uint64_t now_ns);
+
+/* So many bytes the node takes from this peer beyond what it has: 0 asks the peer to wait. What comes all the same is
+ * taken in. */
+void troupe__link_set_room(struct troupe__link *link, uint64_t room);
+
+/* The first number to be transmitted now, 0 if there is none or it must wait. */
+uint64_t troupe__link_next(const struct troupe__link *link);
+
+/* `count` messages from troupe__link_next on have left, in a frame of `size` bytes. */
+void troupe__link_transmitted(struct troupe__link *link, uint32_t count, uint64_t size);
+
+/* Fill in a frame of kind hello, acknowledgement, request or credit, and strike it off link->due. */
+void troupe__link_fill(struct troupe__link *link, enum troupe__frame_kind kind, struct troupe__frame *frame);
+
+#endif

@@ -1,0 +1,585 @@
+/* links.c - the links of one node: where its machine, its outboxes and its wire meet.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "runtime/links.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "core/clock.h"
+#include "runtime/machine_rows.h"
+
+#define CLUSTER_ROW "cluster"
+#define INCARNATION_ROW "incarnation"
+#define COLOUR_ROW "colour"
+#define LINK_ROW_FORMAT "link/%u"
+
+enum { TRIMS_MAX = 256 }; /* so many acknowledged messages are trimmed without waiting */
+
+__attribute__((format(printf, 3, 4))) static void report(struct troupe__links *links, enum troupe_level level,
+                                                         const char *format, ...)
+{
+    char text[640];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    if (links->machine->log) {
+        links->machine->log(links->machine->log_context, level, text);
+    }
+}
+
+static enum troupe_error out_of_memory(struct troupe__links *links)
+{
+    snprintf(links->error, sizeof links->error, "links: out of memory: nothing durable is lost; start again with more");
+    return TROUPE_ENOMEM;
+}
+
+/* ---- open and close ---------------------------------------------------------------------------------------------- */
+
+static uint64_t read_varint(const struct troupe__machine *machine, const char *name, bool *failed)
+{
+    struct troupe_bytes mark = troupe__machine_read_mark(machine, name);
+    if (!mark.data) {
+        return 0;
+    }
+    struct troupe__cursor cursor = {mark.data, (const unsigned char *)mark.data + mark.size, false};
+    uint64_t number = troupe__cursor_varint(&cursor);
+    *failed = *failed || cursor.failed;
+    return number;
+}
+
+/* The directory belongs to one place in one cluster and generation. */
+static enum troupe_error claim_place(struct troupe__links *links, char *error, size_t error_size)
+{
+    const struct troupe__slots *slots = links->options.slots;
+    struct troupe__machine *machine = links->machine;
+    struct troupe_bytes mark = troupe__machine_read_mark(machine, CLUSTER_ROW);
+    if (mark.data) {
+        struct troupe__cursor cursor = {mark.data, (const unsigned char *)mark.data + mark.size, false};
+        uint64_t cluster = troupe__cursor_varint(&cursor), generation = troupe__cursor_varint(&cursor);
+        uint64_t node = troupe__cursor_varint(&cursor);
+        if (cursor.failed || cluster != slots->cluster || generation != slots->generation ||
+            node != links->options.self) {
+            snprintf(error, error_size,
+                     "this directory is of node %" PRIu64 " of cluster %016" PRIx64 ", generation %" PRIu64
+                     ", not of node %u of cluster %016" PRIx64 ", generation %" PRIu64
+                     ": name the directory or the cluster file that belong together",
+                     node, cluster, generation, links->options.self, slots->cluster, slots->generation);
+            return TROUPE_EINVAL;
+        }
+        return TROUPE_OK;
+    }
+    if (machine->store->last_epoch > 0 && slots->node_count > 1) {
+        snprintf(error, error_size,
+                 "this directory was written by a node that is alone: its actors would belong to other nodes of the "
+                 "cluster; use an empty directory");
+        return TROUPE_EINVAL;
+    }
+    links->row.size = 0;
+    troupe__buffer_put_varint(&links->row, slots->cluster);
+    troupe__buffer_put_varint(&links->row, slots->generation);
+    troupe__buffer_put_varint(&links->row, links->options.self);
+    return links->row.failed
+               ? TROUPE_ENOMEM
+               : troupe__machine_mark(machine, CLUSTER_ROW, (struct troupe_bytes){links->row.data, links->row.size});
+}
+
+/* Every start is another incarnation; nothing leaves before it is durable, so that no two starts ever share one. */
+static enum troupe_error begin_incarnation(struct troupe__links *links)
+{
+    bool failed = false;
+    uint64_t before = read_varint(links->machine, INCARNATION_ROW, &failed);
+    links->incarnation = ((before >> 32) + 1) << 32 | links->options.chance;
+    links->colour = read_varint(links->machine, COLOUR_ROW, &failed);
+    links->sealed_colour = links->durable_colour = links->colour;
+    links->row.size = 0;
+    troupe__buffer_put_varint(&links->row, links->incarnation);
+    if (failed || links->row.failed) {
+        return failed ? TROUPE_ECORRUPT : TROUPE_ENOMEM;
+    }
+    return troupe__machine_mark(links->machine, INCARNATION_ROW,
+                                (struct troupe_bytes){links->row.data, links->row.size});
+}
+
+static enum troupe_error read_row(struct troupe__links *links, uint16_t node, struct troupe__link_row *row)
+{
+    char name[16];
+    snprintf(name, sizeof name, LINK_ROW_FORMAT, node);
+    struct troupe_bytes mark = troupe__machine_read_mark(links->machine, name);
+    *row = (struct troupe__link_row){0};
+    if (mark.data) {
+        struct troupe__cursor cursor = {mark.data, (const unsigned char *)mark.data + mark.size, false};
+        row->sent = troupe__cursor_varint(&cursor);
+        row->trimmed = troupe__cursor_varint(&cursor);
+        row->accepted = troupe__cursor_varint(&cursor);
+        row->peer_incarnation = troupe__cursor_varint(&cursor);
+        if (cursor.failed || row->trimmed > row->sent) {
+            return TROUPE_ECORRUPT;
+        }
+    }
+    return TROUPE_OK;
+}
+
+/* machine->unsent: varint link, varint number, string message, of the rows that only the journal has. */
+static bool next_unsent(struct troupe__cursor *cursor, uint64_t *link, uint64_t *number, struct troupe_bytes *message)
+{
+    if (cursor->at == cursor->end) {
+        return false;
+    }
+    *link = troupe__cursor_varint(cursor);
+    *number = troupe__cursor_varint(cursor);
+    message->data = troupe__cursor_string(cursor, &message->size);
+    return !cursor->failed;
+}
+
+static enum troupe_error open_link(struct troupe__links *links, uint16_t node)
+{
+    const struct troupe__links_options *options = &links->options;
+    const struct troupe__buffer *unsent = &links->machine->unsent;
+    struct troupe__link_options link_options = {options->window, options->resend_ns, options->resend_max_ns};
+    struct troupe__link_row row;
+    enum troupe_error result = read_row(links, node, &row);
+    if (result != TROUPE_OK) {
+        return result;
+    }
+    troupe__link_init(&links->links[node], &link_options, links->incarnation, &row);
+    uint64_t last_in_tables = row.sent, link, number;
+    struct troupe_bytes message;
+    struct troupe__cursor cursor = {unsent->data, unsent->data + unsent->size, false};
+    while (last_in_tables == row.sent && next_unsent(&cursor, &link, &number, &message)) {
+        if (link == node && number > row.trimmed) {
+            last_in_tables = number - 1; /* They stand in the order of their numbers. */
+        }
+    }
+    struct troupe__outbox *outbox = &links->outboxes[node];
+    troupe__outbox_init(outbox, node, options->outbox_memory_max, row.trimmed + 1, last_in_tables);
+    cursor = (struct troupe__cursor){unsent->data, unsent->data + unsent->size, false};
+    while (next_unsent(&cursor, &link, &number, &message)) {
+        if (link != node || number <= row.trimmed) {
+            continue;
+        }
+        if (number != outbox->last + 1) {
+            return TROUPE_ECORRUPT;
+        }
+        if (!troupe__outbox_push(outbox, links->machine->store->last_epoch, message)) {
+            return TROUPE_ENOMEM;
+        }
+    }
+    return outbox->last == row.sent ? TROUPE_OK : TROUPE_ECORRUPT;
+}
+
+static uint64_t or_default(uint64_t value, uint64_t otherwise)
+{
+    return value ? value : otherwise;
+}
+
+static void take_defaults(struct troupe__links_options *options)
+{
+    options->window = or_default(options->window, 1 << 20);
+    options->outbox_memory_max = or_default(options->outbox_memory_max, 8 << 20);
+    options->outbox_size_max = or_default(options->outbox_size_max, 1 << 30);
+    options->waiting_max = or_default(options->waiting_max, 65536);
+    options->resend_ns = or_default(options->resend_ns, 200 * UINT64_C(1000000));
+    options->resend_max_ns = or_default(options->resend_max_ns, 5 * UINT64_C(1000000000));
+    options->trim_ns = or_default(options->trim_ns, 50 * UINT64_C(1000000));
+}
+
+static void update_full(struct troupe__links *links)
+{
+    links->machine->stalled = false;
+    for (uint16_t node = 0; node < links->options.slots->node_count; node++) {
+        if (troupe__outbox_size(&links->outboxes[node]) > links->options.outbox_size_max) {
+            links->machine->stalled = true;
+        }
+    }
+}
+
+enum troupe_error troupe__links_open(struct troupe__machine *machine, const struct troupe__links_options *options,
+                                     struct troupe__links **ret, char *error, size_t error_size)
+{
+    uint16_t node_count = options->slots->node_count;
+    assert(!machine->links && options->self < node_count);
+    struct troupe__links *links = calloc(1, sizeof *links);
+    struct troupe__link *each = calloc(node_count, sizeof *each);
+    struct troupe__outbox *outboxes = calloc(node_count, sizeof *outboxes);
+    if (!links || !each || !outboxes) {
+        free(links);
+        free(each);
+        free(outboxes);
+        snprintf(error, error_size, "links: out of memory");
+        return TROUPE_ENOMEM;
+    }
+    *links = (struct troupe__links){
+        .options = *options, .machine = machine, .links = each, .outboxes = outboxes, .trim_at_ns = TROUPE__NEVER};
+    take_defaults(&links->options);
+    error[0] = '\0';
+    enum troupe_error result = claim_place(links, error, error_size);
+    result = result == TROUPE_OK ? begin_incarnation(links) : result;
+    for (uint16_t node = 0; node < node_count && result == TROUPE_OK; node++) {
+        result = node == options->self ? TROUPE_OK : open_link(links, node);
+    }
+    if (result != TROUPE_OK) {
+        if (error[0] == '\0') {
+            snprintf(error, error_size, "links: %s",
+                     result == TROUPE_ENOMEM ? "out of memory" : "a row does not fit the others: run troupe doctor");
+        }
+        troupe__links_close(links);
+        return result;
+    }
+    troupe__buffer_free(&machine->unsent);
+    machine->links = links;
+    update_full(links);
+    *ret = links;
+    return TROUPE_OK;
+}
+
+void troupe__links_close(struct troupe__links *links)
+{
+    if (!links) {
+        return;
+    }
+    for (uint16_t node = 0; node < links->options.slots->node_count; node++) {
+        troupe__outbox_fini(&links->outboxes[node]);
+    }
+    links->machine->links = NULL;
+    free(links->outboxes);
+    free(links->links);
+    troupe__buffer_free(&links->frame);
+    troupe__buffer_free(&links->row);
+    free(links);
+}
+
+/* ---- the machine's side ------------------------------------------------------------------------------------------ */
+
+enum troupe_error troupe__links_put(struct troupe__links *links, struct troupe__message *message)
+{
+    uint16_t node = links->options.slots->owner[message->to->slot];
+    assert(node != links->options.self);
+    unsigned char key[10];
+    links->row.size = 0;
+    troupe__message_encode(message, &links->row);
+    struct troupe_bytes row = {links->row.data, links->row.size};
+    if (links->row.failed || !troupe__outbox_push(&links->outboxes[node], links->machine->epoch, row)) {
+        return out_of_memory(links);
+    }
+    troupe__outbox_key(key, node, troupe__link_append(&links->links[node]));
+    troupe__record_set(&links->machine->record, TROUPE__OUTBOX, key, sizeof key, row.data, row.size);
+    if (troupe__outbox_size(&links->outboxes[node]) > links->options.outbox_size_max) {
+        links->machine->stalled = true;
+    }
+    troupe__message_free(message);
+    return TROUPE_OK;
+}
+
+static void put_varint_row(struct troupe__links *links, const char *name, uint64_t number)
+{
+    links->row.size = 0;
+    troupe__buffer_put_varint(&links->row, number);
+    troupe__record_set(&links->machine->record, TROUPE__META, name, strlen(name), links->row.data, links->row.size);
+}
+
+static void seal_link(struct troupe__links *links, uint16_t node)
+{
+    struct troupe__link *link = &links->links[node];
+    struct troupe__buffer *record = &links->machine->record;
+    uint64_t first, last;
+    if (!troupe__link_seal(link, &first, &last)) {
+        return;
+    }
+    for (uint64_t number = first; number <= last; number++) {
+        unsigned char key[10];
+        troupe__outbox_key(key, node, number);
+        troupe__record_remove(record, TROUPE__OUTBOX, key, sizeof key);
+    }
+    troupe__outbox_trim(&links->outboxes[node], last);
+    char name[16];
+    snprintf(name, sizeof name, LINK_ROW_FORMAT, node);
+    links->row.size = 0;
+    troupe__buffer_put_varint(&links->row, link->row.sent);
+    troupe__buffer_put_varint(&links->row, link->row.trimmed);
+    troupe__buffer_put_varint(&links->row, link->row.accepted);
+    troupe__buffer_put_varint(&links->row, link->row.peer_incarnation);
+    troupe__record_set(record, TROUPE__META, name, strlen(name), links->row.data, links->row.size);
+}
+
+void troupe__links_seal(struct troupe__links *links)
+{
+    for (uint16_t node = 0; node < links->options.slots->node_count; node++) {
+        if (node != links->options.self) {
+            seal_link(links, node);
+        }
+    }
+    if (links->colour != links->sealed_colour) {
+        put_varint_row(links, COLOUR_ROW, links->colour);
+        links->sealed_colour = links->colour;
+    }
+    links->trims_due = false;
+    links->trim_at_ns = TROUPE__NEVER;
+    links->machine->record.failed |= links->row.failed;
+    update_full(links);
+}
+
+void troupe__links_durable(struct troupe__links *links, uint64_t now_ns)
+{
+    links->live = true;
+    links->durable_colour = links->sealed_colour;
+    for (uint16_t node = 0; node < links->options.slots->node_count; node++) {
+        if (node != links->options.self) {
+            troupe__link_durable(&links->links[node], now_ns);
+        }
+    }
+}
+
+void troupe__links_folded(struct troupe__links *links, uint64_t epoch)
+{
+    for (uint16_t node = 0; node < links->options.slots->node_count; node++) {
+        troupe__outbox_spill(&links->outboxes[node], epoch);
+    }
+}
+
+void troupe__links_colour(struct troupe__links *links, uint64_t colour)
+{
+    if (colour > links->colour) {
+        links->colour = colour;
+    }
+}
+
+/* ---- frames that come -------------------------------------------------------------------------------------------- */
+
+/* Powers of two only: a stranger who does not stop must not fill the log. */
+__attribute__((format(printf, 2, 3))) static void refuse(struct troupe__links *links, const char *format, ...)
+{
+    uint64_t count = ++links->stats.refused;
+    if ((count & (count - 1)) != 0) {
+        return;
+    }
+    char text[400];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    report(links, TROUPE_ERROR, "frame refused (%" PRIu64 " so far): %s", count, text);
+}
+
+static bool belongs_here(struct troupe__links *links, int peer, const struct troupe__frame *frame)
+{
+    const struct troupe__slots *slots = links->options.slots;
+    if (frame->cluster != slots->cluster) {
+        refuse(links, "it is of cluster %016" PRIx64 ", this is %016" PRIx64 ": two cluster files name one endpoint",
+               frame->cluster, slots->cluster);
+        return false;
+    }
+    if (frame->receiver != links->options.self || frame->sender >= slots->node_count ||
+        frame->sender == links->options.self || (peer != TROUPE__PEER_UNKNOWN && peer != frame->sender)) {
+        refuse(links, "it says from node %u to node %u, this is node %u: the nodes' cluster files differ",
+               frame->sender, frame->receiver, links->options.self);
+        return false;
+    }
+    if (frame->generation != slots->generation) {
+        refuse(links,
+               "node %u is of generation %" PRIu64 ", this one of %" PRIu64
+               ": all nodes must be of the one restored last; start it with the new cluster file and directory",
+               frame->sender, frame->generation, slots->generation);
+        if (frame->kind == TROUPE__FRAME_HELLO && (frame->flags & TROUPE__HELLO_ASKS)) {
+            links->links[frame->sender].due |= TROUPE__DUE_HELLO; /* So it learns of it too. */
+            links->links[frame->sender].greet_back = false;
+        }
+        return false;
+    }
+    return true;
+}
+
+static enum troupe_error take_message(struct troupe__links *links, uint16_t node, struct troupe_bytes row)
+{
+    struct troupe__machine *machine = links->machine;
+    struct troupe__message *message;
+    enum troupe_error result = troupe__message_decode(&machine->actors, row, &message);
+    if (result == TROUPE_ENOMEM) {
+        return out_of_memory(links);
+    }
+    if (result != TROUPE_OK) {
+        char reason[120];
+        snprintf(reason, sizeof reason, "link: a message from node %u is malformed: is it of another version?", node);
+        return troupe__machine_bury(machine, reason, row);
+    }
+    if (!troupe__links_local(links, message->to)) {
+        char reason[120];
+        snprintf(reason, sizeof reason, "link: node %u takes this node for the owner of slot %u", node,
+                 message->to->slot);
+        result = troupe__machine_bury(machine, reason, row);
+        troupe__message_free(message);
+        return result;
+    }
+    links->stats.messages_in++;
+    result = troupe__machine_take(machine, message);
+    if (result != TROUPE_OK) {
+        troupe__message_free(message);
+        snprintf(links->error, sizeof links->error, "%s", machine->error);
+    }
+    return result;
+}
+
+static enum troupe_error take_messages(struct troupe__links *links, const struct troupe__frame *frame,
+                                       const struct troupe__link_update *update)
+{
+    struct troupe__cursor cursor = {.at = frame->messages.data,
+                                    .end = (const unsigned char *)frame->messages.data + frame->messages.size};
+    struct troupe_bytes row;
+    enum troupe_error result = TROUPE_OK;
+    for (uint32_t i = 0; i < update->skip + update->accept_count && result == TROUPE_OK; i++) {
+        bool found = troupe__frame_message(&cursor, &row);
+        assert(found);
+        result = i < update->skip ? TROUPE_OK : take_message(links, frame->sender, row);
+    }
+    return result;
+}
+
+enum troupe_error troupe__links_take(struct troupe__links *links, uint64_t now_ns, int peer, struct troupe_bytes bytes)
+{
+    struct troupe__frame frame;
+    enum troupe_error result = troupe__frame_decode(bytes, &frame);
+    links->stats.frames_in++;
+    if (result != TROUPE_OK) {
+        refuse(links, "%zu bytes: %s", bytes.size, troupe_error_text(result));
+        return TROUPE_OK;
+    }
+    if (!belongs_here(links, peer, &frame)) {
+        return TROUPE_OK;
+    }
+    struct troupe__link *link = &links->links[frame.sender];
+    enum troupe__link_state before = link->state;
+    struct troupe__link_update update;
+    troupe__link_receive(link, &frame, now_ns, &update);
+    if (update.now_lost) {
+        report(links, TROUPE_ERROR, "the link to node %u is down and stays down: %s", frame.sender, link->reason);
+    } else if (link->state == TROUPE__LINK_UP && before != TROUPE__LINK_UP) {
+        report(links, TROUPE_INFO, "the link to node %u is up", frame.sender);
+    }
+    if (update.counts) {
+        troupe__links_colour(links, frame.colour);
+    }
+    if (link->acknowledged > link->row.trimmed && links->trim_at_ns == TROUPE__NEVER) {
+        links->trim_at_ns = now_ns + links->options.trim_ns;
+    }
+    links->trims_due |= link->acknowledged - link->row.trimmed >= TRIMS_MAX;
+    return update.accept_count > 0 ? take_messages(links, &frame, &update) : TROUPE_OK;
+}
+
+/* ---- frames that go ---------------------------------------------------------------------------------------------- */
+
+static struct troupe__frame new_frame(const struct troupe__links *links, uint16_t node)
+{
+    return (struct troupe__frame){
+        .sender = links->options.self,
+        .receiver = node,
+        .cluster = links->options.slots->cluster,
+        .generation = links->options.slots->generation,
+        .incarnation = links->incarnation,
+        .colour = links->durable_colour,
+    };
+}
+
+static bool send_frame(struct troupe__links *links, uint16_t node)
+{
+    struct troupe_bytes bytes = {links->frame.data, links->frame.size};
+    if (links->frame.failed) {
+        links->frame.failed = false;
+        return false; /* No memory for it now: no more than a loss. */
+    }
+    links->stats.frames_out++;
+    return links->options.wire->send(links->options.wire, node, bytes) == TROUPE_OK;
+}
+
+/* One data frame from number `first` on. */
+static enum troupe_error send_data(struct troupe__links *links, uint16_t node, uint64_t first, bool *ret_sent)
+{
+    struct troupe__link *link = &links->links[node];
+    size_t size_max = links->options.window / 4 < TROUPE__FRAME_DATA_SIZE ? (size_t)links->options.window / 4
+                                                                          : TROUPE__FRAME_DATA_SIZE;
+    struct troupe__frame frame = new_frame(links, node);
+    frame.kind = TROUPE__FRAME_DATA;
+    frame.first = first;
+    troupe__frame_begin(&frame, &links->frame);
+    uint32_t count = 0;
+    while (first + count <= link->durable.sent && (count == 0 || links->frame.size < size_max)) {
+        struct troupe_bytes message;
+        enum troupe_error result =
+            troupe__outbox_get(&links->outboxes[node], links->machine->store, first + count, &message);
+        if (result != TROUPE_OK) {
+            snprintf(links->error, sizeof links->error,
+                     "outbox of node %u, message %" PRIu64 ": %.300s: run troupe doctor", node, first + count,
+                     result == TROUPE_ENOTFOUND ? "its row is missing" : links->machine->store->error);
+            return result == TROUPE_ENOTFOUND ? TROUPE_ECORRUPT : result;
+        }
+        troupe__frame_add(&links->frame, message);
+        count++;
+    }
+    troupe__frame_end(&links->frame, count);
+    size_t size = links->frame.size;
+    *ret_sent = send_frame(links, node);
+    if (*ret_sent) {
+        troupe__link_transmitted(link, count, size);
+        links->stats.messages_out += count;
+    }
+    return TROUPE_OK;
+}
+
+enum troupe_error troupe__links_send_messages(struct troupe__links *links)
+{
+    enum troupe_error result = TROUPE_OK;
+    for (uint16_t node = 0; links->live && node < links->options.slots->node_count && result == TROUPE_OK; node++) {
+        uint64_t first;
+        bool sent = node != links->options.self;
+        while (sent && result == TROUPE_OK && (first = troupe__link_next(&links->links[node])) != 0) {
+            result = send_data(links, node, first, &sent);
+        }
+    }
+    return result;
+}
+
+static void send_answer(struct troupe__links *links, uint16_t node, enum troupe__frame_kind kind)
+{
+    struct troupe__frame frame = new_frame(links, node);
+    troupe__link_fill(&links->links[node], kind, &frame);
+    troupe__frame_encode(&frame, &links->frame);
+    send_frame(links, node);
+}
+
+void troupe__links_send_answers(struct troupe__links *links)
+{
+    /* A node that does not handle takes in all the same: else two full ones would wait for each other. */
+    bool crowded = links->machine->waiting >= links->options.waiting_max && !links->machine->stalled;
+    for (uint16_t node = 0; links->live && node < links->options.slots->node_count; node++) {
+        struct troupe__link *link = &links->links[node];
+        if (node == links->options.self) {
+            continue;
+        }
+        troupe__link_set_room(link, crowded ? 0 : links->options.window);
+        if (link->due & TROUPE__DUE_HELLO) {
+            send_answer(links, node, TROUPE__FRAME_HELLO);
+        }
+        if (link->due & TROUPE__DUE_REQUEST) {
+            send_answer(links, node, TROUPE__FRAME_REQUEST);
+        }
+        if (link->due & TROUPE__DUE_ACKNOWLEDGEMENT) {
+            send_answer(links, node, TROUPE__FRAME_ACKNOWLEDGEMENT);
+        } else if (link->due & TROUPE__DUE_CREDIT) {
+            send_answer(links, node, TROUPE__FRAME_CREDIT);
+        }
+    }
+}
+
+uint64_t troupe__links_tick(struct troupe__links *links, uint64_t now_ns)
+{
+    uint64_t next_ns = TROUPE__NEVER;
+    for (uint16_t node = 0; node < links->options.slots->node_count; node++) {
+        if (node != links->options.self) {
+            troupe__link_tick(&links->links[node], now_ns);
+            next_ns = links->links[node].resend_at_ns < next_ns ? links->links[node].resend_at_ns : next_ns;
+        }
+    }
+    links->trims_due |= now_ns >= links->trim_at_ns;
+    return links->trims_due || next_ns < links->trim_at_ns ? next_ns : links->trim_at_ns;
+}

@@ -1,0 +1,111 @@
+/* links.h - the links of one node: where its machine, its outboxes and its wire meet.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * A message for a slot of another node goes into that link's outbox in the sender's epoch; what comes from a link
+ * arrives in the epoch that moves its mark. What may leave leaves when the owner pumps, and only what is durable:
+ *
+ *     machine sends ---> outbox (row of the open epoch) --- seal, commit, durable ---> pump ---> wire
+ *     wire ---> take: next number only ---> machine (open epoch, mark) --- seal, commit, durable ---> pump: acknowledge
+ *
+ * Rows: OUTBOX (mailbox/outbox.h); META "link/NODE" (varints sent, trimmed, accepted, incarnation of the peer),
+ * "cluster" (varints cluster, generation, node), "incarnation", "colour" (a varint each). A crash leaves the last
+ * durable epoch, which has all of them as they belong together.
+ *
+ * Colours: an epoch has a number, its colour, that never falls. A frame is stamped with the colour of the last durable
+ * epoch, and an epoch that takes in anything from it has at least that colour. So the last epochs below a colour, one
+ * of each node, are a consistent cut of the troupe (core/link.h's inequality holds between any two of them).
+ *
+ * All on the loop's thread. */
+#ifndef TROUPE_RUNTIME_LINKS_H
+#define TROUPE_RUNTIME_LINKS_H
+
+#include "core/link.h"
+#include "core/slots.h"
+#include "core/wire.h"
+#include "mailbox/outbox.h"
+#include "runtime/machine.h"
+
+struct troupe__links_options {         /* Zero limits take the defaults. */
+    const struct troupe__slots *slots; /* the caller's; outlives the links */
+    uint16_t self;
+    uint32_t chance;                   /* random: tells this start from another one of the same number */
+    struct troupe__wire *wire;         /* the caller's; `on_frame` is set to troupe__links_take's caller by the owner */
+    uint64_t window;                   /* bytes in flight per link (1 MiB) */
+    uint64_t outbox_memory_max;        /* bytes of an outbox in memory (8 MiB) */
+    uint64_t outbox_size_max;          /* bytes of an outbox at which the node stops handling (1 GiB) */
+    uint64_t waiting_max;              /* messages that wait at which peers are asked to wait (65,536) */
+    uint64_t resend_ns, resend_max_ns; /* 200 ms, 5 s */
+    uint64_t trim_ns;                  /* an epoch with nothing but trims waits so long (50 ms) */
+};
+
+struct troupe__links_stats {
+    uint64_t frames_in, frames_out, messages_in, messages_out;
+    uint64_t refused; /* frames: malformed, or of another cluster, generation or receiver */
+};
+
+struct troupe__links {
+    struct troupe__links_options options;
+    struct troupe__machine *machine;
+    struct troupe__link *links;      /* one per node; self's is unused */
+    struct troupe__outbox *outboxes; /* likewise */
+    uint64_t incarnation;
+    uint64_t colour, sealed_colour, durable_colour;
+    bool live;           /* this incarnation is durable: frames may leave */
+    uint64_t trim_at_ns; /* when trims alone make an epoch; TROUPE__NEVER when there are none */
+    bool trims_due;
+    struct troupe__buffer frame, row;
+    struct troupe__links_stats stats;
+    char error[512];
+};
+
+/* Connect a machine that has just been started. The first epoch holds the new incarnation; nothing leaves before it is
+ * durable. Errors: TROUPE_EINVAL (the directory belongs to another cluster, generation or node), TROUPE_ECORRUPT,
+ * TROUPE_ENOMEM; with a text in `error`. */
+enum troupe_error troupe__links_open(struct troupe__machine *machine, const struct troupe__links_options *options,
+                                     struct troupe__links **ret, char *error, size_t error_size);
+/* Before the machine's fini. NULL is fine. */
+void troupe__links_close(struct troupe__links *links);
+
+/* A frame has come (see core/wire.h for `peer`). Frames that are malformed, or of another cluster, generation or
+ * receiver are counted, logged and dropped. Errors: TROUPE_ENOMEM: stop; `error`. */
+enum troupe_error troupe__links_take(struct troupe__links *links, uint64_t now_ns, int peer, struct troupe_bytes frame);
+
+/* The sealed epoch is durable; what may leave does so with the next pump. */
+void troupe__links_durable(struct troupe__links *links, uint64_t now_ns);
+
+/* The tables hold everything up to epoch `epoch`: outboxes may forget what does not fit in memory. */
+void troupe__links_folded(struct troupe__links *links, uint64_t epoch);
+
+/* Send what may be sent: messages, or what answers the peer's, or both. Errors: the store's, when a backlog cannot be
+ * read: stop; `error`. */
+enum troupe_error troupe__links_send_messages(struct troupe__links *links);
+void troupe__links_send_answers(struct troupe__links *links);
+
+/* Act on the time; returns when to be called next, TROUPE__NEVER if it need not be. */
+uint64_t troupe__links_tick(struct troupe__links *links, uint64_t now_ns);
+
+/* Give the open epoch at least this colour: the cut before it is the node's last epoch below. */
+void troupe__links_colour(struct troupe__links *links, uint64_t colour);
+
+/* ---- for the machine --------------------------------------------------------------------------------------------- */
+
+/* Whether an actor lives on this node. */
+static inline bool troupe__links_local(const struct troupe__links *links, const struct troupe__actor *actor)
+{
+    return links->options.slots->owner[actor->slot] == links->options.self;
+}
+
+/* Put a message for another node into its outbox, in the open epoch; it is freed on TROUPE_OK. Errors: TROUPE_ENOMEM.
+ */
+enum troupe_error troupe__links_put(struct troupe__links *links, struct troupe__message *message);
+
+/* Write the links' rows into the epoch being sealed. */
+void troupe__links_seal(struct troupe__links *links);
+
+/* Whether the open epoch must be sealed for the links' sake. */
+static inline bool troupe__links_dirty(const struct troupe__links *links)
+{
+    return links->trims_due;
+}
+
+#endif
