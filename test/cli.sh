@@ -67,6 +67,38 @@ wrong "--durability takes disk or process, not 'ram'" run --durability ram "$mod
 wrong "--log takes debug, .*, not 'loud'" run --log loud "$module"
 wrong "--log-format takes json or logfmt, not 'xml'" run --log-format xml "$module"
 wrong 'cannot load module: .*none.so' run "$dir/none.so"
+
+# A configuration file: strict, with file and line; the command line wins.
+# config TEXT: write it to run.yaml, with printf escapes.
+config() { printf '%b' "$1" >"$dir/run.yaml"; }
+# refused TEXT CONFIG: troupe run with it fails with that text.
+refused() {
+    config "$2"
+    wrong "run.yaml:$1" run "$module" --config "$dir/run.yaml"
+}
+refused "2: there is no option 'dat', but data;" "log: debug\ndat: x\n"
+refused "1: there is no option 'config'" "config: x\n"
+refused "3: 'log' stands in line 1 already" "log: debug\n\nlog: info\n"
+refused "1: log takes debug, .*, not 'loud'" "log: loud\n"
+refused "1: data takes a text .*, not ''" "data:\n"
+refused "1: data takes a text .*, not 'true'" "data: true\n"
+refused "1: data takes a text .*, not a list" "data: [a]\n"
+refused "2: data takes a text .*, not a map" "# a comment\ndata: {a: b}\n"
+refused "1: no-supervisor takes true or false, not 'yes'" "no-supervisor: yes\n"
+refused "1: until-idle takes nothing or timers, not 'x'" "until-idle: x\n"
+refused "1: anchors, aliases and tags" "data: &a x\n"
+refused "1: .*a map of" "- data\n"
+refused "2: " "data: x\n log: info\n"
+refused "2: a second document" "data: x\n---\ndata: y\n"
+wrong "none.yaml: No such file" run "$module" --config "$dir/none.yaml"
+echo '{"to":"demo/greeter/bob","type":"hello"}' >"$dir/in"
+config "module: $module\ndata: $dir/configured\ninput: $dir/in\noutput: $dir/unused\nuntil-idle: true\nlog: warning\nno-supervisor: false\n"
+expect 0 run --config "$dir/run.yaml" --output "$dir/records"
+grep -q '"text":"Hello, bob!"' "$dir/records" || failed "the configured run put nothing out"
+[ ! -e "$dir/unused" ] || failed "the command line did not win over the file"
+[ ! -s "$dir/err" ] || failed "the level of the file was not taken"
+rm -rf "$dir/configured" "$dir/records" "$dir/in" "$dir/run.yaml"
+
 [ -z "$(ls "$dir" | grep -v 'out\|err\|help')" ] || failed "a wrong command line left something behind"
 
 # The log: each line is an event in the form that was asked for.

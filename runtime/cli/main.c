@@ -17,7 +17,7 @@ static const struct {
     int (*main)(int argc, char **argv);
     const char *operands, *help;
 } commands[] = {
-    {"run", troupe__run, "MODULE.so", "run a node that hosts the actors of a module"},
+    {"run", troupe__run, "[MODULE.so]", "run a node that hosts the actors of a module"},
     {"state", troupe__look_state, "ADDRESS", "the values of an actor"},
     {"actors", troupe__look_actors, "", "the actors there are"},
     {"mailbox", troupe__look_mailbox, "ADDRESS", "the messages that wait for an actor"},

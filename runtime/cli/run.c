@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/cli/config.h"
 #include "runtime/cli/log.h"
 #include "runtime/cli/options.h"
 #include "runtime/node.h"
@@ -16,10 +17,23 @@ struct run {
     struct troupe_node_options node;
     struct troupe__guard *guard;
     struct troupe__log log;
+    const char *module_path;
     bool unsupervised;
 };
 
 /* ---- options: one function and one line each --------------------------------------------------------------------- */
+
+static const char *set_config(void *run, const char *value)
+{
+    (void)run, (void)value; /* Read before all others: see options.h. */
+    return NULL;
+}
+
+static const char *set_module(void *run, const char *value)
+{
+    ((struct run *)run)->module_path = value;
+    return *value ? NULL : "a file";
+}
 
 static const char *set_data(void *run, const char *value)
 {
@@ -77,6 +91,8 @@ static const char *set_log_format(void *run, const char *value)
 }
 
 static const struct troupe__option options[] = {
+    {"config", "FILE", set_config, "options from a YAML file, `name: value` lines; the command line wins"},
+    {"module", "FILE", set_module, "the module, where it is not the argument"},
     {"data", "DIR", set_data, "the node's directory (default: troupe-data)"},
     {"input", "FILE|-", set_input, "JSON lines to take in, each exactly once from a file (default: none)"},
     {"output", "FILE|-", set_output, "where egress records go as JSON lines (default: -)"},
@@ -91,7 +107,7 @@ static const struct troupe__option options[] = {
 };
 
 static const char usage[] =
-    "usage: troupe run MODULE.so [options]\n"
+    "usage: troupe run [MODULE.so] [options]\n"
     "\n"
     "Runs a node that hosts the actors of a module, until SIGINT or SIGTERM, or until it is idle if asked for.\n"
     "It goes on where the last run ended, however that was. A line of input is\n"
@@ -103,6 +119,7 @@ static const char usage[] =
 static const char after[] =
     "Examples:\n"
     "  troupe run bank.so --input transfers.jsonl --output out.jsonl --until-idle\n"
+    "  troupe run --config shop.yaml --log debug\n"
     "  tail -f orders.jsonl | troupe run ./shop.so --data /var/lib/shop --input -\n"
     "\n"
     "Exit codes: 0 done, 1 the node failed (its text is on stderr; what was durable is safe), 2 wrong arguments.\n";
@@ -148,20 +165,23 @@ int troupe__run(int argc, char **argv)
 {
     struct run run = {.node = {.data = "troupe-data", .output = "-", .stop_on_signals = true},
                       .log = {.least = TROUPE_INFO}};
-    const struct troupe__command command = {"run", usage, after, options, &run, NULL};
+    const struct troupe__command command = {"run", usage, after, options, &run, troupe__config_read};
     int operands;
     int code = troupe__options_parse(&command, argc, argv, &operands);
     if (code >= 0) {
         return code;
     }
-    if (operands == argc) {
+    if (operands < argc) {
+        run.module_path = argv[operands];
+    }
+    if (!run.module_path) {
         fprintf(stderr, "troupe run: name a module, such as build/samples/bank.so; see troupe run --help\n");
         return TROUPE__EXIT_WRONG;
     }
     if (operands + 1 < argc) {
         return troupe__wrong("run", "one argument too many:", argv[operands + 1]);
     }
-    run.node.module = load_module(argv[operands]);
+    run.node.module = load_module(run.module_path);
     if (!run.node.module) {
         return TROUPE__EXIT_WRONG;
     }
