@@ -434,6 +434,7 @@ static void stop_watchers(struct troupe_node *node)
     ev_idle_stop(node->loop, &node->idle);
     ev_async_stop(node->loop, &node->wake);
     ev_io_stop(node->loop, &node->readable);
+    ev_timer_stop(node->loop, &node->figures);
     ev_signal_stop(node->loop, &node->on_int);
     ev_signal_stop(node->loop, &node->on_term);
     troupe__wake_at(node->clock, TROUPE__NEVER);

@@ -26,6 +26,14 @@
 
 enum { TROUPE__RECORD_SIZE_MAX = 1 << 23 /* bytes of an epoch at which nothing is run until the committer is free */ };
 
+/* How far a node is. */
+struct troupe__node_figures {
+    uint64_t lines, input_offset; /* taken in, and the bytes that they are */
+    uint64_t deliveries;
+    size_t waiting, timers; /* messages */
+};
+typedef void (*troupe__figures_fn)(void *context, const struct troupe__node_figures *figures);
+
 struct troupe_node {
     struct troupe_node_options options;
     struct troupe__store *store;
@@ -45,6 +53,9 @@ struct troupe_node {
     ev_prepare prepare;
     ev_idle idle;
     ev_io readable;
+    ev_timer figures;
+    troupe__figures_fn on_figures;
+    void *figures_context;
     bool stopping, input_moved, started, ended;
     uint64_t durable;  /* the last durable epoch whose outcome was told */
     uint64_t released; /* egress records up to this are out for good */
@@ -59,6 +70,9 @@ struct troupe_node {
 /* Where deliveries are written down; NULL: nowhere. Before the node is run. */
 struct troupe__guard;
 void troupe__node_set_guard(struct troupe_node *node, struct troupe__guard *guard);
+
+/* Tell how far it is five times a second, on the node's thread. Before the node is run. */
+void troupe__node_tell_figures(struct troupe_node *node, troupe__figures_fn on_figures, void *context);
 
 /* Whether there is room for another message from outside. */
 bool troupe__node_has_room(const struct troupe_node *node);

@@ -114,4 +114,6 @@ expect 0 run "$module" --data "$dir/data" --input "$dir/in" --output "$dir/recor
 expect 0 run "$module" --data "$dir/data" --input "$dir/in" --output "$dir/records" --until-idle
 [ "$(grep -cvE '^time=[0-9T:.-]+Z level=(info|warning|error) msg="([^"\\]|\\.)*"$' "$dir/err")" = 0 ] ||
     failed "a line of the log is not logfmt"
+mkdir "$dir/progress"
+python3 test/progress.py "$troupe" "$module" "$dir/progress" || failed "progress"
 echo "the command explains itself"

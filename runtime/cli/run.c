@@ -6,10 +6,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "runtime/cli/config.h"
 #include "runtime/cli/log.h"
 #include "runtime/cli/options.h"
+#include "runtime/cli/progress.h"
 #include "runtime/node.h"
 #include "runtime/supervisor.h"
 
@@ -19,6 +22,7 @@ struct run {
     struct troupe__log log;
     const char *module_path;
     bool unsupervised;
+    struct troupe__progress progress;
 };
 
 /* ---- options: one function and one line each --------------------------------------------------------------------- */
@@ -126,6 +130,30 @@ static const char after[] =
 
 /* ---- the node ---------------------------------------------------------------------------------------------------- */
 
+static void show_progress(void *context, const struct troupe__node_figures *figures)
+{
+    struct run *run = context;
+    char text[200], percent[32] = "";
+    struct stat info;
+    if (!troupe__progress_due(&run->progress)) {
+        return;
+    }
+    if (run->node.input && stat(run->node.input, &info) == 0 && S_ISREG(info.st_mode) && info.st_size > 0) {
+        snprintf(percent, sizeof percent, " (%.0f%%)", 100.0 * (double)figures->input_offset / (double)info.st_size);
+    }
+    snprintf(text, sizeof text, "%s lines in%s, %s deliveries, %s waiting, %s timers",
+             troupe__progress_number(figures->lines), percent, troupe__progress_number(figures->deliveries),
+             troupe__progress_number(figures->waiting), troupe__progress_number(figures->timers));
+    troupe__progress_draw(&run->progress, text);
+}
+
+/* A run that ends by itself has a progress line, unless records go to the same terminal. */
+static bool has_progress(const struct run *run)
+{
+    bool mixed = strcmp(run->node.output, "-") == 0 && isatty(STDOUT_FILENO);
+    return run->node.until != TROUPE_UNTIL_STOPPED && isatty(STDERR_FILENO) && !mixed;
+}
+
 static int run_node(void *context)
 {
     struct run *run = context;
@@ -134,7 +162,11 @@ static int run_node(void *context)
     enum troupe_error result = troupe_node_open(&run->node, &node, error, sizeof error);
     if (result == TROUPE_OK) {
         troupe__node_set_guard(node, run->guard);
+        if (has_progress(run)) {
+            troupe__node_tell_figures(node, show_progress, run);
+        }
         result = troupe_node_run(node);
+        troupe__progress_end(&run->progress);
         snprintf(error, sizeof error, "%s", troupe_node_error(node));
         troupe_node_close(node);
     }
@@ -164,7 +196,8 @@ static const struct troupe_module *load_module(const char *name)
 int troupe__run(int argc, char **argv)
 {
     struct run run = {.node = {.data = "troupe-data", .output = "-", .stop_on_signals = true},
-                      .log = {.least = TROUPE_INFO}};
+                      .log = {.least = TROUPE_INFO},
+                      .progress = {.command = "run"}};
     const struct troupe__command command = {"run", usage, after, options, &run, troupe__config_read};
     int operands;
     int code = troupe__options_parse(&command, argc, argv, &operands);

@@ -1,0 +1,28 @@
+/* node_figures.c - how far a node is, told while it runs.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "runtime/node.h"
+
+static const double PERIOD_S = 0.2;
+
+static void on_time(struct ev_loop *loop, ev_timer *watcher, int events)
+{
+    (void)loop, (void)events;
+    const struct troupe_node *node = watcher->data;
+    const struct troupe__node_figures figures = {
+        .lines = node->input.line,
+        .input_offset = node->input.offset,
+        .deliveries = node->machine.stats.deliveries,
+        .waiting = node->machine.waiting,
+        .timers = node->machine.timers.count,
+    };
+    node->on_figures(node->figures_context, &figures);
+}
+
+void troupe__node_tell_figures(struct troupe_node *node, troupe__figures_fn on_figures, void *context)
+{
+    node->on_figures = on_figures;
+    node->figures_context = context;
+    node->figures.data = node;
+    ev_timer_init(&node->figures, on_time, PERIOD_S, PERIOD_S);
+    ev_timer_start(node->loop, &node->figures);
+}
