@@ -1,0 +1,46 @@
+# sample.sh - runs a sample from a file to a file, killed on the way; sourced by the tests of samples.
+# SPDX-License-Identifier: Apache-2.0
+# Environment: BUILD (build), TROUPE_SEED (of the moments of the kills), TROUPE_KEEP=1 (keep the directory).
+# Sets `dir`, and `killed`, the number of kills that came in time.
+
+build=${BUILD:-build}
+seed=${TROUPE_SEED:-$((RANDOM + 1))}
+RANDOM=$seed
+dir=$(mktemp -d "${TMPDIR:-/tmp}/troupe-sample.XXXXXX")
+killed=0
+pid=
+finish() {
+    status=$?
+    [ -z "$pid" ] || kill -9 "$pid" 2>/dev/null || true
+    if [ $status != 0 ] || [ -n "${TROUPE_KEEP:-}" ]; then
+        tail -5 "$dir/log" 2>/dev/null || true
+        echo "kept: $dir (seed $seed)"
+    else
+        rm -rf "$dir"
+    fi
+}
+trap finish EXIT
+
+# run SAMPLE DATA INPUT OUTPUT: to the end, until neither message nor timer is left.
+run() {
+    "$build/troupe" run "$build/samples/$1.so" --data "$dir/$2" --input "$dir/$3" --output "$dir/$4" \
+        --until-idle=timers 2>>"$dir/log"
+}
+
+# run_killed SAMPLE DATA INPUT OUTPUT LINES: killed with SIGKILL soon after the output has LINES lines.
+run_killed() {
+    local end=$((SECONDS + 60))
+    "$build/troupe" run "$build/samples/$1.so" --data "$dir/$2" --input "$dir/$3" --output "$dir/$4" \
+        --until-idle=timers 2>>"$dir/log" &
+    pid=$!
+    while kill -0 $pid 2>/dev/null && [ "$(cat "$dir/$4" 2>/dev/null | wc -l)" -lt "$5" ]; do
+        if [ $SECONDS -ge $end ]; then
+            echo "FAILED: not $5 lines after 60 s"
+            exit 1
+        fi
+        sleep "0.00$((RANDOM % 10))"
+    done
+    if kill -9 $pid 2>/dev/null; then killed=$((killed + 1)); fi
+    wait $pid 2>/dev/null || true
+    pid=
+}
