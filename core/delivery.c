@@ -479,10 +479,10 @@ enum troupe_error troupe_ask(struct troupe_context *ctx, struct troupe_address t
 
 enum troupe_error troupe_cancel(struct troupe_context *ctx, uint64_t timer)
 {
-    bool pending = ctx->timer_pending(ctx->owner, timer);
+    bool pending = ctx->timer_pending(ctx->owner, timer) || troupe__jobs_find(ctx->jobs, timer);
     for (size_t i = 0; i < ctx->effect_count; i++) {
         if (ctx->effects[i].timer == timer) {
-            pending = ctx->effects[i].kind == TROUPE__SEND_AFTER;
+            pending = ctx->effects[i].kind != TROUPE__CANCEL;
         }
     }
     if (!pending) {
@@ -521,6 +521,56 @@ enum troupe_error troupe_emit(struct troupe_context *ctx, const char *egress, co
     effect->key = key_copy;
     effect->body = (struct troupe_bytes){body_copy, body.size};
     ctx->effects_size += name_size + key_size + body.size;
+    return TROUPE_OK;
+}
+
+static bool declares_job(const struct troupe_type *type, const struct troupe_job_type *job)
+{
+    for (size_t i = 0; job && type->jobs && type->jobs[i]; i++) {
+        if (type->jobs[i] == job) {
+            return true;
+        }
+    }
+    return false;
+}
+
+enum troupe_error troupe_job(struct troupe_context *ctx, const struct troupe_job_type *job, struct troupe_bytes input,
+                             const char *result_name, uint64_t *ret_id)
+{
+    size_t result_size;
+    enum troupe_error result = check_name(ctx, "result name", result_name, &result_size);
+    if (result == TROUPE_OK) {
+        result = check_body(ctx, input);
+    }
+    if (result != TROUPE_OK) {
+        return result;
+    }
+    if (!declares_job(ctx->actor->type->declared, job)) {
+        troupe_fail(ctx, TROUPE_EINVAL, "job '%s' is not declared by type '%s'", job ? job->name : "NULL",
+                    ctx->actor->type->name);
+        return misuse(ctx, TROUPE_EINVAL);
+    }
+    size_t count = ctx->jobs->count + ctx->jobs_staged, size = ctx->jobs->input_size + ctx->jobs_staged_size;
+    if (count >= TROUPE__JOBS_MAX || size + input.size > TROUPE__JOBS_SIZE_MAX) {
+        return troupe_fail(ctx, TROUPE_EFULL, "job '%s': %zu jobs wait already, with %zu bytes of input", job->name,
+                           count, size);
+    }
+    struct troupe__job *new_job = troupe__job_new(ctx->actor, (struct troupe_bytes){job->name, strlen(job->name)},
+                                                  (struct troupe_bytes){result_name, result_size}, input);
+    struct troupe__effect *effect = new_job ? stage(ctx, TROUPE__START_JOB) : NULL;
+    if (!effect) {
+        troupe__job_release(new_job);
+        return misuse(ctx, TROUPE_ENOMEM);
+    }
+    new_job->id = ++ctx->timer_last;
+    effect->job = new_job;
+    effect->timer = new_job->id;
+    ctx->effects_size += sizeof *new_job + input.size;
+    ctx->jobs_staged++;
+    ctx->jobs_staged_size += input.size;
+    if (ret_id) {
+        *ret_id = new_job->id;
+    }
     return TROUPE_OK;
 }
 
@@ -581,6 +631,7 @@ static void drop_effects(struct troupe_context *ctx)
 {
     for (size_t i = 0; i < ctx->effect_count; i++) {
         troupe__message_free(ctx->effects[i].message);
+        troupe__job_release(ctx->effects[i].job);
     }
     ctx->effect_count = 0;
 }
@@ -613,6 +664,8 @@ enum troupe_error troupe__delivery_run(struct troupe_context *ctx, const struct 
     ctx->random_count = 0;
     ctx->effect_count = 0;
     ctx->effects_size = 0;
+    ctx->jobs_staged = 0;
+    ctx->jobs_staged_size = 0;
     ctx->undo_count = 0;
     ctx->sticky = TROUPE_OK;
     ctx->error[0] = '\0';
@@ -623,6 +676,7 @@ enum troupe_error troupe__delivery_run(struct troupe_context *ctx, const struct 
         .body = {troupe__message_body(message), message->body_size},
         .correlation = message->correlation,
         .attempt = message->attempt + 1,
+        .job_attempts = message->job_attempts,
     };
     enum troupe_error result = actor->type->declared->handler(ctx, &seen);
     if (result == TROUPE_OK) {

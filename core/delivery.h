@@ -7,17 +7,19 @@
 #define TROUPE_CORE_DELIVERY_H
 
 #include "core/actor.h"
+#include "core/job.h"
 #include "core/message.h"
 #include "core/store.h"
 
 enum { TROUPE__EFFECTS_SIZE_MAX = 64 * 1048576 }; /* bytes that one delivery may stage */
 
-enum troupe__effect_kind { TROUPE__SEND, TROUPE__SEND_AFTER, TROUPE__CANCEL, TROUPE__EMIT };
+enum troupe__effect_kind { TROUPE__SEND, TROUPE__SEND_AFTER, TROUPE__CANCEL, TROUPE__EMIT, TROUPE__START_JOB };
 
 struct troupe__effect {
     enum troupe__effect_kind kind;
     struct troupe__message *message; /* owned, of SEND and SEND_AFTER */
-    uint64_t timer;                  /* of SEND_AFTER and CANCEL */
+    struct troupe__job *job;         /* owned, of START_JOB */
+    uint64_t timer;                  /* of SEND_AFTER, CANCEL and START_JOB */
     int64_t due_ms;                  /* of SEND_AFTER */
     const char *egress, *key;        /* of EMIT, in the arena, as is the body */
     struct troupe_bytes body;
@@ -40,6 +42,7 @@ struct troupe_context {
     struct troupe__actors *actors;
     struct troupe__store *store;
     bool (*timer_pending)(void *owner, uint64_t timer);
+    const struct troupe__jobs *jobs; /* of the node: how many there are; a cancel looks for it */
     void *owner;
 
     struct troupe__actor *actor;
@@ -49,6 +52,7 @@ struct troupe_context {
 
     struct troupe__effect *effects;
     size_t effect_count, effect_capacity, effects_size;
+    size_t jobs_staged, jobs_staged_size; /* of the effects: how many are jobs, bytes of their inputs */
     struct troupe__undo *undo;
     size_t undo_count, undo_capacity;
     struct troupe__dirty *dirty; /* of the whole epoch; the machine empties it */

@@ -29,29 +29,31 @@ void troupe__message_free(struct troupe__message *message)
     free(message);
 }
 
-static void put_actor(struct troupe__buffer *buffer, const struct troupe__actor *actor)
+void troupe__address_encode(const struct troupe__actor *actor, struct troupe__buffer *buffer)
 {
     troupe__buffer_put_string(buffer, actor->type->name, strlen(actor->type->name));
     troupe__buffer_put_string(buffer, actor->key, actor->key_size);
 }
 
-enum { FROM_ACTOR = 1, KIND_SHIFT = 1, FLAGS_MAX = TROUPE__ANSWER << KIND_SHIFT | FROM_ACTOR };
+enum { FROM_ACTOR = 1, KIND_SHIFT = 1, FLAGS_MAX = TROUPE__RESULT << KIND_SHIFT | FROM_ACTOR };
 
 void troupe__message_encode(const struct troupe__message *message, struct troupe__buffer *buffer)
 {
     troupe__buffer_put_byte(buffer, (unsigned)message->kind << KIND_SHIFT | (message->from ? FROM_ACTOR : 0));
-    put_actor(buffer, message->to);
+    troupe__address_encode(message->to, buffer);
     if (message->from) {
-        put_actor(buffer, message->from);
+        troupe__address_encode(message->from, buffer);
     }
     troupe__buffer_put_string(buffer, message->data, message->type_size);
     troupe__buffer_put_varint(buffer, message->correlation);
     troupe__buffer_put_varint(buffer, message->attempt);
+    if (message->kind == TROUPE__RESULT) {
+        troupe__buffer_put_varint(buffer, message->job_attempts);
+    }
     troupe__buffer_put_string(buffer, troupe__message_body(message), message->body_size);
 }
 
-/* NULL with cursor->failed for a bad name, NULL without when out of memory. */
-static struct troupe__actor *get_actor(struct troupe__actors *actors, struct troupe__cursor *cursor)
+struct troupe__actor *troupe__address_decode(struct troupe__actors *actors, struct troupe__cursor *cursor)
 {
     char type[TROUPE_NAME_MAX + 1], key[TROUPE_KEY_MAX + 1];
     size_t type_size, key_size;
@@ -82,8 +84,8 @@ enum troupe_error troupe__message_decode(struct troupe__actors *actors, struct t
         return TROUPE_ECORRUPT;
     }
     bool from_actor = (*flags & FROM_ACTOR) != 0;
-    struct troupe__actor *to = get_actor(actors, &cursor);
-    struct troupe__actor *from = to && from_actor ? get_actor(actors, &cursor) : NULL;
+    struct troupe__actor *to = troupe__address_decode(actors, &cursor);
+    struct troupe__actor *from = to && from_actor ? troupe__address_decode(actors, &cursor) : NULL;
     if (!cursor.failed && (!to || (from_actor && !from))) {
         return TROUPE_ENOMEM;
     }
@@ -91,6 +93,7 @@ enum troupe_error troupe__message_decode(struct troupe__actors *actors, struct t
     const unsigned char *type = troupe__cursor_string(&cursor, &type_size);
     uint64_t correlation = troupe__cursor_varint(&cursor);
     uint64_t attempt = troupe__cursor_varint(&cursor);
+    uint64_t job_attempts = *flags >> KIND_SHIFT == TROUPE__RESULT ? troupe__cursor_varint(&cursor) : 0;
     const unsigned char *body = troupe__cursor_string(&cursor, &body_size);
     if (cursor.failed || type_size > TROUPE_NAME_MAX || body_size > TROUPE_BODY_MAX || cursor.at != cursor.end) {
         return TROUPE_ECORRUPT;
@@ -103,6 +106,7 @@ enum troupe_error troupe__message_decode(struct troupe__actors *actors, struct t
     message->kind = (uint8_t)(*flags >> KIND_SHIFT);
     message->correlation = correlation;
     message->attempt = (uint32_t)attempt;
+    message->job_attempts = (uint16_t)job_attempts;
     *ret = message;
     return TROUPE_OK;
 }

@@ -3,7 +3,8 @@
  *
  * One allocation: the struct, the name with its NUL, the body. A message belongs to one list at a time.
  * Row form (varints and counted strings): flags, to type, to key, from type, from key, name, correlation, attempt,
- * body. Both ends are written as text, so that a row means the same without the module that wrote it. */
+ * job attempts (of a RESULT only), body. Both ends are written as text, so that a row means the same without the module
+ * that wrote it. */
 #ifndef TROUPE_CORE_MESSAGE_H
 #define TROUPE_CORE_MESSAGE_H
 
@@ -13,8 +14,9 @@
 
 enum troupe__message_kind {
     TROUPE__PLAIN,
-    TROUPE__ASK,   /* correlation is the id of the asker's timeout */
-    TROUPE__ANSWER /* arrives only while that timer is pending, and cancels it */
+    TROUPE__ASK,    /* correlation is the id of the asker's timeout */
+    TROUPE__ANSWER, /* arrives only while that timer is pending, and cancels it */
+    TROUPE__RESULT  /* of a job; correlation is its id */
 };
 
 struct troupe__message {
@@ -27,8 +29,9 @@ struct troupe__message {
     uint32_t attempt;     /* failed deliveries so far */
     uint32_t body_size;
     uint8_t type_size;
-    uint8_t kind; /* enum troupe__message_kind */
-    char data[];  /* name, NUL, body */
+    uint8_t kind;          /* enum troupe__message_kind */
+    uint16_t job_attempts; /* of a RESULT */
+    char data[];           /* name, NUL, body */
 };
 
 enum { TROUPE__HAS_ROW = UINT32_MAX };
@@ -42,6 +45,11 @@ static inline const void *troupe__message_body(const struct troupe__message *mes
 {
     return message->data + message->type_size + 1;
 }
+
+/* An actor's address within a row: type, key. Read: NULL, with cursor->failed for a bad name, without when out of
+ * memory. */
+void troupe__address_encode(const struct troupe__actor *actor, struct troupe__buffer *buffer);
+struct troupe__actor *troupe__address_decode(struct troupe__actors *actors, struct troupe__cursor *cursor);
 
 void troupe__message_encode(const struct troupe__message *message, struct troupe__buffer *buffer);
 

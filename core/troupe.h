@@ -75,6 +75,7 @@ static inline struct troupe_address troupe_to(const char *type, const char *key)
 }
 
 struct troupe_context;
+struct troupe_job_type;
 
 /* ---- messages ---------------------------------------------------------------------------------------------------- */
 
@@ -84,6 +85,7 @@ struct troupe_message {
     struct troupe_bytes body;   /* msgpack by convention; may be empty */
     uint64_t correlation;       /* of an ask, its answer or its timeout; else 0 */
     uint32_t attempt;           /* 1 at the first delivery, 2 after a first failure, ... */
+    uint32_t job_attempts;      /* of a job's result: how often the job was begun, see troupe_job_attempt; else 0 */
 };
 
 /* Handle one message. TROUPE_OK keeps all effects. Any other result drops them all: TROUPE_EREJECTED makes the message
@@ -134,7 +136,8 @@ enum troupe_error troupe_send(struct troupe_context *ctx, struct troupe_address 
 enum troupe_error troupe_send_after(struct troupe_context *ctx, int64_t delay_ms, struct troupe_address to,
                                     const char *type, struct troupe_bytes body, uint64_t *ret_timer);
 
-/* Cancel a delayed message. Errors: TROUPE_ENOTFOUND when it has left already or was cancelled. */
+/* Cancel a delayed message, an ask or a job. Errors: TROUPE_ENOTFOUND when it has left already (its answer or result
+ * has come) or was cancelled. */
 enum troupe_error troupe_cancel(struct troupe_context *ctx, uint64_t timer);
 
 /* Answer the message being handled. The answer to a troupe_ask carries its correlation, and is dropped when it comes
@@ -154,6 +157,17 @@ enum troupe_error troupe_ask(struct troupe_context *ctx, struct troupe_address t
 /* Put a record out on an egress: exactly once, numbered from 1 per egress. Errors: as troupe_send. */
 enum troupe_error troupe_emit(struct troupe_context *ctx, const char *egress, const char *key,
                               struct troupe_bytes body);
+
+/* Begin a job, blocking work on another thread (see jobs below). Its result comes back to this actor as one message:
+ * named `result_name` with the job's output as its body, or named TROUPE_JOB_FAILED with a body {"job": its name,
+ * "reason": text}. Both carry `*ret_id` (may be NULL) as correlation. troupe_cancel of it gives up: nothing comes.
+ * Errors: TROUPE_EINVAL (not a job of this actor's type; a bad name), TROUPE_ETOOBIG, TROUPE_ENOMEM as troupe_send;
+ * TROUPE_EFULL (65,536 jobs or 256 MiB of input wait on this node: return it to be tried again later). */
+enum troupe_error troupe_job(struct troupe_context *ctx, const struct troupe_job_type *job, struct troupe_bytes input,
+                             const char *result_name, uint64_t *ret_id);
+
+/* The name of the message that comes instead of a job's result. */
+#define TROUPE_JOB_FAILED "troupe.job-failed"
 
 /* Milliseconds of wall time since 1970, the same throughout one delivery. */
 int64_t troupe_now(const struct troupe_context *ctx);
@@ -207,6 +221,7 @@ struct troupe_type {
     troupe_handler_fn handler;
     const struct troupe_value *const *values; /* NULL-terminated; may be NULL */
     struct troupe_retry retry;
+    const struct troupe_job_type *const *jobs; /* NULL-terminated; may be NULL */
 };
 
 struct troupe_module {
@@ -218,6 +233,58 @@ struct troupe_module {
 };
 
 /* A module is a shared object that exports `const struct troupe_module troupe_module`. */
+
+/* ---- jobs -------------------------------------------------------------------------------------------------------- */
+
+/* A job is what a handler must not do: call another service, read a file, compute for seconds. It runs on a worker
+ * thread, beside handlers and other jobs, and sees only its input; it has no access to actors. It begins after the
+ * delivery that asked for it is durable. Its result is taken once: the message and the end of the job are one effect.
+ * The work itself may be done again: a job that was begun when the node ended is begun anew by the next start, and
+ * troupe_job_attempt says so. What it does to the outside should therefore be harmless when repeated; troupe_job_id is
+ * a number to make it so. A job that crashes the process three times fails with that as its reason. */
+struct troupe_job_context;
+
+/* Do the work. TROUPE_OK: what was given to troupe_job_return is the result, nothing if nothing was. Any other result
+ * is a failure: it is tried again by the policy of the job; after the last attempt, and after TROUPE_EREJECTED at once,
+ * TROUPE_JOB_FAILED is sent. Several may run at once, also of one actor. */
+typedef enum troupe_error (*troupe_job_fn)(struct troupe_job_context *job, struct troupe_bytes input);
+
+/* One kind of work of an actor type; static storage, listed in its type's `jobs`. A crash or restart of the node does
+ * not count as an attempt of `retry`. */
+struct troupe_job_type {
+    const char *name;
+    troupe_job_fn run;
+    struct troupe_retry retry;
+};
+
+/* 1, or more when the job was begun before: it failed then, or the node ended before its result was durable. */
+uint32_t troupe_job_attempt(const struct troupe_job_context *job);
+
+/* The job's id, the same in each attempt and of no other job of this node. */
+uint64_t troupe_job_id(const struct troupe_job_context *job);
+
+/* The address of the actor that asked for the job; valid while the job runs. */
+struct troupe_address troupe_job_actor(const struct troupe_job_context *job);
+
+/* Whether nobody waits for the result any more: the actor cancelled the job, or the node stops. For long work to look
+ * at now and then, and return an error: that is dropped or, if the node stops, the job is run again by its next start.
+ * A node that stops waits for its jobs for five seconds. */
+bool troupe_job_cancelled(const struct troupe_job_context *job);
+
+/* Set the output; the last call counts. troupe_job_pack packs it by a format, as troupe_pack does.
+ * Errors: TROUPE_ETOOBIG (over TROUPE_BODY_MAX), TROUPE_EINVAL (the format), TROUPE_ENOMEM. Each makes the job fail. */
+enum troupe_error troupe_job_return(struct troupe_job_context *job, struct troupe_bytes output);
+enum troupe_error troupe_job_pack(struct troupe_job_context *job, const char *format, ...);
+
+/* Read the input, or any body, as troupe_unpack does; copied strings live while the job runs. */
+enum troupe_error troupe_job_unpack(struct troupe_job_context *job, struct troupe_bytes body, const char *format, ...);
+
+/* Say why the job fails, and return `error`. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 3, 4)))
+#endif
+enum troupe_error
+troupe_job_fail(struct troupe_job_context *job, enum troupe_error error, const char *format, ...);
 
 /* ---- a node ------------------------------------------------------------------------------------------------------ */
 
@@ -270,6 +337,7 @@ struct troupe_node_options {
     const char *input;  /* JSON lines: a path or "-"; NULL: none */
     const char *output; /* where records go as JSON lines: a path or "-"; NULL: nowhere */
     enum troupe_until until;
+    unsigned workers;     /* threads for jobs, at most 256, started when needed; 0: as many as cores */
     bool stop_on_signals; /* SIGINT and SIGTERM stop it as troupe_node_stop does; one node per process */
     struct ev_loop *loop; /* the program's; NULL: the node has its own, and only troupe_node_run turns it */
     troupe_log_fn log;    /* NULL: nothing is said */

@@ -22,12 +22,15 @@ void troupe__guard_free(struct troupe__guard *guard)
 
 static struct troupe__guard *caught; /* A signal handler has no other way to it; one node per process is watched. */
 
+static _Thread_local sig_atomic_t this_thread; /* enum troupe__guard_thread */
+
 static void on_crash(int signal)
 {
     void *frames[32];
     int count = backtrace(frames, sizeof frames / sizeof *frames);
     size_t at = 0;
     caught->signal = signal;
+    caught->crashed = this_thread;
     /* Frame 0 is this function, 1 the kernel's signal frame. dladdr and snprintf are not async-signal-safe by the
      * letter; the process is lost anyway, and a second signal in here kills it at once. */
     for (int i = 2; i < count && at + 160 < sizeof caught->trace; i++) {
@@ -43,8 +46,8 @@ static void on_crash(int signal)
         int size = snprintf(caught->trace + at, sizeof caught->trace - at, "%.60s in %.60s+0x%tx\n", symbol, object,
                             (char *)frames[i] - (char *)base);
         at += size > 0 ? (size_t)size : 0;
-        if (strcmp(symbol, "troupe__delivery_run") == 0) {
-            break; /* Below the handler all backtraces are alike. */
+        if (strcmp(symbol, "troupe__delivery_run") == 0 || strcmp(symbol, "troupe__job_run") == 0) {
+            break; /* Below the handler or job all backtraces are alike. */
         }
     }
     caught->trace[at < sizeof caught->trace ? at : sizeof caught->trace - 1] = '\0';
@@ -58,6 +61,7 @@ void troupe__guard_catch_signals(struct troupe__guard *guard)
     void *frame;
     backtrace(&frame, 1); /* Loads what backtrace needs now, not in the handler. */
     caught = guard;
+    this_thread = TROUPE__LOOP_THREAD;
     stack_t stack = {.ss_sp = stack_memory, .ss_size = sizeof stack_memory};
     sigaltstack(&stack, NULL);
     for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
@@ -66,30 +70,77 @@ void troupe__guard_catch_signals(struct troupe__guard *guard)
     }
 }
 
-const struct troupe__suspect *troupe__guard_count_crash(struct troupe__guard *guard, int signal)
+enum { STACK_SIZE = 1 << 16 };
+
+void *troupe__guard_catch_thread(unsigned worker)
 {
-    bool delivering = guard->delivering;
-    guard->delivering = 0;
-    guard->number = 0;
-    if (!delivering) {
-        return NULL;
+    stack_t stack = {.ss_sp = malloc(STACK_SIZE), .ss_size = STACK_SIZE};
+    this_thread = (sig_atomic_t)(TROUPE__WORKER_THREAD + worker);
+    if (stack.ss_sp) {
+        sigaltstack(&stack, NULL);
     }
-    struct troupe__suspect *suspect = NULL;
-    for (uint32_t i = 0; i < guard->suspect_count && !suspect; i++) {
-        if (guard->suspects[i].fingerprint == guard->fingerprint) {
-            suspect = &guard->suspects[i];
+    return stack.ss_sp;
+}
+
+void troupe__guard_forget_thread(void *memory)
+{
+    if (memory) {
+        sigaltstack(&(stack_t){.ss_flags = SS_DISABLE}, NULL);
+        free(memory);
+    }
+}
+
+void troupe__guard_enter_job(struct troupe__guard *guard, unsigned worker, const struct troupe__job *job)
+{
+    struct troupe__guard_job *at = &guard->jobs[worker];
+    at->fingerprint = troupe__guard_job_fingerprint(job);
+    at->id = job->id;
+    snprintf(at->type, sizeof at->type, "%s", troupe__job_actor_type(job));
+    snprintf(at->key, sizeof at->key, "%s", troupe__job_actor_key(job));
+    snprintf(at->name, sizeof at->name, "%s", troupe__job_name(job));
+    at->running = 1;
+}
+
+static struct troupe__suspect *find_suspect(struct troupe__guard *guard, uint64_t fingerprint)
+{
+    for (uint32_t i = 0; i < guard->suspect_count; i++) {
+        if (guard->suspects[i].fingerprint == fingerprint) {
+            return &guard->suspects[i];
         }
     }
-    if (!suspect) {
-        /* Full: the first one makes room. It is counted anew should it still be about. */
-        uint32_t at = guard->suspect_count < TROUPE__SUSPECTS_MAX ? guard->suspect_count : 0;
-        suspect = &guard->suspects[at];
-        *suspect = (struct troupe__suspect){.fingerprint = guard->fingerprint};
-        guard->suspect_count = at + 1 > guard->suspect_count ? at + 1 : guard->suspect_count;
+    /* Full: the first one makes room. It is counted anew should it still be about. */
+    uint32_t at = guard->suspect_count < TROUPE__SUSPECTS_MAX ? guard->suspect_count : 0;
+    guard->suspects[at] = (struct troupe__suspect){.fingerprint = fingerprint};
+    guard->suspect_count = at + 1 > guard->suspect_count ? at + 1 : guard->suspect_count;
+    return &guard->suspects[at];
+}
+
+const struct troupe__suspect *troupe__guard_count_crash(struct troupe__guard *guard, int signal)
+{
+    struct troupe__suspect *suspect = NULL;
+    bool noted = guard->signal != 0;
+    sig_atomic_t thread = noted ? guard->crashed : TROUPE__LOOP_THREAD;
+    int worker = thread - TROUPE__WORKER_THREAD;
+    if (thread == TROUPE__LOOP_THREAD && guard->delivering) {
+        suspect = find_suspect(guard, guard->fingerprint);
+        snprintf(suspect->what, sizeof suspect->what, "handler of %s/%s message '%s'", guard->type, guard->key,
+                 guard->name);
+    } else if (worker >= 0 && worker < TROUPE__WORKERS_MAX && guard->jobs[worker].running) {
+        const struct troupe__guard_job *job = &guard->jobs[worker];
+        suspect = find_suspect(guard, job->fingerprint);
+        snprintf(suspect->what, sizeof suspect->what, "job %llu '%s' of %s/%s", (unsigned long long)job->id, job->name,
+                 job->type, job->key);
     }
-    suspect->crashes++;
-    suspect->signal = signal;
-    memcpy(suspect->trace, guard->signal ? guard->trace : "", guard->signal ? sizeof suspect->trace : 1);
+    if (suspect) {
+        suspect->crashes++;
+        suspect->signal = signal;
+        memcpy(suspect->trace, noted ? guard->trace : "", noted ? sizeof suspect->trace : 1);
+    }
+    guard->delivering = 0;
+    guard->number = 0;
     guard->signal = 0;
+    for (size_t i = 0; i < TROUPE__WORKERS_MAX && guard->jobs[i].type[0]; i++) {
+        guard->jobs[i].running = 0; /* Workers are started in order. */
+    }
     return suspect;
 }

@@ -243,10 +243,15 @@ static enum troupe_error carry_out(struct troupe__machine *machine)
             result = set_timer(machine, effect);
             break;
         case TROUPE__CANCEL:
-            cancel_timer(machine, effect->timer);
+            if (!cancel_timer(machine, effect->timer)) {
+                troupe__machine_cancel_job(machine, effect->timer);
+            }
             break;
         case TROUPE__EMIT:
             result = emit(machine, effect);
+            break;
+        case TROUPE__START_JOB:
+            result = troupe__machine_add_job(machine, effect->job);
             break;
         }
     }
@@ -255,6 +260,7 @@ static enum troupe_error carry_out(struct troupe__machine *machine)
     }
     for (; done < ctx->effect_count; done++) {
         troupe__message_free(ctx->effects[done].message);
+        troupe__job_release(ctx->effects[done].job);
     }
     ctx->effect_count = 0;
     return result;
@@ -262,10 +268,7 @@ static enum troupe_error carry_out(struct troupe__machine *machine)
 
 /* ---- deliveries -------------------------------------------------------------------------------------------------- */
 
-/* Retry timers are not durable: their ids have the top bit, so that they never meet a handler's. */
-static const uint64_t retry_bit = UINT64_C(1) << 63;
-
-static int64_t backoff_ms(const struct troupe_retry *retry, uint32_t attempt)
+int64_t troupe__machine_backoff(const struct troupe_retry *retry, uint32_t attempt)
 {
     uint64_t delay = retry->backoff_ms;
     for (uint32_t i = 1; i < attempt && delay < retry->backoff_max_ms; i++) {
@@ -285,10 +288,10 @@ static enum troupe_error handle_failure(struct troupe__machine *machine, struct 
         bury_oldest(machine, actor, reason);
         return TROUPE_OK;
     }
-    int64_t delay_ms = backoff_ms(&actor->type->retry, message->attempt);
+    int64_t delay_ms = troupe__machine_backoff(&actor->type->retry, message->attempt);
     report(machine, TROUPE_INFO, "%s/%s message '%s' failed, attempt %u of %u, next in %lld ms: %s", actor->type->name,
            actor->key, message->data, message->attempt, actor->type->retry.attempts, (long long)delay_ms, reason);
-    struct troupe__timer timer = {machine->ctx.now_ms + delay_ms, retry_bit | message->sequence, actor};
+    struct troupe__timer timer = {machine->ctx.now_ms + delay_ms, TROUPE__RETRY_BIT | message->sequence, actor};
     if (!troupe__timers_set(&machine->timers, timer)) {
         return troupe__machine_out_of_memory(machine);
     }
@@ -371,7 +374,14 @@ enum troupe_error troupe__machine_set_now(struct troupe__machine *machine, int64
     while ((first = troupe__timers_first(&machine->timers)) != NULL && first->due_ms <= machine->ctx.now_ms) {
         struct troupe__timer timer;
         troupe__timers_cancel(&machine->timers, first->id, &timer);
-        if (timer.id & retry_bit) {
+        if ((timer.id & TROUPE__JOB_RETRY) == TROUPE__JOB_RETRY) {
+            enum troupe_error result = troupe__machine_begin_job(machine, timer.what);
+            if (result != TROUPE_OK) {
+                return result;
+            }
+            continue;
+        }
+        if (timer.id & TROUPE__RETRY_BIT) {
             struct troupe__actor *actor = timer.what;
             actor->blocked = false;
             machine->blocked--;
@@ -615,6 +625,7 @@ enum troupe_error troupe__machine_seal(struct troupe__machine *machine, struct t
     swap_buffers(&machine->egress, &epoch->egress);
     machine->record.size = 0;
     machine->egress.size = 0;
+    troupe__machine_seal_jobs(machine, epoch);
     epoch->number = machine->epoch;
     epoch->egress_last = epoch->egress.size ? machine->egress_number : 0;
     machine->epoch++;
@@ -629,7 +640,7 @@ enum troupe_error troupe__machine_seal(struct troupe__machine *machine, struct t
 static bool timer_pending(void *owner, uint64_t timer)
 {
     const struct troupe__machine *machine = owner;
-    return !(timer & retry_bit) && troupe__timers_pending(&machine->timers, timer);
+    return !(timer & TROUPE__RETRY_BIT) && troupe__timers_pending(&machine->timers, timer);
 }
 
 enum troupe_error troupe__machine_init(struct troupe__machine *machine, const struct troupe_module *module,
@@ -651,6 +662,7 @@ enum troupe_error troupe__machine_init(struct troupe__machine *machine, const st
                                            .store = store,
                                            .timer_pending = timer_pending,
                                            .owner = machine,
+                                           .jobs = &machine->jobs,
                                            .epoch = machine->epoch,
                                            .seed = seed};
     result = troupe__machine_load(machine);
@@ -677,7 +689,7 @@ void troupe__machine_fini(struct troupe__machine *machine)
         }
     }
     for (size_t i = 0; i < machine->timers.count; i++) {
-        if (!(machine->timers.heap[i].id & retry_bit)) {
+        if (!(machine->timers.heap[i].id & TROUPE__RETRY_BIT)) {
             troupe__message_free(machine->timers.heap[i].what);
         }
     }
@@ -689,6 +701,11 @@ void troupe__machine_fini(struct troupe__machine *machine)
     free(machine->egress_names);
     free(machine->fresh);
     troupe__egress_rows_fini(&machine->egress_rows);
+    for (size_t i = 0; i < machine->begun_count; i++) {
+        troupe__job_release(machine->begun[i]);
+    }
+    free(machine->begun);
+    troupe__jobs_fini(&machine->jobs);
     troupe__ids_fini(&machine->ids);
     troupe__timers_fini(&machine->timers);
     troupe__buffer_free(&machine->record);

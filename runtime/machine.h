@@ -26,7 +26,14 @@ struct troupe__epoch {
     struct troupe__buffer record;
     struct troupe__buffer egress; /* what to let out once durable: see troupe__egress_next */
     uint64_t egress_last;         /* the number of the last record in it, 0 when there is none */
+    struct troupe__job **jobs; /* to begin once durable, each a reference of the owner's; a cancelled one may be among
+                                * them */
+    size_t job_count, job_capacity;
 };
+
+/* Give up the jobs that were not begun. */
+void troupe__epoch_drop_jobs(struct troupe__epoch *epoch);
+void troupe__epoch_fini(struct troupe__epoch *epoch);
 
 /* The running number of one egress. */
 struct troupe__egress_name {
@@ -43,6 +50,7 @@ struct troupe__mark {
 
 struct troupe__machine_stats {
     uint64_t deliveries, failures, dead, epochs, repeats;
+    uint64_t jobs_begun, jobs_failed; /* failed: attempts that did */
 };
 
 struct troupe__machine {
@@ -50,6 +58,9 @@ struct troupe__machine {
     struct troupe__store *store;
     struct troupe_context ctx;
     struct troupe__timers timers;
+    struct troupe__jobs jobs;
+    struct troupe__job **begun; /* to begin once the open epoch is durable, a reference each */
+    size_t begun_count, begun_capacity;
     troupe_log_fn log;
     void *log_context;
     struct troupe__guard *guard; /* the owner's; NULL: none. See guard.h */
@@ -101,6 +112,11 @@ enum troupe_error troupe__machine_arrive(struct troupe__machine *machine, const 
 /* Something from outside that cannot become a message: kept as a dead letter with its reason. */
 enum troupe_error troupe__machine_bury(struct troupe__machine *machine, const char *reason, struct troupe_bytes text);
 
+/* What became of a job that an epoch said to begin: TROUPE_OK with its output, or an error with its reason. Its result
+ * joins the open epoch; a job cancelled meanwhile has none. `job` stays the caller's. Errors: TROUPE_ENOMEM. */
+enum troupe_error troupe__machine_job_done(struct troupe__machine *machine, const struct troupe__job *job,
+                                           enum troupe_error outcome, struct troupe_bytes output, const char *reason);
+
 /* Deliver at most `budget` messages; `*ret_count` says how many. Errors are the machine's own: out of memory. */
 enum troupe_error troupe__machine_run(struct troupe__machine *machine, size_t budget, size_t *ret_count);
 
@@ -131,7 +147,8 @@ bool troupe__machine_dirty(const struct troupe__machine *machine);
 /* Read from the newest tables from now on; what they have need not stay in memory. Not while a handler runs. */
 void troupe__machine_refresh(struct troupe__machine *machine);
 
-/* Close the open epoch into `*epoch` and open the next one. Errors: TROUPE_ENOMEM: stop. */
+/* Close the open epoch into `*epoch`, whose jobs have been taken, and open the next one.
+ * Errors: TROUPE_ENOMEM: stop. */
 enum troupe_error troupe__machine_seal(struct troupe__machine *machine, struct troupe__epoch *epoch);
 
 #endif

@@ -10,6 +10,25 @@
 #define TROUPE__EGRESS_PREFIX "egress/" /* name -> varint: the last sequence */
 #define TROUPE__ID_PREFIX "id/"         /* the two halves of an id -> varint: when it was taken in, in ms */
 
+/* Timers that are not durable have the top bit in their ids, so that they never meet a handler's: the next attempt of a
+ * message (its sequence) or of a job (its id). */
+#define TROUPE__RETRY_BIT (UINT64_C(1) << 63)
+#define TROUPE__JOB_RETRY (UINT64_C(3) << 62)
+
+/* Milliseconds until the next try after `attempt` failures; the policy's zero fields have been filled in. */
+int64_t troupe__machine_backoff(const struct troupe_retry *retry, uint32_t attempt);
+
+/* ---- machine_jobs.c ---- */
+
+/* Carry out the effect; takes over the job on TROUPE_OK. Errors: TROUPE_ENOMEM, as all of these. */
+enum troupe_error troupe__machine_add_job(struct troupe__machine *machine, struct troupe__job *job);
+/* Returns whether there was such a job. */
+bool troupe__machine_cancel_job(struct troupe__machine *machine, uint64_t id);
+/* Its epoch is the open one: let it be begun after that. */
+enum troupe_error troupe__machine_begin_job(struct troupe__machine *machine, struct troupe__job *job);
+/* At the seal: what is to be begun moves to the epoch. */
+void troupe__machine_seal_jobs(struct troupe__machine *machine, struct troupe__epoch *epoch);
+
 /* Sets the machine's error; returns TROUPE_ENOMEM. */
 enum troupe_error troupe__machine_out_of_memory(struct troupe__machine *machine);
 

@@ -347,9 +347,34 @@ static enum troupe_error start_egress(struct start *start)
     return machine->unreleased.failed ? troupe__machine_out_of_memory(machine) : TROUPE_OK;
 }
 
+static enum troupe_error start_jobs(struct start *start)
+{
+    struct troupe__machine *machine = start->machine;
+    struct pile *pile = &start->piles[TROUPE__JOB];
+    enum troupe_error result = TROUPE_OK;
+    for (size_t i = 0; i < pile->count && result == TROUPE_OK; i++) {
+        if (pile->rows[i].value) {
+            struct troupe__job *job;
+            struct troupe_bytes row = {pile->rows[i].value, pile->rows[i].size};
+            result = troupe__job_decode(&machine->actors, row, &job);
+            if (result != TROUPE_OK) {
+                snprintf(machine->error, sizeof machine->error, "job row %llu: %s",
+                         (unsigned long long)pile->rows[i].number, troupe_error_text(result));
+                return result;
+            }
+            job->id = pile->rows[i].number;
+            result = troupe__machine_add_job(machine, job);
+            if (result != TROUPE_OK) {
+                troupe__job_release(job);
+            }
+        }
+    }
+    return result;
+}
+
 static enum troupe_error start_all(struct start *start)
 {
-    static const enum troupe__table tables[] = {TROUPE__META, TROUPE__MAIL, TROUPE__TIMER, TROUPE__EGRESS};
+    static const enum troupe__table tables[] = {TROUPE__META, TROUPE__MAIL, TROUPE__TIMER, TROUPE__EGRESS, TROUPE__JOB};
     struct troupe__machine *machine = start->machine;
     enum troupe_error result = TROUPE_OK;
     for (size_t i = 0; i < sizeof tables / sizeof *tables && result == TROUPE_OK; i++) {
@@ -363,6 +388,7 @@ static enum troupe_error start_all(struct start *start)
     result = result == TROUPE_OK ? start_mail(start) : result;
     result = result == TROUPE_OK ? start_timers(start) : result;
     result = result == TROUPE_OK ? start_egress(start) : result;
+    result = result == TROUPE_OK ? start_jobs(start) : result;
     if (result != TROUPE_OK && machine->error[0] == '\0') {
         snprintf(machine->error, sizeof machine->error, "%s", machine->store->error);
     }

@@ -19,6 +19,7 @@ enum {
     WAITING_MAX = 8192,   /* messages that wait: beyond it none is taken in */
     DRAIN_TURNS = 4,      /* runs without new lines before a busy epoch is sealed, for the same reason */
     BUSY_TRIES = 50,      /* to open a directory in use, 20 ms apart */
+    JOBS_ENOUGH = 4096,   /* jobs without a result: beyond it nothing is taken in */
     LINGER_MS = 2,        /* a busy epoch is sealed at this age at the earliest */
 };
 
@@ -49,7 +50,6 @@ static void on_idle(struct ev_loop *loop, ev_idle *watcher, int events)
     (void)loop, (void)watcher, (void)events;
 }
 
-int drain_turns; /* runs left before the open epoch is sealed; 0: not draining */
 static void on_readable(struct ev_loop *loop, ev_io *watcher, int events)
 {
     (void)events;
@@ -111,7 +111,7 @@ static enum troupe_error take_line(struct troupe_node *node, struct troupe_bytes
 
 bool troupe__node_has_room(const struct troupe_node *node)
 {
-    return node->machine.waiting < WAITING_MAX + node->machine.blocked &&
+    return node->machine.jobs.count < JOBS_ENOUGH && node->machine.waiting < WAITING_MAX + node->machine.blocked &&
            troupe__machine_epoch_size(&node->machine) < TROUPE__RECORD_SIZE_MAX;
 }
 
@@ -392,6 +392,9 @@ static bool settled(const struct troupe_node *node)
 static bool finished(const struct troupe_node *node)
 {
     const struct troupe__machine *machine = &node->machine;
+    if (!troupe__node_jobs_ended(node)) {
+        return false;
+    }
     if (node->stopping) {
         return true;
     }
@@ -405,6 +408,7 @@ static enum troupe_error turn(struct troupe_node *node, bool *ret_busy, bool *re
     size_t count = 0;
     enum troupe_error result = troupe__machine_set_now(&node->machine, troupe__wall_ms(node->clock));
     result = result == TROUPE_OK ? take_committed(node) : result;
+    result = result == TROUPE_OK ? troupe__node_turn_jobs(node) : result;
     result = result == TROUPE_OK ? pump_input(node, &more) : result;
     bool full = troupe__machine_epoch_size(&node->machine) >= TROUPE__RECORD_SIZE_MAX;
     if (result == TROUPE_OK && !node->stopping && !full) {
@@ -437,6 +441,7 @@ static void stop_watchers(struct troupe_node *node)
     ev_timer_stop(node->loop, &node->figures);
     ev_signal_stop(node->loop, &node->on_int);
     ev_signal_stop(node->loop, &node->on_term);
+    ev_timer_stop(node->loop, &node->watch);
     troupe__wake_at(node->clock, TROUPE__NEVER);
 }
 
@@ -561,6 +566,9 @@ static void free_node(struct troupe_node *node)
     if (node->committer) {
         troupe__committer_stop(node->committer);
     }
+    if (node->workers) {
+        troupe__node_stop_jobs(node);
+    }
     if (node->loop) {
         troupe__loop_clock_fini(&node->loop_clock);
         if (node->own_loop) {
@@ -572,8 +580,7 @@ static void free_node(struct troupe_node *node)
     troupe__machine_fini(&node->machine);
     node->store->close(node->store);
     troupe__waiters_fini(&node->waiters);
-    troupe__buffer_free(&node->epoch.record);
-    troupe__buffer_free(&node->epoch.egress);
+    troupe__epoch_fini(&node->epoch);
     troupe__buffer_free(&node->line);
     free(node);
 }
@@ -616,6 +623,7 @@ enum troupe_error troupe_node_open(const struct troupe_node_options *options, st
     result = result == TROUPE_OK ? open_input(node) : result;
     result = result == TROUPE_OK ? open_output(node) : result;
     init_watchers(node);
+    result = result == TROUPE_OK ? troupe__node_start_jobs(node, wake_loop) : result;
     result = result == TROUPE_OK ? start_committer(node) : result;
     if (result != TROUPE_OK) {
         snprintf(error, error_size, "%s", node->error[0] ? node->error : troupe_error_text(result));
@@ -630,6 +638,7 @@ enum troupe_error troupe_node_open(const struct troupe_node_options *options, st
 void troupe__node_set_guard(struct troupe_node *node, struct troupe__guard *guard)
 {
     node->machine.guard = guard;
+    troupe__workers_set_guard(node->workers, guard);
 }
 
 enum troupe_error troupe_node_run(struct troupe_node *node)
@@ -661,8 +670,10 @@ enum troupe_error troupe_node_close(struct troupe_node *node)
         enum troupe_error result = turn(node, &busy, &done);
         if (result != TROUPE_OK || done) {
             end(node, result);
-        } else {
+        } else if (node->committed.busy || troupe__workers_running(node->workers) == 0) {
             troupe__committer_wait(node->committer);
+        } else {
+            troupe__node_wait_jobs(node);
         }
     }
     enum troupe_error result = node->result;

@@ -21,6 +21,7 @@
 #include "runtime/loop_clock.h"
 #include "runtime/machine.h"
 #include "runtime/waiters.h"
+#include "runtime/workers.h"
 #include "transport/input.h"
 #include "transport/output.h"
 
@@ -44,6 +45,9 @@ struct troupe_node {
     struct troupe__committed committed;
     struct troupe__epoch epoch; /* the committer's while it is busy */
     struct troupe__buffer line;
+    struct troupe__workers *workers;
+    int64_t hurried_ms; /* monotonic: when the workers were told that the node stops; 0: not yet */
+    ev_timer watch;     /* on while there are jobs */
     struct troupe__loop_clock loop_clock;
     struct troupe__clock *clock;
     struct ev_loop *loop;
@@ -82,6 +86,18 @@ void troupe__node_let_out(struct troupe_node *node);
 
 /* Give records, in the form of an epoch's `egress`, to the callback. Returns the number of the last, 0 for none. */
 uint64_t troupe__node_hand_out(struct troupe_node *node, const struct troupe__buffer *records);
+
+/* ---- node_jobs.c ---- */
+
+/* Errors: with a text in `error`. */
+enum troupe_error troupe__node_start_jobs(struct troupe_node *node, void (*wake)(void *context));
+/* Begin the jobs of an epoch that is durable, take in the results there are. Errors: with a text in `error`. */
+enum troupe_error troupe__node_turn_jobs(struct troupe_node *node);
+/* Whether the node need not wait for any job before it ends. */
+bool troupe__node_jobs_ended(const struct troupe_node *node);
+/* Until a job ends, or a second has passed, or at once when none runs. */
+void troupe__node_wait_jobs(struct troupe_node *node);
+void troupe__node_stop_jobs(struct troupe_node *node);
 
 /* Tell those who wait for an epoch that is durable. */
 void troupe__node_tell_waiters(struct troupe_node *node);

@@ -96,12 +96,12 @@ static void report_crash(struct supervisor *supervisor, int signal)
     struct troupe__guard *guard = supervisor->guard;
     const struct troupe__suspect *suspect = troupe__guard_count_crash(guard, signal);
     if (!suspect) {
-        report(supervisor, TROUPE_ERROR, "node died of signal %d (%s) outside of a handler; starting it again", signal,
-               strsignal(signal));
+        report(supervisor, TROUPE_ERROR, "node died of signal %d (%s) outside of a handler or job; starting it again",
+               signal, strsignal(signal));
         return;
     }
-    report(supervisor, TROUPE_ERROR, "handler of %s/%s message '%s' crashed the node: signal %d (%s), time %u of %d",
-           guard->type, guard->key, guard->name, signal, strsignal(signal), suspect->crashes, TROUPE__CRASHES_MAX);
+    report(supervisor, TROUPE_ERROR, "%s crashed the node: signal %d (%s), time %u of %d", suspect->what, signal,
+           strsignal(signal), suspect->crashes, TROUPE__CRASHES_MAX);
     for (const char *line = suspect->trace; *line;) {
         size_t size = strcspn(line, "\n");
         report(supervisor, TROUPE_ERROR, "  at %.*s", (int)size, line);

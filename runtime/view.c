@@ -292,6 +292,18 @@ enum troupe_error troupe__view_dead(struct troupe__view *view, const struct trou
     return TROUPE_OK;
 }
 
+enum troupe_error troupe__view_job(struct troupe__view *view, const struct troupe__view_row *row,
+                                   struct troupe__job **ret)
+{
+    uint64_t id;
+    enum troupe_error result =
+        troupe__view_number(row, &id) ? troupe__job_decode(&view->actors, row->value, ret) : TROUPE_ECORRUPT;
+    if (result == TROUPE_OK) {
+        (*ret)->id = id;
+    }
+    return result;
+}
+
 enum troupe_error troupe__view_counters(struct troupe__view *view, struct troupe__view_counters *ret)
 {
     const struct troupe__view_row *row =

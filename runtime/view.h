@@ -6,6 +6,7 @@
 #ifndef TROUPE_RUNTIME_VIEW_H
 #define TROUPE_RUNTIME_VIEW_H
 
+#include "core/job.h"
 #include "core/message.h"
 #include "core/store.h"
 
@@ -80,6 +81,10 @@ enum troupe_error troupe__view_timer(struct troupe__view *view, const struct tro
                                      struct troupe__message **ret);
 enum troupe_error troupe__view_mail(struct troupe__view *view, const struct troupe__view_row *row,
                                     struct troupe__message **ret);
+
+/* The caller releases the job; its id is the row's number. */
+enum troupe_error troupe__view_job(struct troupe__view *view, const struct troupe__view_row *row,
+                                   struct troupe__job **ret);
 
 struct troupe__view_counters {
     uint64_t sequence, timer, egress, egress_released, now_ms;

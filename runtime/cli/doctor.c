@@ -169,6 +169,26 @@ static void check_message(struct doctor *doctor, enum troupe__table table, const
     troupe__message_free(message);
 }
 
+static void check_job(struct doctor *doctor, const struct troupe__view_row *row)
+{
+    struct troupe__job *job;
+    enum troupe_error result = troupe__view_job(&doctor->view, row, &job);
+    if (result != TROUPE_OK) {
+        find(doctor, "job", "a row with a key of %zu bytes is malformed (%s)", row->key.size,
+             troupe_error_text(result));
+        return;
+    }
+    if (doctor->complete[TROUPE__META] && (job->id == 0 || job->id > doctor->counters.timer)) {
+        find(doctor, "job", "row %llu: its number is not of 1 to %llu, those given so far", (unsigned long long)job->id,
+             (unsigned long long)doctor->counters.timer);
+    }
+    if (job->attempt == 0 || job->failures > job->attempt) {
+        find(doctor, "job", "row %llu: begun %u times, failed %u times", (unsigned long long)job->id, job->attempt,
+             job->failures);
+    }
+    troupe__job_release(job);
+}
+
 /* The number last given on egress `name`; false when there is no such row. */
 static bool egress_counter(struct doctor *doctor, struct troupe_bytes name, uint64_t *ret)
 {
@@ -322,6 +342,8 @@ static void check_rows(struct doctor *doctor)
                 check_meta(doctor, table->rows[i]);
             } else if (t == TROUPE__STATE) {
                 check_state(doctor, table->rows[i]);
+            } else if (t == TROUPE__JOB) {
+                check_job(doctor, table->rows[i]);
             } else if (t != TROUPE__EGRESS) {
                 check_message(doctor, (enum troupe__table)t, table->rows[i]);
             }

@@ -560,6 +560,65 @@ int troupe__look_timers(int argc, char **argv)
     return result == TROUPE_OK ? code : fail_row(&options, TROUPE__TIMER, result);
 }
 
+/* ---- jobs -------------------------------------------------------------------------------------------------------- */
+
+static void print_job(const struct troupe__look_options *options, const struct troupe__job *job,
+                      struct troupe__buffer *line)
+{
+    put_number(line, options->json ? "{\"id\":" : "", job->id);
+    if (options->json) {
+        put_text(line, ",\"actor\":");
+        put_json_address(line, troupe__job_actor_type(job), troupe__job_actor_key(job));
+        put_text(line, ",\"job\":");
+        troupe__json_write_string(troupe__job_name(job), job->name_size, line);
+        put_text(line, ",\"result\":");
+        troupe__json_write_string(troupe__job_result(job), job->result_size, line);
+        put_number(line, ",\"begun\":", job->attempt);
+        put_number(line, ",\"failed\":", job->failures);
+        put_text(line, ",\"input\":");
+        put_body(line, troupe__job_input(job));
+        put_text(line, "}");
+    } else {
+        troupe__buffer_put_byte(line, '\t');
+        put_address(line, job->actor);
+        troupe__buffer_put_byte(line, '\t');
+        put_name(line, troupe__job_name(job), job->name_size);
+        troupe__buffer_put_byte(line, '\t');
+        put_body(line, troupe__job_input(job));
+        put_number(line, "\tbegun ", job->attempt);
+        put_number(line, ", failed ", job->failures);
+    }
+    end_line(line);
+}
+
+int troupe__look_jobs(int argc, char **argv)
+{
+    struct troupe__look_options options = {
+        .command = "jobs",
+        .help = "usage: troupe jobs [--data DIR] [--json]\n\n"
+                "Prints the jobs whose results have not come back, the oldest first: id, the actor that waits for it,\n"
+                "name, input, how often it was begun and how often it failed.\n"
+                "--json: {\"id\":n,\"actor\":..,\"job\":..,\"result\":..,\"begun\":n,\"failed\":n,\"input\":..}.\n"};
+    struct troupe__view view;
+    int code = troupe__look_parse(&options, argc, argv, 0, 0);
+    if (code >= 0 || (code = load(&options, false, 1u << TROUPE__JOB, &view)) >= 0) {
+        return code;
+    }
+    struct troupe__buffer line = {0};
+    enum troupe_error result = TROUPE_OK;
+    for (size_t i = 0; i < view.tables[TROUPE__JOB].count && result == TROUPE_OK; i++) {
+        struct troupe__job *job;
+        result = troupe__view_job(&view, view.tables[TROUPE__JOB].rows[i], &job);
+        if (result == TROUPE_OK) {
+            print_job(&options, job, &line);
+            troupe__job_release(job);
+        }
+    }
+    troupe__view_close(&view);
+    code = finish(&options, &line);
+    return result == TROUPE_OK ? code : fail_row(&options, TROUPE__JOB, result);
+}
+
 /* ---- dead letters ------------------------------------------------------------------------------------------------ */
 
 static void print_dead(const struct troupe__look_options *options, uint64_t number,
@@ -767,10 +826,11 @@ int troupe__look_stats(int argc, char **argv)
                 "  epoch        the last durable epoch         journal_records  epochs that are not in the tables yet\n"
                 "  values       rows of state                  mail, timers, dead  messages that wait, are delayed,\n"
                 "  egress       records not known to be out      failed for good\n"
+                "  jobs         jobs without a result\n"
                 "  messages, timers_set, egress_records  the highest numbers given so far\n"
                 "  egress/NAME  records put out on NAME        input/PATH   lines taken in from PATH\n"};
     static const char *const names[TROUPE__TABLE_COUNT] = {"meta",   "values", "mail",     "timers", "dead",
-                                                           "egress", "job",    "response", "outbox"};
+                                                           "egress", "jobs",   "response", "outbox"};
     struct troupe__view view;
     struct troupe__view_counters counters;
     int code = troupe__look_parse(&options, argc, argv, 0, 0);

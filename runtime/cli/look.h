@@ -14,6 +14,7 @@ int troupe__look_state(int argc, char **argv);
 int troupe__look_actors(int argc, char **argv);
 int troupe__look_mailbox(int argc, char **argv);
 int troupe__look_timers(int argc, char **argv);
+int troupe__look_jobs(int argc, char **argv);
 int troupe__look_dead(int argc, char **argv); /* retry and drop write one epoch */
 int troupe__look_stats(int argc, char **argv);
 int troupe__doctor(int argc, char **argv);

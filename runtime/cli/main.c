@@ -22,6 +22,7 @@ static const struct {
     {"actors", troupe__look_actors, "", "the actors there are"},
     {"mailbox", troupe__look_mailbox, "ADDRESS", "the messages that wait for an actor"},
     {"timers", troupe__look_timers, "", "the delayed messages"},
+    {"jobs", troupe__look_jobs, "", "the jobs whose results have not come back"},
     {"dead", troupe__look_dead, "list|show|retry|drop", "the messages that failed for good"},
     {"stats", troupe__look_stats, "", "figures of a node"},
     {"snapshot", troupe__snapshot, "create|list|show|...", "photograph a node, and look at what was taken"},

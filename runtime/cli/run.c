@@ -69,6 +69,14 @@ static const char *set_durability(void *run, const char *value)
     return strcmp(value, "disk") == 0 || strcmp(value, "process") == 0 ? NULL : "disk or process";
 }
 
+static const char *set_workers(void *run, const char *value)
+{
+    char *end;
+    long count = strtol(value, &end, 10);
+    ((struct run *)run)->node.workers = (unsigned)count;
+    return *value && !*end && count >= 1 && count <= TROUPE__WORKERS_MAX ? NULL : "a number of 1 to 256";
+}
+
 static const char *set_no_supervisor(void *run, const char *value)
 {
     (void)value;
@@ -104,6 +112,7 @@ static const struct troupe__option options[] = {
      "end when the input is read and nothing waits in any mailbox;\nwith =timers, nor for its time"},
     {"durability", "disk|process", set_durability,
      "what an epoch survives: power loss (default), or only the\nprocess's death"},
+    {"workers", "N", set_workers, "threads for jobs, 1 to 256 (default: as many as the machine has cores)"},
     {"no-supervisor", NULL, set_no_supervisor, "one process only: a handler that crashes ends the run"},
     {"log", "LEVEL", set_log, "debug, info, warning or error (default: info)"},
     {"log-format", "logfmt|json", set_log_format, "one event a line, on the standard error (default: logfmt)"},
@@ -118,7 +127,7 @@ static const char usage[] =
     "  {\"id\":\"optional, makes a repeat harmless\",\"to\":\"bank/account/alice\",\"type\":\"deposit\","
     "\"body\":{\"amount\":5}}\n"
     "A handler that crashes the node costs one message: the node is started again, and the third crash by the same\n"
-    "message makes it a dead letter.\n";
+    "message makes it a dead letter; a job that does fails.\n";
 
 static const char after[] =
     "Examples:\n"

@@ -38,6 +38,8 @@ struct fixture {
     struct troupe__machine machine;
     struct troupe__epoch epoch;
     struct outside outside;
+    struct troupe__job **running; /* jobs that a durable epoch said to begin */
+    size_t running_count, running_capacity;
     const struct troupe_module *module;
     int64_t now_ms;
     char error[512];
@@ -97,8 +99,18 @@ static void open_machine(struct fixture *f)
     let_out(f, &f->machine.unreleased);
 }
 
+/* What runs when the machine ends is lost. */
+static void drop_running(struct fixture *f)
+{
+    while (f->running_count > 0) {
+        troupe__job_release(f->running[--f->running_count]);
+    }
+    troupe__epoch_drop_jobs(&f->epoch);
+}
+
 static void close_machine(struct fixture *f)
 {
+    drop_running(f);
     troupe__machine_fini(&f->machine);
     f->store->close(f->store);
 }
@@ -119,8 +131,8 @@ static void fixture_free(struct fixture *f)
 {
     close_machine(f);
     troupe__memory_disk_free(f->disk);
-    troupe__buffer_free(&f->epoch.record);
-    troupe__buffer_free(&f->epoch.egress);
+    troupe__epoch_fini(&f->epoch);
+    free(f->running);
     free(f->outside.records);
     free(f);
 }
@@ -144,6 +156,15 @@ static bool commit_sealed(struct fixture *f)
         return false;
     }
     let_out(f, &f->epoch.egress);
+    for (size_t i = 0; i < f->epoch.job_count; i++) {
+        if (f->running_count == f->running_capacity) {
+            f->running_capacity = f->running_capacity ? f->running_capacity * 2 : 16;
+            f->running = realloc(f->running, f->running_capacity * sizeof *f->running);
+            assert_non_null(f->running);
+        }
+        f->running[f->running_count++] = f->epoch.jobs[i];
+    }
+    f->epoch.job_count = 0;
     return true;
 }
 
@@ -285,8 +306,11 @@ static enum troupe_error sink(struct troupe_context *ctx, const struct troupe_me
 }
 
 static const struct troupe_type script_types[] = {
-    {"test/script", script, script_values, {.attempts = 4, .backoff_ms = 100, .backoff_max_ms = 250}},
-    {"test/sink", sink, NULL, {0}},
+    {.name = "test/script",
+     .handler = script,
+     .values = script_values,
+     .retry = {.attempts = 4, .backoff_ms = 100, .backoff_max_ms = 250}},
+    {.name = "test/sink", .handler = sink},
 };
 static const struct troupe_module script_module = {TROUPE_ABI, "script", "1", script_types, 2};
 
@@ -709,6 +733,52 @@ static void count_message(struct troupe_context *ctx, uint64_t hash)
     must(count % 2 ? troupe_set_bool(ctx, &odd_value, true) : troupe_clear(ctx, &odd_value));
 }
 
+/* Jobs of a graph: how often one fails first, and whether for good, is by its input. */
+static enum troupe_error work(struct troupe_job_context *job, struct troupe_bytes input)
+{
+    uint64_t id;
+    assert_int_equal(input.size, sizeof id);
+    memcpy(&id, input.data, sizeof id);
+    assert_true(troupe_job_attempt(job) > job->job->failures);
+    if (job->job->failures < id % 3) {
+        return troupe_job_fail(job, id % 7 ? TROUPE_EFAILED : TROUPE_EREJECTED, "as told, %u", job->job->failures);
+    }
+    id = mix(id, 0, 7);
+    return troupe_job_return(job, (struct troupe_bytes){&id, sizeof id});
+}
+
+/* One that returns when it is cancelled, and not before: see work_on. */
+static enum troupe_error wait_for_cancel(struct troupe_job_context *job, struct troupe_bytes input)
+{
+    assert_true(troupe_job_cancelled(job));
+    return troupe_job_return(job, input);
+}
+
+static const struct troupe_job_type work_job = {"work", work, {.attempts = 2, .backoff_ms = 5}},
+                                    wait_job = {"wait", wait_for_cancel, {0}};
+static const struct troupe_job_type *const graph_jobs[] = {&work_job, &wait_job, NULL};
+
+/* Let the n-th running job return. */
+static void work_on(struct fixture *f, size_t n)
+{
+    struct troupe__job *job = f->running[n];
+    if (job->declared == &wait_job && !atomic_load(&job->cancelled)) {
+        return;
+    }
+    f->running[n] = f->running[--f->running_count];
+    if (job->declared == &work_job && atomic_load(&job->cancelled)) {
+        troupe__job_release(job); /* as the owner may */
+        return;
+    }
+    struct troupe_job_context *run = troupe__job_run_new(job, NULL);
+    assert_non_null(run);
+    troupe__job_run(run);
+    must(troupe__machine_job_done(&f->machine, job, run->result,
+                                  (struct troupe_bytes){run->output.data, run->output.size}, run->reason));
+    troupe__job_run_free(run);
+    troupe__job_release(job);
+}
+
 static void spread(struct troupe_context *ctx, uint64_t hash, struct body body)
 {
     struct body child = {.hops = body.hops - 1};
@@ -725,6 +795,17 @@ static void spread(struct troupe_context *ctx, uint64_t hash, struct body body)
         uint64_t timer;
         must(troupe_send_after(ctx, 3600000, troupe_self(ctx), "never", (struct troupe_bytes){NULL, 0}, &timer));
         must(troupe_send(ctx, troupe_self(ctx), "cancel", (struct troupe_bytes){&timer, sizeof timer}));
+    }
+    if ((hash >> 28) % 3 == 0) {
+        uint64_t ids[] = {mix(hash, 0, 5), mix(hash, 1, 5)}, id;
+        for (size_t i = 0; i < 2; i++) {
+            must(troupe_job(ctx, &work_job, (struct troupe_bytes){&ids[i], sizeof ids[i]}, "worked", &id));
+        }
+        if (hash & 1 << 20) {
+            must(troupe_cancel(ctx, id));
+        }
+        must(troupe_job(ctx, &wait_job, (struct troupe_bytes){NULL, 0}, "never", &id));
+        must(troupe_send(ctx, troupe_self(ctx), "cancel", (struct troupe_bytes){&id, sizeof id}));
     }
     if ((hash >> 32) % 4 == 0) {
         child.id = mix(hash, 0, 3);
@@ -743,6 +824,13 @@ static enum troupe_error graph(struct troupe_context *ctx, const struct troupe_m
     if (strcmp(message->type, "never") == 0) {
         add_int(ctx, &faults_value, 1000);
         return TROUPE_OK;
+    }
+    if (strcmp(message->type, "worked") == 0 || strcmp(message->type, TROUPE_JOB_FAILED) == 0) {
+        count_message(ctx, mix(troupe__hash(message->body.data, message->body.size), (uint64_t)message->type[0], 9));
+        if (message->correlation == 0 || message->job_attempts == 0) {
+            add_int(ctx, &faults_value, 1);
+        }
+        return troupe_emit(ctx, "jobs", troupe_self(ctx).key, message->body);
     }
     struct body body;
     assert_int_equal(message->body.size, sizeof body);
@@ -766,9 +854,9 @@ static enum troupe_error graph(struct troupe_context *ctx, const struct troupe_m
 }
 
 static const struct troupe_type graph_types[] = {
-    {"graph/red", graph, graph_values, {.attempts = 5, .backoff_ms = 1, .backoff_max_ms = 8}},
-    {"graph/green", graph, graph_values, {.attempts = 5, .backoff_ms = 20, .backoff_max_ms = 100}},
-    {"graph/blue", graph, graph_values, {.attempts = 5, .backoff_ms = 5, .backoff_max_ms = 5}},
+    {"graph/red", graph, graph_values, {.attempts = 5, .backoff_ms = 1, .backoff_max_ms = 8}, graph_jobs},
+    {"graph/green", graph, graph_values, {.attempts = 5, .backoff_ms = 20, .backoff_max_ms = 100}, graph_jobs},
+    {"graph/blue", graph, graph_values, {.attempts = 5, .backoff_ms = 5, .backoff_max_ms = 5}, graph_jobs},
 };
 static const struct troupe_module graph_module = {TROUPE_ABI, "graph", "1", graph_types, 3};
 
@@ -832,7 +920,7 @@ static void feed(struct fixture *f, const struct plan *plan, size_t most)
 static bool at_rest(const struct fixture *f, const struct plan *plan)
 {
     return position(&f->machine) == plan->input_count && f->machine.waiting == 0 && f->machine.timers.count == 0 &&
-           !troupe__machine_dirty(&f->machine);
+           f->machine.jobs.count == 0 && !troupe__machine_dirty(&f->machine);
 }
 
 /* Run to the end, or to a commit that fails: returns false then. How much happens between two commits, whether more
@@ -843,6 +931,9 @@ static bool play(struct fixture *f, const struct plan *plan, uint64_t *step)
         uint64_t dice = mix(plan->seed, ++*step, 12);
         feed(f, plan, dice % 3);
         run(f, (dice >> 8) % 12);
+        if (f->running_count > 0 && (dice >> 12) % 2) {
+            work_on(f, (dice >> 13) % f->running_count);
+        }
         if ((dice >> 16) % 3 == 0) {
             advance(f, (int64_t)((dice >> 20) % 10));
         } else if (!troupe__machine_runnable(&f->machine) && troupe__machine_next_due(&f->machine) > 0) {
@@ -914,7 +1005,7 @@ static enum troupe_error add_faults(void *context, struct troupe_bytes key, stru
 struct outcome {
     uint64_t state, records, dead;
     size_t state_rows, record_count, dead_rows;
-    size_t left;   /* rows that should be gone: mail, timers, records */
+    size_t left;   /* rows that should be gone: mail, timers, records, jobs */
     size_t faults; /* of order, of repeats, of cancelled timers */
 };
 
@@ -926,7 +1017,7 @@ static struct outcome outcome_of(struct fixture *f)
         .state_rows = rows(f, TROUPE__STATE),
         .record_count = f->outside.count,
         .dead_rows = rows(f, TROUPE__DEAD),
-        .left = rows(f, TROUPE__MAIL) + rows(f, TROUPE__TIMER) + rows(f, TROUPE__EGRESS),
+        .left = rows(f, TROUPE__MAIL) + rows(f, TROUPE__TIMER) + rows(f, TROUPE__EGRESS) + rows(f, TROUPE__JOB),
         .faults = f->outside.faults,
     };
     must(f->store->scan(f->store, TROUPE__STATE, all, hash_row, &outcome.state));
@@ -951,7 +1042,7 @@ static bool same_outcome(const struct outcome *a, const struct outcome *b)
 
 struct totals {
     size_t crashes, records, dead;
-    uint64_t deliveries;
+    uint64_t deliveries, jobs;
 };
 
 /* Run a graph; up to `crashes` times let the commit after `commits` more fail. Returns how often it did. */
@@ -965,6 +1056,7 @@ static int play_crashing(const struct plan *plan, int64_t commits, bool durable,
     while (!play(f, plan, &step)) {
         crashed++;
         totals->deliveries += f->machine.stats.deliveries;
+        totals->jobs += f->machine.stats.jobs_begun;
         troupe__memory_disk_fail_after(f->disk, crashed < crashes ? commits : -1, durable);
         reopen(f);
         if (step > 100000) {
@@ -973,6 +1065,7 @@ static int play_crashing(const struct plan *plan, int64_t commits, bool durable,
     }
     *ret = outcome_of(f);
     totals->deliveries += f->machine.stats.deliveries;
+    totals->jobs += f->machine.stats.jobs_begun;
     totals->crashes += (size_t)crashed;
     fixture_free(f);
     return crashed;
@@ -1029,9 +1122,12 @@ static void a_crash_at_any_commit_changes_nothing(void **state)
     while (graphs < 20 || (graphs < 200 && clock() < end)) {
         crash_everywhere(++graphs, &totals);
     }
-    print_message("%" PRIu64 " graphs, %zu crashes, %" PRIu64 " deliveries; per run %zu records, %zu dead letters\n",
-                  graphs, totals.crashes, totals.deliveries, totals.records / graphs, totals.dead / graphs);
-    assert_true(totals.records > graphs && totals.dead > graphs / 4); /* The graphs do what they are for. */
+    print_message("%" PRIu64 " graphs, %zu crashes, %" PRIu64 " deliveries, %" PRIu64
+                  " jobs begun; per run %zu records, %zu dead letters\n",
+                  graphs, totals.crashes, totals.deliveries, totals.jobs, totals.records / graphs,
+                  totals.dead / graphs);
+    assert_true(totals.records > graphs && totals.dead > graphs / 4 &&
+                totals.jobs > graphs * 10); /* The graphs do what they are for. */
 }
 
 int main(void)
