@@ -4,7 +4,9 @@
  * A store holds rows (table, key, value) and a journal of epochs. An epoch is a list of row changes; `commit` makes it
  * durable as one journal record, all or nothing; a row that is not in the tables yet is folded into them later, in the
  * background, so that `read` sees only what has been folded: the node keeps what has not in memory, and asks `folded`
- * when it may forget it. Opening replays what the journal has beyond the tables through `replay`.
+ * when it may forget it. Opening replays what the journal has beyond the tables through `replay`. STATE rows may be
+ * folded before all else of their epochs is: a STATE row that an epoch after `folded` changes may already be read as
+ * that epoch left it, or a later one. What the node has in memory, and what `replay` says, goes before what is read.
  *
  * Record: (one commit; all integers LEB128 varints unless said)
  *   changes, one behind the other:  tag (1 byte: table << 1 | removed)  key size, key  [value size, value]

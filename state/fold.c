@@ -5,7 +5,7 @@
  *   key    table (1), key
  *   value  checksum (4, big-endian: the low half of XXH3(value) xor twice XXH3(key)), value
  *   META "troupe.folded": the epoch up to which the tables hold everything (8), the hash of its record (8)
- * A fold is one transaction, so a crash leaves the tables as of some epoch; opening goes on from that one.
+ * A crash leaves the tables as of some epoch, with some STATE rows newer (see fold.h); opening goes on from that one.
  *
  * The thread sleeps without wake-ups while nothing is queued. A fold that fails for space keeps its batch and is tried
  * again after an interval. A fold whose sync failed is final: the kernel may have dropped what it could not write. */
@@ -16,11 +16,24 @@
 #include <stdio.h>
 #include <time.h>
 
-enum { ENTRY_SIZE = 24, BEHIND_MAX = 8, CHANGES_PER_FOLD = 65536 /* LMDB 0.9 has bugs over 131071 dirty pages */ };
+enum {
+    ENTRY_SIZE = 24,
+    PAGE = 4096,
+    BEHIND_MAX = 8,
+    ROWS_PER_FOLD = 1 << 21,
+    OTHERS_PER_FOLD = 1 << 16, /* of other tables than STATE: LMDB 0.9 has bugs over 131,071 dirty pages */
+    PAGES_PER_TXN = 512,       /* that STATE rows stand on: 2 MiB, a few milliseconds of the disk's time */
+    SPREAD_MAX_MS = 1000,
+};
 
-struct troupe__fold_change {
-    struct troupe__change change;
-    uint64_t hash;
+/* A change, as it stands in the batch: see core/store.h. */
+struct troupe__fold_item {
+    uint64_t order; /* sorts as the rows should be written; equal for rows that the rest of the key tells apart */
+    const unsigned char *at;
+};
+
+struct troupe__fold_slot {
+    uint32_t hash, item; /* 1 + its index; 0: free */
 };
 
 /* ---- rows -------------------------------------------------------------------------------------------------------- */
@@ -40,21 +53,34 @@ static uint32_t row_sum(const void *key, size_t key_size, const void *value, siz
     return (uint32_t)(troupe__hash(value, value_size) ^ 2 * troupe__hash(key, key_size));
 }
 
-int troupe__fold_row_put(MDB_txn *txn, MDB_dbi dbi, enum troupe__table table, struct troupe_bytes key,
-                         struct troupe_bytes value)
+/* `*ret_at` becomes where the row stands. */
+static int row_put(MDB_cursor *rows, MDB_val key, struct troupe_bytes value, const unsigned char **ret_at)
 {
-    unsigned char bytes[TROUPE__ROW_KEY_MAX + 1];
-    MDB_val row_key = {troupe__fold_row_key(bytes, table, key), bytes};
-    MDB_val row_value = {TROUPE__FOLD_SUM_SIZE + value.size, NULL};
-    int code = mdb_put(txn, dbi, &row_key, &row_value, MDB_RESERVE);
+    MDB_val row = {TROUPE__FOLD_SUM_SIZE + value.size, NULL};
+    int code = mdb_cursor_put(rows, &key, &row, MDB_RESERVE);
     if (!code) {
-        uint32_t sum = row_sum(bytes, row_key.mv_size, value.data, value.size);
-        unsigned char *to = row_value.mv_data;
+        uint32_t sum = row_sum(key.mv_data, key.mv_size, value.data, value.size);
+        unsigned char *to = row.mv_data;
         troupe__put_be16(to, (uint16_t)(sum >> 16));
         troupe__put_be16(to + 2, (uint16_t)sum);
         if (value.size > 0) {
             memcpy(to + TROUPE__FOLD_SUM_SIZE, value.data, value.size);
         }
+        *ret_at = to;
+    }
+    return code;
+}
+
+int troupe__fold_row_put(MDB_txn *txn, MDB_dbi dbi, enum troupe__table table, struct troupe_bytes key,
+                         struct troupe_bytes value)
+{
+    unsigned char bytes[TROUPE__ROW_KEY_MAX + 1];
+    const unsigned char *at;
+    MDB_cursor *rows;
+    int code = mdb_cursor_open(txn, dbi, &rows);
+    if (!code) {
+        code = row_put(rows, (MDB_val){troupe__fold_row_key(bytes, table, key), bytes}, value, &at);
+        mdb_cursor_close(rows);
     }
     return code;
 }
@@ -72,121 +98,212 @@ bool troupe__fold_row_check(MDB_val key, MDB_val value, struct troupe_bytes *ret
 
 /* ---- one fold ---------------------------------------------------------------------------------------------------- */
 
-static bool same_row(const struct troupe__change *left, const struct troupe__change *right)
+/* The table and key of a change; its form was checked when it was gathered. */
+static struct troupe_bytes key_of(const unsigned char *at, unsigned *ret_table)
 {
-    return left->table == right->table && left->key.size == right->key.size &&
-           memcmp(left->key.data, right->key.data, left->key.size) == 0;
-}
-
-static int compare_rows(const void *left_item, const void *right_item)
-{
-    const struct troupe__change *left = &((const struct troupe__fold_change *)left_item)->change;
-    const struct troupe__change *right = &((const struct troupe__fold_change *)right_item)->change;
-    if (left->table != right->table) {
-        return left->table < right->table ? -1 : 1;
+    size_t size = 0;
+    unsigned shift = 0;
+    *ret_table = *at >> 1;
+    for (at++; *at >= 0x80; at++, shift += 7) {
+        size |= (size_t)(*at & 0x7f) << shift;
     }
-    size_t shorter = left->key.size < right->key.size ? left->key.size : right->key.size;
-    int order = memcmp(left->key.data, right->key.data, shorter);
-    return order != 0 ? order : left->key.size < right->key.size ? -1 : left->key.size > right->key.size;
+    size |= (size_t)*at << shift;
+    return (struct troupe_bytes){at + 1, size};
 }
 
-/* Slots hold 1 + the index of a change; 0 is free. The first slot that is free or has the row. */
-static uint32_t *find_slot(const struct troupe__fold *fold, const struct troupe__fold_change *wanted)
+static bool same_key(const unsigned char *at, const struct troupe__change *change)
 {
-    size_t at = wanted->hash & (fold->slot_count - 1);
-    while (fold->slots[at] != 0) {
-        const struct troupe__fold_change *other = &fold->changes[fold->slots[at] - 1];
-        if (other->hash == wanted->hash && same_row(&other->change, &wanted->change)) {
+    unsigned table;
+    struct troupe_bytes key = key_of(at, &table);
+    return table == change->table && key.size == change->key.size && memcmp(key.data, change->key.data, key.size) == 0;
+}
+
+/* STATE before all other tables, each in the order of its keys. */
+static uint64_t order_of(const struct troupe__change *change)
+{
+    unsigned char first[8] = {change->table == TROUPE__STATE ? 0 : (unsigned char)(change->table + 1)};
+    memcpy(first + 1, change->key.data, change->key.size < 7 ? change->key.size : 7);
+    return troupe__get_be64(first);
+}
+
+static int compare_items(const void *left_item, const void *right_item)
+{
+    const struct troupe__fold_item *left_at = left_item, *right_at = right_item;
+    if (left_at->order != right_at->order) {
+        return left_at->order < right_at->order ? -1 : 1;
+    }
+    unsigned table; /* The same one: it is a part of the order. */
+    struct troupe_bytes left = key_of(left_at->at, &table), right = key_of(right_at->at, &table);
+    int order = memcmp(left.data, right.data, left.size < right.size ? left.size : right.size);
+    return order != 0 ? order : left.size < right.size ? -1 : left.size > right.size;
+}
+
+static uint32_t hash_of(const struct troupe__change *change)
+{
+    return (uint32_t)(troupe__hash(change->key.data, change->key.size) >> 32) + change->table;
+}
+
+/* The first slot that is free or has the row. */
+static struct troupe__fold_slot *find_slot(const struct troupe__fold *fold, uint32_t hash,
+                                           const struct troupe__change *wanted)
+{
+    size_t at = hash & (fold->slot_count - 1);
+    for (; fold->slots[at].item != 0; at = (at + 1) & (fold->slot_count - 1)) {
+        if (fold->slots[at].hash == hash && same_key(fold->items[fold->slots[at].item - 1].at, wanted)) {
             break;
         }
-        at = (at + 1) & (fold->slot_count - 1);
     }
     return &fold->slots[at];
 }
 
 static int grow(struct troupe__fold *fold)
 {
-    size_t capacity = fold->change_capacity > 0 ? fold->change_capacity * 2 : 1024;
-    struct troupe__fold_change *changes = realloc(fold->changes, capacity * sizeof *changes);
-    if (!changes) {
+    size_t capacity = fold->item_capacity > 0 ? fold->item_capacity * 2 : 1024;
+    struct troupe__fold_item *items = realloc(fold->items, capacity * sizeof *items);
+    if (!items) {
         return ENOMEM;
     }
-    fold->changes = changes;
-    uint32_t *slots = calloc(capacity * 2, sizeof *slots);
+    fold->items = items;
+    struct troupe__fold_slot *slots = calloc(capacity * 2, sizeof *slots);
     if (!slots) {
         return ENOMEM;
+    }
+    for (size_t i = 0; i < fold->slot_count; i++) { /* No two of them are the same row. */
+        if (fold->slots[i].item != 0) {
+            size_t at = fold->slots[i].hash & (capacity * 2 - 1);
+            while (slots[at].item != 0) {
+                at = (at + 1) & (capacity * 2 - 1);
+            }
+            slots[at] = fold->slots[i];
+        }
     }
     free(fold->slots);
     fold->slots = slots;
     fold->slot_count = capacity * 2;
-    fold->change_capacity = capacity;
-    for (size_t i = 0; i < fold->change_count; i++) {
-        *find_slot(fold, &changes[i]) = (uint32_t)i + 1;
-    }
+    fold->item_capacity = capacity;
     return 0;
 }
 
-/* Merge a record's changes into `changes`. */
+/* Merge a record's changes into `items`. */
 static int gather(struct troupe__fold *fold, struct troupe_bytes record)
 {
     struct troupe__cursor cursor = {.at = record.data, .end = (const unsigned char *)record.data + record.size};
-    struct troupe__fold_change item;
-    while (troupe__record_next(&cursor, &item.change)) {
-        int code = fold->change_count == fold->change_capacity ? grow(fold) : 0;
+    struct troupe__change change;
+    const unsigned char *at = cursor.at;
+    for (; troupe__record_next(&cursor, &change); at = cursor.at) {
+        int code = fold->item_count == fold->item_capacity ? grow(fold) : 0;
         if (code) {
             return code;
         }
-        item.hash = troupe__hash(item.change.key.data, item.change.key.size) + item.change.table;
-        uint32_t *slot = find_slot(fold, &item);
-        if (*slot == 0) {
-            *slot = (uint32_t)++fold->change_count;
+        uint32_t hash = hash_of(&change);
+        struct troupe__fold_slot *slot = find_slot(fold, hash, &change);
+        if (slot->item == 0) {
+            *slot = (struct troupe__fold_slot){hash, (uint32_t)++fold->item_count};
+            fold->items[fold->item_count - 1].order = order_of(&change);
+            fold->other_count += change.table != TROUPE__STATE;
         }
-        fold->changes[*slot - 1] = item;
+        fold->items[slot->item - 1].at = at;
     }
     return cursor.failed ? MDB_CORRUPTED : 0;
 }
 
-static int apply(struct troupe__fold *fold, uint64_t epoch, uint64_t hash)
+/* `*at` is where the row stands, or where the one before stands if there is none. */
+static int apply_change(MDB_cursor *rows, const struct troupe__change *change, const unsigned char **at)
+{
+    unsigned char bytes[TROUPE__ROW_KEY_MAX + 1];
+    MDB_val key = {troupe__fold_row_key(bytes, change->table, change->key), bytes}, value;
+    if (!change->removed) {
+        return row_put(rows, key, change->value, at);
+    }
+    int code = mdb_cursor_get(rows, &key, &value, MDB_SET);
+    if (code) {
+        return code == MDB_NOTFOUND ? 0 : code; /* Not there: set and removed again before it was ever folded. */
+    }
+    *at = value.mv_data;
+    return mdb_cursor_del(rows, 0);
+}
+
+/* How many pages lie between two rows that follow each other, at least: 0 on the same one. */
+static size_t pages_between(const unsigned char *before, const unsigned char *at, size_t size)
+{
+    uintptr_t low = (uintptr_t)before, high = (uintptr_t)at;
+    return (low < high ? high - low : low - high) < PAGE ? 0 : 1 + size / PAGE;
+}
+
+/* Write items from `*from` on, as many as one transaction should hold; the last ones together with the mark. */
+static int apply_some(struct troupe__fold *fold, uint64_t epoch, uint64_t hash, size_t *from)
 {
     MDB_txn *txn = NULL;
-    unsigned char mark[TROUPE__FOLD_MARK_SIZE], bytes[TROUPE__ROW_KEY_MAX + 1];
-    size_t size = 0; /* at most, unless rows are far apart */
-    enum troupe__lmdb_left left;
+    MDB_cursor *rows = NULL;
+    const unsigned char *before, *place = NULL;
+    size_t at = *from, pages = 0, state_count = fold->item_count - fold->other_count;
     int code = mdb_txn_begin(fold->tables->env, NULL, 0, &txn);
     if (code) {
         return code;
     }
-    for (size_t i = 0; !code && i < fold->change_count; i++) {
-        const struct troupe__change *change = &fold->changes[i].change;
-        size += change->key.size + change->value.size;
-        if (change->removed) {
-            MDB_val key = {troupe__fold_row_key(bytes, change->table, change->key), bytes};
-            code = mdb_del(txn, fold->tables->dbi, &key, NULL);
-            code = code == MDB_NOTFOUND ? 0 : code; /* Set and removed again before it was ever folded. */
-        } else {
-            code = troupe__fold_row_put(txn, fold->tables->dbi, change->table, change->key, change->value);
-        }
+    code = mdb_cursor_open(txn, fold->tables->dbi, &rows);
+    for (; !code && at < fold->item_count && (at >= state_count || pages < PAGES_PER_TXN); at++) {
+        struct troupe__cursor cursor = {fold->items[at].at, fold->batch.data + fold->batch.size, false};
+        struct troupe__change change;
+        before = place;
+        code = troupe__record_next(&cursor, &change) ? apply_change(rows, &change, &place) : MDB_CORRUPTED;
+        pages += pages_between(before, place, change.value.size);
     }
-    if (!code) {
+    if (!code && at == fold->item_count) {
+        unsigned char mark[TROUPE__FOLD_MARK_SIZE];
         troupe__put_be64(mark, epoch);
         troupe__put_be64(mark + 8, hash);
         code = troupe__fold_row_put(txn, fold->tables->dbi, TROUPE__META,
                                     (struct troupe_bytes){TROUPE__FOLD_MARK, sizeof TROUPE__FOLD_MARK - 1},
                                     (struct troupe_bytes){mark, sizeof mark});
     }
+    if (rows) {
+        mdb_cursor_close(rows);
+    }
     if (code) {
         mdb_txn_abort(txn);
         return code;
     }
-    return troupe__lmdb_commit(fold->tables, txn, size, &left);
+    if ((code = mdb_txn_commit(txn)) == 0) {
+        *from = at;
+        atomic_fetch_add(&fold->transactions, 1);
+    }
+    return code;
 }
 
-/* Fold as much of the batch as fits one transaction. `*ret_done` is where the rest begins. */
+static void add_ms(struct timespec *time, int64_t ms)
+{
+    time->tv_sec += (time_t)(ms / 1000);
+    time->tv_nsec += (long)(ms % 1000) * 1000000;
+    if (time->tv_nsec >= 1000000000) {
+        time->tv_sec++;
+        time->tv_nsec -= 1000000000;
+    }
+}
+
+/* Wait until the part `done / all` of the time for `bytes` of the batch has passed since `start`; not when there is no
+ * time. */
+static void spread(struct troupe__fold *fold, struct timespec start, size_t bytes, size_t done, size_t all)
+{
+    unsigned whole_ms = fold->interval_ms < SPREAD_MAX_MS ? fold->interval_ms : SPREAD_MAX_MS;
+    double part = (double)bytes / (double)fold->batch.size * (double)done / (double)all;
+    add_ms(&start, (int64_t)(0.9 * whole_ms * part));
+    pthread_mutex_lock(&fold->mutex);
+    int code = 0;
+    while (!code && !fold->closing && !fold->behind && fold->queue.size <= fold->bytes_max) {
+        code = pthread_cond_timedwait(&fold->work, &fold->mutex, &start);
+    }
+    pthread_mutex_unlock(&fold->mutex);
+}
+
+/* Fold as much of the batch as is gathered at once. `*ret_done` is where the rest begins. */
 static int fold_some(struct troupe__fold *fold, size_t *ret_done)
 {
-    size_t at = fold->batch_done;
+    size_t at = fold->batch_done, written = 0;
     uint64_t epoch = 0, hash = 0;
-    fold->change_count = 0;
+    struct timespec start;
+    clock_gettime(CLOCK_MONOTONIC, &start);
+    fold->item_count = fold->other_count = 0;
     if (fold->slots) {
         memset(fold->slots, 0, fold->slot_count * sizeof *fold->slots);
     }
@@ -200,11 +317,15 @@ static int fold_some(struct troupe__fold *fold, size_t *ret_done)
             return code;
         }
         at += ENTRY_SIZE + record.size;
-    } while (at < fold->batch.size && fold->change_count < CHANGES_PER_FOLD && at - fold->batch_done < fold->bytes_max);
-    if (fold->change_count > 0) {
-        qsort(fold->changes, fold->change_count, sizeof *fold->changes, compare_rows);
+    } while (at < fold->batch.size && fold->item_count < ROWS_PER_FOLD && fold->other_count < OTHERS_PER_FOLD &&
+             at - fold->batch_done < fold->bytes_max);
+    if (fold->item_count > 0) {
+        qsort(fold->items, fold->item_count, sizeof *fold->items, compare_items);
     }
-    int code = apply(fold, epoch, hash);
+    int code;
+    while ((code = apply_some(fold, epoch, hash, &written)) == 0 && written < fold->item_count) {
+        spread(fold, start, at - fold->batch_done, written, fold->item_count);
+    }
     if (!code) {
         atomic_store(&fold->folded, epoch);
         *ret_done = at;
@@ -217,12 +338,7 @@ static int fold_some(struct troupe__fold *fold, size_t *ret_done)
 static void set_due(struct troupe__fold *fold)
 {
     clock_gettime(CLOCK_MONOTONIC, &fold->due);
-    fold->due.tv_sec += fold->interval_ms / 1000;
-    fold->due.tv_nsec += (long)(fold->interval_ms % 1000) * 1000000;
-    if (fold->due.tv_nsec >= 1000000000) {
-        fold->due.tv_sec++;
-        fold->due.tv_nsec -= 1000000000;
-    }
+    add_ms(&fold->due, fold->interval_ms);
 }
 
 /* Under the mutex: sleep until a fold is due, or it is time to end. */
@@ -251,6 +367,7 @@ static bool take_queue(struct troupe__fold *fold)
         return false;
     }
     struct troupe__buffer taken = fold->queue;
+    fold->behind = taken.size > fold->bytes_max;
     fold->queue = fold->batch;
     fold->batch = taken;
     fold->batch_left = taken.size;
@@ -380,6 +497,6 @@ void troupe__fold_stop(struct troupe__fold *fold)
     pthread_mutex_destroy(&fold->mutex);
     troupe__buffer_free(&fold->queue);
     troupe__buffer_free(&fold->batch);
-    free(fold->changes);
+    free(fold->items);
     free(fold->slots);
 }

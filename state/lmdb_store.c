@@ -33,7 +33,7 @@ struct lmdb_store {
     MDB_txn *reader; /* what read and scan see; the loop's */
     MDB_cursor *cursor;
     bool reader_lives; /* false: renew it before use */
-    uint64_t reader_folded;
+    uint64_t reader_folded, reader_transactions;
     uint64_t opened_folded, opened_chain; /* where replay begins */
     struct troupe__fold fold;
     /* The committer's. */
@@ -193,7 +193,9 @@ static uint64_t lmdb_refresh(struct troupe__store *base)
 {
     struct lmdb_store *store = of(base);
     uint64_t hash;
-    if (!store->read_only && atomic_load(&store->fold.folded) != store->reader_folded) {
+    uint64_t transactions = store->read_only ? 0 : atomic_load(&store->fold.transactions);
+    if (transactions != store->reader_transactions) { /* A reader that lags behind keeps freed pages from being used. */
+        store->reader_transactions = transactions;
         mdb_txn_reset(store->reader);
         store->reader_lives = false;
         /* On failure the caller keeps what it has in memory, and the next read says what is wrong. */

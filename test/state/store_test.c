@@ -671,6 +671,123 @@ static void killed_process_loses_nothing_acknowledged(void **state)
     }
 }
 
+/* ---- a crash in the middle of a fold ----------------------------------------------------------------------------- */
+
+enum { SPREAD_KEYS = 60000, SPREAD_ROWS = 3000 };
+
+/* The rows that an epoch sets: every so many-th from some key on; every seventh epoch removes them. */
+static uint32_t spread_key(uint64_t epoch, uint32_t i)
+{
+    return (uint32_t)((epoch * 7919 + (uint64_t)i * (SPREAD_KEYS / SPREAD_ROWS)) % SPREAD_KEYS);
+}
+
+static void spread_record(uint64_t epoch, struct troupe__buffer *record)
+{
+    unsigned char key[32] = "a key of some length, number";
+    record->size = 0;
+    for (uint32_t i = 0; i < SPREAD_ROWS; i++) {
+        troupe__put_be64(key + 24, spread_key(epoch, i));
+        if (epoch % 7 == 0) {
+            troupe__record_remove(record, TROUPE__STATE, key, sizeof key);
+        } else {
+            troupe__record_set(record, TROUPE__STATE, key, sizeof key, &epoch, sizeof epoch);
+        }
+    }
+    troupe__record_set(record, TROUPE__MAIL, &epoch, sizeof epoch, "x", 1);
+}
+
+static void spread_for_ever(const char *directory, int fd)
+{
+    struct troupe__lmdb_options options = {.sync = true, .map_size = 1 << 28, .fold_interval_ms = 30};
+    struct troupe__store *store;
+    struct troupe__buffer record = {0};
+    char error[512];
+    if (troupe__lmdb_store_open(directory, &options, &store, error, sizeof error) || store->replay(store, NULL, NULL)) {
+        _exit(1);
+    }
+    for (uint64_t epoch = store->last_epoch + 1;; epoch++) {
+        spread_record(epoch, &record);
+        if (store->commit(store, epoch, (struct troupe_bytes){record.data, record.size}) || write(fd, "x", 1) != 1) {
+            _exit(1);
+        }
+    }
+}
+
+/* The epoch that set each row last, 0 for none; and the newest of them. */
+struct spread {
+    uint64_t rows[SPREAD_KEYS], newest;
+};
+
+static enum troupe_error spread_row(void *context, struct troupe_bytes key, struct troupe_bytes value)
+{
+    struct spread *spread = context;
+    uint64_t *row = &spread->rows[troupe__get_be64((const unsigned char *)key.data + 24)];
+    memcpy(row, value.data, sizeof *row);
+    spread->newest = *row > spread->newest ? *row : spread->newest;
+    return TROUPE_OK;
+}
+
+static enum troupe_error spread_replay(void *context, uint64_t epoch, struct troupe_bytes record)
+{
+    struct troupe__cursor cursor = {record.data, (const unsigned char *)record.data + record.size, false};
+    struct troupe__change change;
+    uint64_t none = 0;
+    (void)epoch;
+    while (troupe__record_next(&cursor, &change)) {
+        if (change.table == TROUPE__STATE) {
+            struct troupe_bytes value = change.removed ? (struct troupe_bytes){&none, sizeof none} : change.value;
+            spread_row(context, change.key, value);
+        }
+    }
+    return TROUPE_OK;
+}
+
+/* A fold is many transactions. Killed between two of them the tables hold rows newer than the epoch they are up to; the
+ * journal's rest makes the same of them. Repeated until that was met three times. */
+static void killed_in_the_middle_of_a_fold_replays_to_the_same_rows(void **state)
+{
+    struct fixture *f = *state;
+    struct spread *spread = calloc(1, sizeof *spread);
+    uint64_t *model = calloc(SPREAD_KEYS, sizeof *model), modelled = 0;
+    int met = 0;
+    assert_true(spread && model);
+    for (int round = 0; met < 3; round++) {
+        int fds[2], status;
+        char byte;
+        assert_true(round < 100);
+        assert_int_equal(pipe(fds), 0);
+        pid_t child = fork();
+        if (child == 0) {
+            spread_for_ever(f->directory, fds[1]);
+        }
+        close(fds[1]);
+        for (int i = 0; i < 40 + 17 * (round % 5); i++) {
+            assert_int_equal(read(fds[0], &byte, 1), 1);
+        }
+        kill(child, SIGKILL);
+        waitpid(child, &status, 0);
+        close(fds[0]);
+        assert_true(WIFSIGNALED(status));
+
+        reopen(f);
+        memset(spread, 0, sizeof *spread);
+        uint64_t folded = f->store->refresh(f->store);
+        assert_int_equal(f->store->scan(f->store, TROUPE__STATE, (struct troupe_bytes){"", 0}, spread_row, spread), 0);
+        met += spread->newest > folded;
+        assert_int_equal(f->store->replay(f->store, spread_replay, spread), TROUPE_OK);
+        for (; modelled < f->store->last_epoch; modelled++) {
+            for (uint32_t i = 0; i < SPREAD_ROWS; i++) {
+                model[spread_key(modelled + 1, i)] = (modelled + 1) % 7 == 0 ? 0 : modelled + 1;
+            }
+        }
+        assert_memory_equal(spread->rows, model, SPREAD_KEYS * sizeof *model);
+        f->store->close(f->store);
+        f->store = NULL;
+    }
+    free(spread);
+    free(model);
+}
+
 #define BOTH(claim)                                                                                                    \
     {#claim " (disk)", claim, setup_disk, teardown, NULL},                                                             \
     {                                                                                                                  \
@@ -700,6 +817,7 @@ int main(void)
         DISK(trimming_keeps_what_is_not_folded),
         DISK(full_disk_refuses_and_keeps_the_rest),
         DISK(killed_process_loses_nothing_acknowledged),
+        DISK(killed_in_the_middle_of_a_fold_replays_to_the_same_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
