@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core/troupe.h"
+#include "runtime/cli/cluster.h"
 #include "runtime/cli/look.h"
 #include "runtime/cli/options.h"
 #include "runtime/cli/run.h"
@@ -27,6 +28,8 @@ static const struct {
     {"stats", troupe__look_stats, "", "figures of a node"},
     {"snapshot", troupe__snapshot, "create|list|show|...", "photograph a node, and look at what was taken"},
     {"restore", troupe__restore, "SNAPSHOT", "make a node's directory from a snapshot"},
+    {"cluster", troupe__cluster, "init", "write the file that says which nodes a troupe has"},
+    {"keygen", troupe__keygen, "FILE", "make a key pair for a node or a client"},
     {"doctor", troupe__doctor, "", "whether all of a node's directory is intact"},
     {0},
 };

@@ -1,0 +1,221 @@
+/* cluster.c - the commands `troupe cluster` and `troupe keygen`.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "runtime/cli/cluster.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "runtime/cli/cluster_file.h"
+#include "runtime/cli/options.h"
+#include "transport/keys.h"
+
+struct options {
+    unsigned long nodes;
+    bool keys;
+    const char *tcp[TROUPE__NODES_MAX];
+    size_t tcp_count;
+};
+
+static const char *set_nodes(void *target, const char *value)
+{
+    char *end;
+    unsigned long number = strtoul(value, &end, 10);
+    if (*value < '1' || *value > '9' || *end || number > TROUPE__NODES_MAX) {
+        return "a number from 1 to 1024";
+    }
+    ((struct options *)target)->nodes = number;
+    return NULL;
+}
+
+static const char *set_tcp(void *target, const char *value)
+{
+    struct options *options = target;
+    if (options->tcp_count == TROUPE__NODES_MAX || !strchr(value, ':')) {
+        return "HOST:PORT, at most 1024 times";
+    }
+    options->tcp[options->tcp_count++] = value;
+    return NULL;
+}
+
+static const char *set_keys(void *target, const char *value)
+{
+    (void)value;
+    ((struct options *)target)->keys = true;
+    return NULL;
+}
+
+static int fail(const char *command, const char *text, enum troupe_error error)
+{
+    fprintf(stderr, "troupe %s: %s (%s)\n", command, text, troupe_error_text(error));
+    return EXIT_FAILURE;
+}
+
+/* The directory of `path`, absolute: endpoints and keys stand beside the cluster file. */
+static bool directory_of(const char *path, char directory[static PATH_MAX])
+{
+    const char *slash = strrchr(path, '/');
+    char relative[PATH_MAX];
+    snprintf(relative, sizeof relative, "%.*s", slash ? (int)(slash - path + 1) : 1, slash ? path : ".");
+    return realpath(relative, directory) != NULL;
+}
+
+static enum troupe_error name_nodes(const struct options *options, const char *directory,
+                                    struct troupe__cluster *cluster, char *error, size_t error_size)
+{
+    for (size_t i = 0; i < options->nodes; i++) {
+        struct troupe__cluster_node *node = &cluster->nodes[i];
+        char endpoint[PATH_MAX + 128];
+        snprintf(node->name, sizeof node->name, "n%zu", i + 1);
+        if (options->tcp_count > 0) {
+            snprintf(endpoint, sizeof endpoint, "tcp://%.300s", options->tcp[i]);
+        } else {
+            snprintf(endpoint, sizeof endpoint, "ipc://%s/%s.ipc", directory, node->name);
+        }
+        if (!troupe__endpoint_valid(endpoint)) {
+            snprintf(error, error_size,
+                     "%.300s cannot be an endpoint: printable ASCII without spaces, at most %d bytes; name another "
+                     "directory, or use --tcp",
+                     endpoint, TROUPE__ENDPOINT_MAX);
+            return TROUPE_EINVAL;
+        }
+        memcpy(node->endpoint, endpoint, strlen(endpoint) + 1);
+    }
+    return TROUPE_OK;
+}
+
+/* Make a key for each node; its file is NAME.key. Those made before a failure are removed again. */
+static enum troupe_error make_keys(const char *directory, struct troupe__cluster *cluster, char *error,
+                                   size_t error_size)
+{
+    enum troupe_error result = TROUPE_OK;
+    char path[PATH_MAX + TROUPE__NODE_NAME_MAX + 8];
+    int made = 0;
+    while (made < cluster->slots.node_count && result == TROUPE_OK) {
+        struct troupe__cluster_node *node = &cluster->nodes[made];
+        struct troupe__key_pair pair;
+        snprintf(path, sizeof path, "%s/%s.key", directory, node->name);
+        result = troupe__keys_make(&pair, error, error_size);
+        result = result == TROUPE_OK ? troupe__keys_write(path, &pair, error, error_size) : result;
+        if (result == TROUPE_OK) {
+            memcpy(node->public_key, pair.public_key, sizeof node->public_key);
+            made++;
+        }
+    }
+    while (result != TROUPE_OK && made-- > 0) {
+        snprintf(path, sizeof path, "%s/%s.key", directory, cluster->nodes[made].name);
+        unlink(path);
+    }
+    cluster->keys = result == TROUPE_OK;
+    return result;
+}
+
+static int init(const struct options *options, const char *path)
+{
+    char directory[PATH_MAX], error[512] = "";
+    struct troupe__cluster cluster = {.nodes = calloc(options->nodes, sizeof *cluster.nodes)};
+    uint64_t id;
+    if (!cluster.nodes || getrandom(&id, sizeof id, 0) != sizeof id) {
+        free(cluster.nodes);
+        return fail("cluster init", "out of memory, or no random numbers", TROUPE_ENOMEM);
+    }
+    troupe__slots_spread(&cluster.slots, id, 1, (uint16_t)options->nodes);
+    enum troupe_error result = TROUPE_OK;
+    if (!directory_of(path, directory)) {
+        snprintf(error, sizeof error, "the directory of %.400s: %s", path, strerror(errno));
+        result = TROUPE_ENOTFOUND;
+    } else if (access(path, F_OK) == 0) {
+        snprintf(error, sizeof error, "%.400s exists already: name another file", path);
+        result = TROUPE_EBUSY;
+    }
+    result = result == TROUPE_OK ? name_nodes(options, directory, &cluster, error, sizeof error) : result;
+    if (result == TROUPE_OK && options->keys) {
+        result = make_keys(directory, &cluster, error, sizeof error);
+    }
+    result = result == TROUPE_OK ? troupe__cluster_file_write(path, &cluster, error, sizeof error) : result;
+    troupe__cluster_fini(&cluster);
+    if (result != TROUPE_OK) {
+        return fail("cluster init", error, result);
+    }
+    printf("%s\n", path);
+    return EXIT_SUCCESS;
+}
+
+int troupe__cluster(int argc, char **argv)
+{
+    static const struct troupe__option options_table[] = {
+        {"nodes", "N", set_nodes, "how many nodes (1 to 1024), named n1, n2, ..."},
+        {"tcp", "HOST:PORT", set_tcp,
+         "where a node is reached; once for each, in order. Without it nodes listen on\n"
+         "ipc sockets beside the file, for one machine"},
+        {"keys", NULL, set_keys,
+         "make a CURVE key for each node: the public ones in the file, the secret ones in\n"
+         "NAME.key beside it, for that node's machine alone"},
+        {0},
+    };
+    struct options options = {.nodes = 0};
+    const struct troupe__command command = {
+        .name = "cluster",
+        .usage =
+            "usage: troupe cluster init --nodes N [--tcp HOST:PORT ...] [--keys] [FILE]\n\n"
+            "Writes a cluster file (default: cluster.yaml): which nodes a troupe has, where they are reached, and\n"
+            "which slots each owns. Every node gets the same file.\n\n",
+        .after = "\nExit codes: 0 done, 1 failed (nothing is left then), 2 wrong arguments.\n",
+        .options = options_table,
+        .target = &options,
+    };
+    int operand;
+    int code = troupe__options_parse(&command, argc, argv, &operand);
+    if (code >= 0) {
+        return code;
+    }
+    if (operand == argc || strcmp(argv[operand], "init") != 0) {
+        return troupe__wrong("cluster", "it takes init, not", operand < argc ? argv[operand] : "nothing");
+    }
+    if (argc - operand > 2) {
+        return troupe__wrong("cluster", "one argument too many:", argv[operand + 2]);
+    }
+    if (options.nodes == 0) {
+        return troupe__wrong("cluster", "say how many nodes with", "--nodes N");
+    }
+    if (options.tcp_count > 0 && options.tcp_count != options.nodes) {
+        return troupe__wrong("cluster", "give --tcp once for each node, or not at all; the last is",
+                             options.tcp[options.tcp_count - 1]);
+    }
+    return init(&options, argc - operand == 2 ? argv[operand + 1] : "cluster.yaml");
+}
+
+int troupe__keygen(int argc, char **argv)
+{
+    static const struct troupe__option options_table[] = {{0}};
+    const struct troupe__command command = {
+        .name = "keygen",
+        .usage =
+            "usage: troupe keygen FILE\n\n"
+            "Makes a CURVE key pair: the secret key goes into the new file FILE, readable by its owner alone; the\n"
+            "public key is printed, for the cluster file.\n\n",
+        .after = "\nExit codes: 0 done, 1 failed, 2 wrong arguments.\n",
+        .options = options_table,
+    };
+    int operand;
+    int code = troupe__options_parse(&command, argc, argv, &operand);
+    if (code >= 0) {
+        return code;
+    }
+    if (argc - operand != 1) {
+        return troupe__wrong("keygen", "name one file, instead of", operand < argc ? argv[operand + 1] : "none");
+    }
+    struct troupe__key_pair pair;
+    char error[512];
+    enum troupe_error result = troupe__keys_make(&pair, error, sizeof error);
+    result = result == TROUPE_OK ? troupe__keys_write(argv[operand], &pair, error, sizeof error) : result;
+    if (result != TROUPE_OK) {
+        return fail("keygen", error, result);
+    }
+    puts(pair.public_key);
+    return EXIT_SUCCESS;
+}

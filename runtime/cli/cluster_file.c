@@ -1,0 +1,311 @@
+/* cluster_file.c - the cluster file: which nodes a troupe has, in YAML.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "runtime/cli/cluster_file.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "runtime/cli/yaml.h"
+
+enum { NO_NODE = 0xffff };
+
+struct reading {
+    const char *path;
+    struct troupe__cluster *cluster;
+    char *error;
+    size_t error_size;
+};
+
+__attribute__((format(printf, 3, 4))) static enum troupe_error wrong(const struct reading *reading, unsigned line,
+                                                                     const char *format, ...)
+{
+    char text[400];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    snprintf(reading->error, reading->error_size, "%s:%u: %s", reading->path, line, text);
+    return TROUPE_EINVAL;
+}
+
+/* All members of `map` must be among `known`, which is closed by NULL. */
+static enum troupe_error check_members(const struct reading *reading, const struct troupe__yaml *map,
+                                       const char *const *known)
+{
+    for (const struct troupe__yaml *member = map->first; member; member = member->next) {
+        size_t at = 0;
+        while (known[at] && strcmp(known[at], member->key) != 0) {
+            at++;
+        }
+        if (!known[at]) {
+            return wrong(reading, member->line, "unknown key '%.64s'", member->key);
+        }
+    }
+    return TROUPE_OK;
+}
+
+/* A scalar member as its text. */
+static enum troupe_error take_text(const struct reading *reading, const struct troupe__yaml *map, const char *key,
+                                   const char **ret, unsigned *ret_line)
+{
+    const struct troupe__yaml *member = troupe__yaml_find(map, key);
+    if (!member) {
+        return wrong(reading, map->line, "the key '%s' is missing", key);
+    }
+    if (member->kind != TROUPE__YAML_SCALAR || member->text[0] == '\0') {
+        return wrong(reading, member->line, "'%s' takes a text", key);
+    }
+    *ret = member->text;
+    *ret_line = member->line;
+    return TROUPE_OK;
+}
+
+/* Decimal digits, at most `max`; moves `*at` behind them. */
+static bool take_number(const char **at, unsigned long max, unsigned long *ret)
+{
+    char *end;
+    if (!isdigit((unsigned char)**at)) {
+        return false;
+    }
+    errno = 0;
+    *ret = strtoul(*at, &end, 10);
+    *at = end;
+    return errno == 0 && *ret <= max;
+}
+
+static void skip_spaces(const char **at)
+{
+    *at += strspn(*at, " ");
+}
+
+static enum troupe_error read_slots(const struct reading *reading, const char *text, unsigned line, uint16_t node)
+{
+    uint16_t *owner = reading->cluster->slots.owner;
+    const char *at = text;
+    do {
+        unsigned long first, last;
+        skip_spaces(&at);
+        if (!take_number(&at, TROUPE__SLOTS - 1, &first)) {
+            return wrong(reading, line, "slots are numbers from 0 to %d, such as 0-1023 or 5, not '%.64s'",
+                         TROUPE__SLOTS - 1, text);
+        }
+        last = first;
+        skip_spaces(&at);
+        if (*at == '-') {
+            at++;
+            skip_spaces(&at);
+            if (!take_number(&at, TROUPE__SLOTS - 1, &last) || last < first) {
+                return wrong(reading, line, "the range of slots that begins with %lu in '%.64s' has no good end", first,
+                             text);
+            }
+            skip_spaces(&at);
+        }
+        for (unsigned long slot = first; slot <= last; slot++) {
+            if (owner[slot] != NO_NODE) {
+                return wrong(reading, line, "slot %lu belongs to node '%s' already", slot,
+                             reading->cluster->nodes[owner[slot]].name);
+            }
+            owner[slot] = node;
+        }
+    } while (*at == ',' && at++);
+    return *at ? wrong(reading, line, "after '%.*s' a comma or nothing must follow in slots", (int)(at - text), text)
+               : TROUPE_OK;
+}
+
+static enum troupe_error read_node(const struct reading *reading, const struct troupe__yaml *map, uint16_t index)
+{
+    static const char *const known[] = {"name", "endpoint", "public_key", "slots", NULL};
+    struct troupe__cluster_node *node = &reading->cluster->nodes[index];
+    const char *name = "", *endpoint = "", *slots = "", *key = "";
+    unsigned line, slots_line = 0;
+    if (map->kind != TROUPE__YAML_MAP) {
+        return wrong(reading, map->line, "a node is a map of name, endpoint, slots and perhaps public_key");
+    }
+    enum troupe_error result = check_members(reading, map, known);
+    result = result == TROUPE_OK ? take_text(reading, map, "name", &name, &line) : result;
+    if (result == TROUPE_OK && !troupe__node_name_valid(name)) {
+        result = wrong(reading, line, "a node's name is 1 to %d letters, digits, '-' and '_', not '%.64s'",
+                       TROUPE__NODE_NAME_MAX, name);
+    }
+    for (uint16_t i = 0; i < index && result == TROUPE_OK; i++) {
+        if (strcmp(reading->cluster->nodes[i].name, name) == 0) {
+            result = wrong(reading, line, "there are two nodes named '%s'", name);
+        }
+    }
+    result = result == TROUPE_OK ? take_text(reading, map, "endpoint", &endpoint, &line) : result;
+    if (result == TROUPE_OK && !troupe__endpoint_valid(endpoint)) {
+        result = wrong(reading, line, "an endpoint is tcp://HOST:PORT or ipc://PATH, not '%.64s'", endpoint);
+    }
+    for (uint16_t i = 0; i < index && result == TROUPE_OK; i++) {
+        if (strcmp(reading->cluster->nodes[i].endpoint, endpoint) == 0) {
+            result = wrong(reading, line, "node '%s' has this endpoint already", reading->cluster->nodes[i].name);
+        }
+    }
+    bool has_key = troupe__yaml_find(map, "public_key") != NULL;
+    if (result == TROUPE_OK && has_key) {
+        result = take_text(reading, map, "public_key", &key, &line);
+        if (result == TROUPE_OK && strlen(key) != TROUPE__KEY_TEXT_SIZE) {
+            result = wrong(reading, line, "a public key has %d characters, see troupe keygen", TROUPE__KEY_TEXT_SIZE);
+        }
+    }
+    if (result == TROUPE_OK && index > 0 && has_key != reading->cluster->keys) {
+        result = wrong(reading, map->line, "either all nodes have a public_key, or none has");
+    }
+    result = result == TROUPE_OK ? take_text(reading, map, "slots", &slots, &slots_line) : result;
+    if (result == TROUPE_OK) {
+        reading->cluster->keys = has_key;
+        snprintf(node->name, sizeof node->name, "%s", name);
+        snprintf(node->endpoint, sizeof node->endpoint, "%s", endpoint);
+        snprintf(node->public_key, sizeof node->public_key, "%s", key);
+        result = read_slots(reading, slots, slots_line, index);
+    }
+    return result;
+}
+
+static enum troupe_error read_head(const struct reading *reading, const struct troupe__yaml *root)
+{
+    static const char *const known[] = {"cluster", "generation", "nodes", NULL};
+    struct troupe__slots *slots = &reading->cluster->slots;
+    const char *cluster = "", *generation = "";
+    unsigned cluster_line = 0, line = 0;
+    enum troupe_error result = check_members(reading, root, known);
+    result = result == TROUPE_OK ? take_text(reading, root, "cluster", &cluster, &cluster_line) : result;
+    result = result == TROUPE_OK ? take_text(reading, root, "generation", &generation, &line) : result;
+    if (result != TROUPE_OK) {
+        return result;
+    }
+    if (strlen(cluster) != 16 || strspn(cluster, "0123456789abcdef") != 16) {
+        return wrong(reading, cluster_line, "'cluster' takes 16 digits of 0-9 and a-f, not '%.64s'", cluster);
+    }
+    slots->cluster = strtoull(cluster, NULL, 16);
+    unsigned long number;
+    if (!take_number(&generation, INT32_MAX, &number) || *generation || number == 0) {
+        return wrong(reading, line, "'generation' takes a number from 1 on");
+    }
+    slots->generation = number;
+    return TROUPE_OK;
+}
+
+static enum troupe_error read_nodes(const struct reading *reading, const struct troupe__yaml *root)
+{
+    struct troupe__cluster *cluster = reading->cluster;
+    const struct troupe__yaml *nodes = troupe__yaml_find(root, "nodes");
+    if (!nodes || nodes->kind != TROUPE__YAML_LIST || !nodes->first) {
+        return wrong(reading, nodes ? nodes->line : root->line, "'nodes' takes a list of nodes");
+    }
+    size_t count = 0;
+    for (const struct troupe__yaml *node = nodes->first; node; node = node->next) {
+        if (++count > TROUPE__NODES_MAX) {
+            return wrong(reading, node->line, "over %d nodes", TROUPE__NODES_MAX);
+        }
+    }
+    cluster->nodes = calloc(count, sizeof *cluster->nodes);
+    if (!cluster->nodes) {
+        snprintf(reading->error, reading->error_size, "%s: out of memory", reading->path);
+        return TROUPE_ENOMEM;
+    }
+    for (size_t slot = 0; slot < TROUPE__SLOTS; slot++) {
+        cluster->slots.owner[slot] = NO_NODE;
+    }
+    enum troupe_error result = TROUPE_OK;
+    for (const struct troupe__yaml *node = nodes->first; node && result == TROUPE_OK; node = node->next) {
+        result = read_node(reading, node, cluster->slots.node_count);
+        cluster->slots.node_count++;
+    }
+    for (int slot = 0; slot < TROUPE__SLOTS && result == TROUPE_OK; slot++) {
+        if (cluster->slots.owner[slot] == NO_NODE) {
+            int last = slot;
+            while (last + 1 < TROUPE__SLOTS && cluster->slots.owner[last + 1] == NO_NODE) {
+                last++;
+            }
+            result = wrong(reading, nodes->line, "slots %d to %d belong to no node", slot, last);
+        }
+    }
+    return result;
+}
+
+enum troupe_error troupe__cluster_file_read(const char *path, struct troupe__cluster *ret, char *error,
+                                            size_t error_size)
+{
+    struct troupe__yaml *root;
+    struct troupe__cluster cluster = {.nodes = NULL};
+    struct reading reading = {path, &cluster, error, error_size};
+    enum troupe_error result = troupe__yaml_read(path, &root, error, error_size);
+    if (result != TROUPE_OK) {
+        return result;
+    }
+    result = read_head(&reading, root);
+    result = result == TROUPE_OK ? read_nodes(&reading, root) : result;
+    troupe__yaml_free(root);
+    if (result != TROUPE_OK) {
+        troupe__cluster_fini(&cluster);
+        return result;
+    }
+    *ret = cluster;
+    return TROUPE_OK;
+}
+
+/* ---- writing ----------------------------------------------------------------------------------------------------- */
+
+static void write_slots(FILE *file, const struct troupe__slots *slots, int node)
+{
+    const char *between = "";
+    for (int first = 0; first < TROUPE__SLOTS; first++) {
+        int last = first;
+        if (slots->owner[first] != node) {
+            continue;
+        }
+        while (last + 1 < TROUPE__SLOTS && slots->owner[last + 1] == node) {
+            last++;
+        }
+        fprintf(file, last > first ? "%s%d-%d" : "%s%d", between, first, last);
+        between = ", ";
+        first = last;
+    }
+}
+
+enum troupe_error troupe__cluster_file_write(const char *path, const struct troupe__cluster *cluster, char *error,
+                                             size_t error_size)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    FILE *file = fd >= 0 ? fdopen(fd, "w") : NULL;
+    if (!file) {
+        int code = errno;
+        snprintf(error, error_size, "create %s: %s", path, strerror(code));
+        if (fd >= 0) {
+            close(fd);
+            unlink(path);
+        }
+        return code == EEXIST ? TROUPE_EBUSY : code == ENOSPC ? TROUPE_ENOSPACE : TROUPE_EIO;
+    }
+    fprintf(file, "cluster: \"%016" PRIx64 "\"\ngeneration: %" PRIu64 "\nnodes:\n", cluster->slots.cluster,
+            cluster->slots.generation);
+    for (int i = 0; i < cluster->slots.node_count; i++) {
+        const struct troupe__cluster_node *node = &cluster->nodes[i];
+        fprintf(file, "  - name: \"%s\"\n    endpoint: \"%s\"\n", node->name, node->endpoint);
+        if (node->public_key[0]) {
+            /* Z85 has neither quotes nor backslashes. */
+            fprintf(file, "    public_key: \"%s\"\n", node->public_key);
+        }
+        fputs("    slots: \"", file);
+        write_slots(file, &cluster->slots, i);
+        fputs("\"\n", file);
+    }
+    int code = ferror(file) || fflush(file) || fsync(fd) ? errno : 0;
+    if (fclose(file) && !code) {
+        code = errno;
+    }
+    if (code) {
+        snprintf(error, error_size, "write %s: %s", path, strerror(code));
+        unlink(path);
+        return code == ENOSPC ? TROUPE_ENOSPACE : TROUPE_EIO;
+    }
+    return TROUPE_OK;
+}

@@ -1,0 +1,36 @@
+/* cluster.h - which nodes a troupe has: their names, endpoints, public keys and slots.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The same on every node; it comes from a cluster file (runtime/cli/cluster_file.h) or is made for nodes of one
+ * machine. Nodes are known by their index to the slots, the wire and the links, by their name to people. */
+#ifndef TROUPE_RUNTIME_CLUSTER_H
+#define TROUPE_RUNTIME_CLUSTER_H
+
+#include "core/slots.h"
+
+enum { TROUPE__NODE_NAME_MAX = 63, TROUPE__ENDPOINT_MAX = 255, TROUPE__KEY_TEXT_SIZE = 40 /* Z85 */ };
+
+struct troupe__cluster_node {
+    char name[TROUPE__NODE_NAME_MAX + 1];
+    char endpoint[TROUPE__ENDPOINT_MAX + 1];    /* tcp://HOST:PORT or ipc://PATH */
+    char public_key[TROUPE__KEY_TEXT_SIZE + 1]; /* "" without keys */
+};
+
+struct troupe__cluster { /* Zero bytes are none. */
+    struct troupe__slots slots;
+    struct troupe__cluster_node *nodes; /* slots.node_count */
+    bool keys;                          /* every node has one */
+};
+
+void troupe__cluster_fini(struct troupe__cluster *cluster);
+
+/* 1 to 63 letters, digits, `-` and `_`. */
+bool troupe__node_name_valid(const char *name);
+
+/* tcp://HOST:PORT or ipc://PATH, of printable ASCII without space, quote and backslash, at most 255 bytes. */
+bool troupe__endpoint_valid(const char *endpoint);
+
+/* The index of the node `name`, -1 when there is none. */
+int troupe__cluster_find(const struct troupe__cluster *cluster, const char *name);
+
+#endif

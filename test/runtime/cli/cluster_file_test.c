@@ -1,0 +1,163 @@
+/* cluster_file_test.c - a cluster file says who owns every slot, or what is wrong and on which line.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "runtime/cli/cluster_file.h"
+#include "transport/keys.h"
+
+static char path[64];
+
+static int setup(void **state)
+{
+    (void)state;
+    snprintf(path, sizeof path, "/tmp/troupe_cluster_XXXXXX");
+    int fd = mkstemp(path);
+    close(fd);
+    return fd < 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    unlink(path);
+    return 0;
+}
+
+static enum troupe_error read_text(const char *text, struct troupe__cluster *ret, char error[static 512])
+{
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fputs(text, file);
+    fclose(file);
+    error[0] = '\0';
+    return troupe__cluster_file_read(path, ret, error, 512);
+}
+
+#define HEAD "cluster: \"0123456789abcdef\"\ngeneration: 3\nnodes:\n"
+#define N1 "  - name: n1\n    endpoint: tcp://127.0.0.1:7001\n"
+#define N2 "  - name: n2\n    endpoint: ipc:///tmp/n2\n"
+#define KEY "    public_key: \"rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7\"\n"
+
+static void a_good_file_is_read(void **state)
+{
+    (void)state;
+    struct troupe__cluster cluster;
+    char error[512];
+    enum troupe_error result =
+        read_text(HEAD N1 KEY "    slots: 0-1000, 4095\n" N2 KEY "    slots: 1001 - 4094\n", &cluster, error);
+    assert_string_equal(error, "");
+    assert_int_equal(result, TROUPE_OK);
+    assert_true(cluster.slots.cluster == UINT64_C(0x0123456789abcdef) && cluster.slots.generation == 3);
+    assert_int_equal(cluster.slots.node_count, 2);
+    assert_int_equal(cluster.slots.owner[1000], 0);
+    assert_int_equal(cluster.slots.owner[1001], 1);
+    assert_int_equal(cluster.slots.owner[4095], 0);
+    assert_string_equal(cluster.nodes[1].endpoint, "ipc:///tmp/n2");
+    assert_true(cluster.keys);
+    assert_int_equal(troupe__cluster_find(&cluster, "n2"), 1);
+    assert_int_equal(troupe__cluster_find(&cluster, "n3"), -1);
+    troupe__cluster_fini(&cluster);
+}
+
+/* Each with the line that is wrong, and a word of why. */
+static void what_is_wrong_is_named_with_its_line(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *line, *why;
+    } cases[] = {
+        {HEAD N1 "    slots: 0-4000\n" N2 "    slots: 4002-4095\n", ":3: ", "slots 4001 to 4001 belong to no node"},
+        {HEAD N1 "    slots: 0-4000\n" N2 "    slots: 4000-4095\n", ":9: ", "slot 4000 belongs to node 'n1' already"},
+        {HEAD N1 "    slots: 0-4095\n" N1 "    slots: 1\n", ":7: ", "two nodes named 'n1'"},
+        {HEAD N1 "    slots: 0-4095\n    color: red\n", ":7: ", "unknown key 'color'"},
+        {"cluster: 1\n" N1, ":", ""},
+        {"cluster: \"0123456789abcdeg\"\ngeneration: 1\nnodes:\n" N1 "    slots: 0-4095\n", ":1: ", "16 digits"},
+        {"cluster: \"0123456789abcdef\"\ngeneration: 0\nnodes:\n" N1 "    slots: 0-4095\n", ":2: ", "from 1 on"},
+        {"cluster: \"0123456789abcdef\"\ngeneration: 1\nnodes: 5\n", ":3: ", "list of nodes"},
+        {"cluster: \"0123456789abcdef\"\ngeneration: 1\n", ":1: ", "list of nodes"},
+        {HEAD N1, ":4: ", "'slots' is missing"},
+        {HEAD N1 "    slots: 4096\n", ":6: ", "numbers from 0 to 4095"},
+        {HEAD N1 "    slots: 0-4096\n", ":6: ", "no good end"},
+        {HEAD N1 "    slots: 9-4\n", ":6: ", "no good end"},
+        {HEAD N1 "    slots: 1,,2\n", ":6: ", "numbers from 0"},
+        {HEAD N1 "    slots: 1 2\n", ":6: ", "a comma"},
+        {HEAD "  - name: \"n 1\"\n    endpoint: tcp://h:1\n    slots: 0\n", ":4: ", "a node's name"},
+        {HEAD "  - name: n1\n    endpoint: udp://h:1\n    slots: 0\n", ":5: ", "an endpoint is"},
+        {HEAD "  - name: n1\n    endpoint: tcp://h\n    slots: 0\n", ":5: ", "an endpoint is"},
+        {HEAD "  - n1\n", ":4: ", "a node is a map"},
+        {HEAD N1 KEY "    slots: 0-10\n" N2 "    slots: 11-4095\n", ":8: ", "either all nodes"},
+        {HEAD N1 "    public_key: short\n    slots: 0-4095\n", ":6: ", "40 characters"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct troupe__cluster cluster;
+        char error[512];
+        assert_int_equal(read_text(cases[i].text, &cluster, error), TROUPE_EINVAL);
+        if (!strstr(error, cases[i].line) || !strstr(error, cases[i].why) || strncmp(error, path, strlen(path)) != 0) {
+            fail_msg("case %zu says: %s", i, error);
+        }
+    }
+}
+
+static void what_is_written_is_read_back(void **state)
+{
+    (void)state;
+    struct troupe__cluster_node nodes[3] = {
+        {"a", "tcp://127.0.0.1:1", ""}, {"b", "ipc:///x", ""}, {"c", "ipc:///y", ""}};
+    struct troupe__cluster cluster = {.nodes = nodes}, again;
+    char error[512] = "";
+    troupe__slots_spread(&cluster.slots, UINT64_C(0xfedcba9876543210), 7, 3);
+    assert_int_equal(troupe__slots_give(&cluster.slots, 17, 17, 2), TROUPE_OK);
+    assert_int_equal(troupe__cluster_file_write(path, &cluster, error, sizeof error), TROUPE_EBUSY);
+    unlink(path);
+    assert_int_equal(troupe__cluster_file_write(path, &cluster, error, sizeof error), TROUPE_OK);
+    assert_int_equal(troupe__cluster_file_read(path, &again, error, sizeof error), TROUPE_OK);
+    assert_memory_equal(&again.slots, &cluster.slots, sizeof cluster.slots);
+    assert_memory_equal(again.nodes, nodes, sizeof nodes);
+    troupe__cluster_fini(&again);
+}
+
+/* A secret key is for its owner's eyes; one that others can read is refused. */
+static void a_key_is_kept_from_others(void **state)
+{
+    (void)state;
+    struct troupe__key_pair pair, again;
+    char error[512] = "";
+    struct stat status;
+    unlink(path);
+    assert_int_equal(troupe__keys_make(&pair, error, sizeof error), TROUPE_OK);
+    assert_int_equal(troupe__keys_write(path, &pair, error, sizeof error), TROUPE_OK);
+    assert_int_equal(stat(path, &status), 0);
+    assert_int_equal(status.st_mode & 0777, 0600);
+    assert_int_equal(troupe__keys_read(path, &again, error, sizeof error), TROUPE_OK);
+    assert_string_equal(again.public_key, pair.public_key);
+    assert_string_equal(again.secret_key, pair.secret_key);
+    assert_int_equal(troupe__keys_write(path, &pair, error, sizeof error), TROUPE_EBUSY);
+    assert_int_equal(chmod(path, 0644), 0);
+    assert_int_equal(troupe__keys_read(path, &again, error, sizeof error), TROUPE_EINVAL);
+    assert_non_null(strstr(error, "read by others"));
+    assert_int_equal(chmod(path, 0600), 0);
+    assert_int_equal(truncate(path, 20), 0);
+    assert_int_equal(troupe__keys_read(path, &again, error, sizeof error), TROUPE_EINVAL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_good_file_is_read, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_wrong_is_named_with_its_line, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_written_is_read_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_key_is_kept_from_others, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
