@@ -403,11 +403,35 @@ enum troupe_error troupe_send(struct troupe_context *ctx, struct troupe_address 
     return send(ctx, to, type, body, TROUPE__PLAIN, 0);
 }
 
+/* The answer to an ask from outside leaves the node. */
+static enum troupe_error respond(struct troupe_context *ctx, const char *type, struct troupe_bytes body)
+{
+    size_t type_size;
+    enum troupe_error result = check_name(ctx, "message name", type, &type_size);
+    result = result == TROUPE_OK ? check_body(ctx, body) : result;
+    if (result != TROUPE_OK) {
+        return result;
+    }
+    const char *type_copy = copy_to_arena(ctx, type, type_size);
+    const char *body_copy = copy_to_arena(ctx, body.data, body.size);
+    struct troupe__effect *effect = type_copy && body_copy ? stage(ctx, TROUPE__RESPOND) : NULL;
+    if (!effect) {
+        return misuse(ctx, TROUPE_ENOMEM);
+    }
+    effect->egress = type_copy;
+    effect->body = (struct troupe_bytes){body_copy, body.size};
+    ctx->effects_size += type_size + body.size;
+    return TROUPE_OK;
+}
+
 enum troupe_error troupe_reply(struct troupe_context *ctx, const char *type, struct troupe_bytes body)
 {
     const struct troupe__actor *from = ctx->message->from;
+    if (!from && ctx->message->kind == TROUPE__ASK) {
+        return respond(ctx, type, body);
+    }
     if (!from) {
-        return troupe_fail(ctx, TROUPE_ENOTFOUND, "no reply: the message came from outside");
+        return troupe_fail(ctx, TROUPE_ENOTFOUND, "no reply: the message was sent from outside, not asked");
     }
     struct troupe_address to = troupe_to(from->type->name, from->key);
     bool asked = ctx->message->kind == TROUPE__ASK;

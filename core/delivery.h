@@ -13,7 +13,14 @@
 
 enum { TROUPE__EFFECTS_SIZE_MAX = 64 * 1048576 }; /* bytes that one delivery may stage */
 
-enum troupe__effect_kind { TROUPE__SEND, TROUPE__SEND_AFTER, TROUPE__CANCEL, TROUPE__EMIT, TROUPE__START_JOB };
+enum troupe__effect_kind {
+    TROUPE__SEND,
+    TROUPE__SEND_AFTER,
+    TROUPE__CANCEL,
+    TROUPE__EMIT,
+    TROUPE__START_JOB,
+    TROUPE__RESPOND
+};
 
 struct troupe__effect {
     enum troupe__effect_kind kind;
@@ -21,7 +28,7 @@ struct troupe__effect {
     struct troupe__job *job;         /* owned, of START_JOB */
     uint64_t timer;                  /* of SEND_AFTER, CANCEL and START_JOB */
     int64_t due_ms;                  /* of SEND_AFTER */
-    const char *egress, *key;        /* of EMIT, in the arena, as is the body */
+    const char *egress, *key;        /* of EMIT, in the arena, as is the body; egress: the name of a RESPOND */
     struct troupe_bytes body;
 };
 

@@ -83,7 +83,7 @@ struct troupe_message {
     const char *type;           /* the message's name, e.g. "deposit" */
     struct troupe_address from; /* type and key are "" when it came from outside */
     struct troupe_bytes body;   /* msgpack by convention; may be empty */
-    uint64_t correlation;       /* of an ask, its answer or its timeout; else 0 */
+    uint64_t correlation;       /* of an ask, its answer or its timeout; else 0. An ask from outside has one too */
     uint32_t attempt;           /* 1 at the first delivery, 2 after a first failure, ... */
     uint32_t job_attempts;      /* of a job's result: how often the job was begun, see troupe_job_attempt; else 0 */
 };
@@ -141,7 +141,8 @@ enum troupe_error troupe_send_after(struct troupe_context *ctx, int64_t delay_ms
 enum troupe_error troupe_cancel(struct troupe_context *ctx, uint64_t timer);
 
 /* Answer the message being handled. The answer to a troupe_ask carries its correlation, and is dropped when it comes
- * after the timeout. Errors: as troupe_send; TROUPE_ENOTFOUND when the message came from outside. */
+ * after the timeout. An ask from outside has one answer, the first; later ones are dropped. Errors: as troupe_send;
+ * TROUPE_ENOTFOUND when the message was sent from outside, not asked. */
 enum troupe_error troupe_reply(struct troupe_context *ctx, const char *type, struct troupe_bytes body);
 
 /* The name of the message that comes instead of an answer. */

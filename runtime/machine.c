@@ -140,13 +140,16 @@ enum troupe_error troupe__machine_bury(struct troupe__machine *machine, const ch
     return TROUPE_OK;
 }
 
-static void bury_oldest(struct troupe__machine *machine, struct troupe__actor *actor, const char *reason)
+static enum troupe_error bury_oldest(struct troupe__machine *machine, struct troupe__actor *actor,
+                                     enum troupe_error failure, const char *reason)
 {
     struct troupe__message *message = actor->oldest;
     report(machine, TROUPE_WARNING, "dead letter: %s/%s message '%s' after %u attempts: %s", actor->type->name,
            actor->key, message->data, message->attempt, reason);
     bury(machine, reason, message, (struct troupe_bytes){NULL, 0});
+    enum troupe_error result = troupe__machine_answer_failure(machine, message, failure, reason);
     finish_message(machine, actor);
+    return result;
 }
 
 /* ---- effects of a delivery --------------------------------------------------------------------------------------- */
@@ -228,7 +231,8 @@ enum troupe_error troupe__machine_take(struct troupe__machine *machine, struct t
     return accept_message(machine, message);
 }
 
-static enum troupe_error carry_out(struct troupe__machine *machine)
+/* `asked` is the number of the ask from outside that was handled, 0 when it was none: it has exactly one answer. */
+static enum troupe_error carry_out(struct troupe__machine *machine, uint64_t asked)
 {
     struct troupe_context *ctx = &machine->ctx;
     enum troupe_error result = TROUPE_OK;
@@ -253,6 +257,13 @@ static enum troupe_error carry_out(struct troupe__machine *machine)
         case TROUPE__START_JOB:
             result = troupe__machine_add_job(machine, effect->job);
             break;
+        case TROUPE__RESPOND:
+            if (asked) {
+                struct troupe__answer answer = {TROUPE_OK, {effect->egress, strlen(effect->egress)}, effect->body};
+                result = troupe__machine_answer(machine, asked, &answer);
+                asked = 0;
+            }
+            break;
         }
     }
     if (result != TROUPE_OK) {
@@ -263,6 +274,11 @@ static enum troupe_error carry_out(struct troupe__machine *machine)
         troupe__job_release(ctx->effects[done].job);
     }
     ctx->effect_count = 0;
+    if (asked && result == TROUPE_OK) {
+        static const char none[] = "it was handled without an answer";
+        struct troupe__answer answer = {TROUPE_ENOTFOUND, {"", 0}, {none, sizeof none - 1}};
+        result = troupe__machine_answer(machine, asked, &answer);
+    }
     return result;
 }
 
@@ -285,8 +301,7 @@ static enum troupe_error handle_failure(struct troupe__machine *machine, struct 
     machine->stats.failures++;
     message->attempt++;
     if (failure == TROUPE_EREJECTED || message->attempt >= actor->type->retry.attempts) {
-        bury_oldest(machine, actor, reason);
-        return TROUPE_OK;
+        return bury_oldest(machine, actor, failure, reason);
     }
     int64_t delay_ms = troupe__machine_backoff(&actor->type->retry, message->attempt);
     report(machine, TROUPE_INFO, "%s/%s message '%s' failed, attempt %u of %u, next in %lld ms: %s", actor->type->name,
@@ -305,13 +320,13 @@ static enum troupe_error handle_failure(struct troupe__machine *machine, struct 
     return TROUPE_OK;
 }
 
-static void bury_crasher(struct troupe__machine *machine, struct troupe__actor *actor,
-                         const struct troupe__suspect *suspect)
+static enum troupe_error bury_crasher(struct troupe__machine *machine, struct troupe__actor *actor,
+                                      const struct troupe__suspect *suspect)
 {
     char reason[TROUPE__TRACE_MAX + 160];
     snprintf(reason, sizeof reason, "crashed the node %u times: signal %d (%s)\n%s", suspect->crashes, suspect->signal,
              strsignal(suspect->signal), suspect->trace);
-    bury_oldest(machine, actor, reason);
+    return bury_oldest(machine, actor, TROUPE_EFAILED, reason);
 }
 
 static enum troupe_error deliver(struct troupe__machine *machine, struct troupe__actor *actor)
@@ -320,16 +335,14 @@ static enum troupe_error deliver(struct troupe__machine *machine, struct troupe_
     if (!actor->type->declared) {
         char reason[160];
         snprintf(reason, sizeof reason, "no actor type '%s' in this module", actor->type->name);
-        bury_oldest(machine, actor, reason);
-        return TROUPE_OK;
+        return bury_oldest(machine, actor, TROUPE_EREJECTED, reason);
     }
     struct troupe__guard *guard = machine->guard;
     if (guard) {
         uint64_t fingerprint = troupe__guard_fingerprint(actor->oldest);
         const struct troupe__suspect *suspect = troupe__guard_convicted(guard, fingerprint);
         if (suspect) {
-            bury_crasher(machine, actor, suspect);
-            return TROUPE_OK;
+            return bury_crasher(machine, actor, suspect);
         }
         troupe__guard_enter(guard, actor->oldest, fingerprint);
     }
@@ -340,8 +353,9 @@ static enum troupe_error deliver(struct troupe__machine *machine, struct troupe_
     if (result != TROUPE_OK) {
         return handle_failure(machine, actor, result);
     }
+    uint64_t asked = actor->oldest->kind == TROUPE__ASK && !actor->oldest->from ? actor->oldest->correlation : 0;
     finish_message(machine, actor);
-    return carry_out(machine);
+    return carry_out(machine, asked);
 }
 
 enum troupe_error troupe__machine_run(struct troupe__machine *machine, size_t budget, size_t *ret_count)
@@ -402,6 +416,7 @@ enum troupe_error troupe__machine_set_now(struct troupe__machine *machine, int64
         troupe__put_be64(key + 3, old.low);
         troupe__put_be64(key + 11, old.high);
         troupe__record_remove(&machine->record, TROUPE__META, key, sizeof key);
+        troupe__machine_forget_answer(machine, old);
     }
     return TROUPE_OK;
 }
@@ -417,8 +432,9 @@ int64_t troupe__machine_next_due(const struct troupe__machine *machine)
 
 /* ---- what comes from outside ------------------------------------------------------------------------------------- */
 
-enum troupe_error troupe__machine_arrive(struct troupe__machine *machine, const char *id, struct troupe_address to,
-                                         const char *type, struct troupe_bytes body)
+enum troupe_error troupe__machine_take_in(struct troupe__machine *machine, const char *id, struct troupe_address to,
+                                          const char *type, struct troupe_bytes body, enum troupe__message_kind kind,
+                                          bool *ret_known)
 {
     size_t key_size = strlen(to.key), type_size = strlen(type);
     if (!troupe__type_name_valid(to.type) || key_size == 0 || key_size > TROUPE_KEY_MAX || type_size == 0 ||
@@ -436,6 +452,7 @@ enum troupe_error troupe__machine_arrive(struct troupe__machine *machine, const 
         struct troupe__id known = troupe__id_of(to.type, to.key, id);
         if (troupe__ids_has(&machine->ids, known)) {
             machine->stats.repeats++;
+            *ret_known = true;
             return TROUPE_OK;
         }
         if (!troupe__ids_add(&machine->ids, known, machine->ctx.now_ms)) {
@@ -455,11 +472,20 @@ enum troupe_error troupe__machine_arrive(struct troupe__machine *machine, const 
     if (!message) {
         return troupe__machine_out_of_memory(machine);
     }
+    message->kind = (uint8_t)kind;
+    message->correlation = kind == TROUPE__ASK ? machine->sequence + 1 : 0; /* What its own number will be. */
     enum troupe_error result = troupe__machine_take(machine, message);
     if (result != TROUPE_OK) {
         troupe__message_free(message);
     }
     return result;
+}
+
+enum troupe_error troupe__machine_arrive(struct troupe__machine *machine, const char *id, struct troupe_address to,
+                                         const char *type, struct troupe_bytes body)
+{
+    bool known;
+    return troupe__machine_take_in(machine, id, to, type, body, TROUPE__PLAIN, &known);
 }
 
 /* ---- epochs ------------------------------------------------------------------------------------------------------ */
@@ -597,6 +623,7 @@ static void seal_counters(struct troupe__machine *machine)
 void troupe__machine_refresh(struct troupe__machine *machine)
 {
     machine->folded = machine->store->refresh(machine->store);
+    troupe__responses_folded(&machine->responses, machine->folded);
     if (machine->links) {
         troupe__links_folded(machine->links, machine->folded);
     }
@@ -618,14 +645,17 @@ enum troupe_error troupe__machine_seal(struct troupe__machine *machine, struct t
         troupe__links_seal(machine->links);
     }
     seal_counters(machine);
-    if (!noted || machine->record.failed || machine->scratch.failed || machine->egress.failed) {
+    if (!noted || machine->record.failed || machine->scratch.failed || machine->egress.failed ||
+        machine->answers.failed) {
         return troupe__machine_out_of_memory(machine);
     }
     swap_buffers(&machine->record, &epoch->record);
     swap_buffers(&machine->egress, &epoch->egress);
+    swap_buffers(&machine->answers, &epoch->answers);
     machine->record.size = 0;
     machine->egress.size = 0;
     troupe__machine_seal_jobs(machine, epoch);
+    machine->answers.size = 0;
     epoch->number = machine->epoch;
     epoch->egress_last = epoch->egress.size ? machine->egress_number : 0;
     machine->epoch++;
@@ -707,9 +737,11 @@ void troupe__machine_fini(struct troupe__machine *machine)
     free(machine->begun);
     troupe__jobs_fini(&machine->jobs);
     troupe__ids_fini(&machine->ids);
+    troupe__responses_fini(&machine->responses);
     troupe__timers_fini(&machine->timers);
     troupe__buffer_free(&machine->record);
     troupe__buffer_free(&machine->egress);
+    troupe__buffer_free(&machine->answers);
     troupe__buffer_free(&machine->scratch);
     troupe__buffer_free(&machine->unreleased);
     troupe__buffer_free(&machine->unsent);

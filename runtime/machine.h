@@ -16,6 +16,7 @@
 
 #include "core/delivery.h"
 #include "mailbox/ids.h"
+#include "mailbox/responses.h"
 #include "mailbox/timers.h"
 #include "runtime/egress.h"
 #include "runtime/guard.h"
@@ -24,8 +25,9 @@
 struct troupe__epoch {
     uint64_t number;
     struct troupe__buffer record;
-    struct troupe__buffer egress; /* what to let out once durable: see troupe__egress_next */
-    uint64_t egress_last;         /* the number of the last record in it, 0 when there is none */
+    struct troupe__buffer egress;  /* what to let out once durable: see troupe__egress_next */
+    struct troupe__buffer answers; /* to asks from outside: strings, each a row of mailbox/responses.h */
+    uint64_t egress_last;          /* the number of the last record in it, 0 when there is none */
     struct troupe__job **jobs; /* to begin once durable, each a reference of the owner's; a cancelled one may be among
                                 * them */
     size_t job_count, job_capacity;
@@ -74,13 +76,14 @@ struct troupe__machine {
 
     struct troupe__message **fresh; /* of this epoch, without a row; NULL where handled meanwhile */
     size_t fresh_count, fresh_capacity;
-    struct troupe__buffer record, egress, scratch; /* of the open epoch */
-    uint64_t epoch;                                /* the open one */
-    uint64_t folded;                               /* the tables that are read hold everything up to this epoch */
+    struct troupe__buffer record, egress, answers, scratch; /* of the open epoch */
+    uint64_t epoch;                                         /* the open one */
+    uint64_t folded; /* the tables that are read hold everything up to this epoch */
     bool counters_changed, replaying;
     struct troupe__egress_name *egress_names;
     size_t egress_name_count;
     struct troupe__ids ids;
+    struct troupe__responses responses;
     struct troupe__mark *marks;
     size_t mark_count;
     struct troupe__buffer unreleased; /* egress records found at the start */
@@ -108,6 +111,20 @@ int64_t troupe__machine_next_due(const struct troupe__machine *machine);
  * Errors: TROUPE_EINVAL, TROUPE_ETOOBIG, with `error`; TROUPE_ENOMEM. */
 enum troupe_error troupe__machine_arrive(struct troupe__machine *machine, const char *id, struct troupe_address to,
                                          const char *type, struct troupe_bytes body);
+
+/* A message from outside whose handler's reply (troupe_reply) goes back outside: it comes, once, in an epoch's
+ * `answers` under `*ret_number`. So does the failure of a message that became a dead letter, and TROUPE_ENOTFOUND when
+ * its handler replied nothing. With an `id` asked before nothing is sent; `*ret_known` is what is known of that ask
+ * (valid until the machine is given anything else): when it is answered, the answer is durable once the epoch that is
+ * open now is. Errors: as arrive; TROUPE_EINVAL too for an id that was sent, not asked. */
+enum troupe_error troupe__machine_ask(struct troupe__machine *machine, const char *id, struct troupe_address to,
+                                      const char *type, struct troupe_bytes body, uint64_t *ret_number,
+                                      const struct troupe__response **ret_known);
+
+/* The answer to an ask with that id; valid until the machine is given anything else. Errors: TROUPE_ENOTFOUND (none, or
+ * expired), TROUPE_EIO, TROUPE_ECORRUPT with `error`. */
+enum troupe_error troupe__machine_read_answer(struct troupe__machine *machine, struct troupe__id id,
+                                              struct troupe__answer *ret);
 
 /* Something from outside that cannot become a message: kept as a dead letter with its reason. */
 enum troupe_error troupe__machine_bury(struct troupe__machine *machine, const char *reason, struct troupe_bytes text);

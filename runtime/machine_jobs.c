@@ -190,5 +190,6 @@ void troupe__epoch_fini(struct troupe__epoch *epoch)
     free(epoch->jobs);
     troupe__buffer_free(&epoch->record);
     troupe__buffer_free(&epoch->egress);
+    troupe__buffer_free(&epoch->answers);
     *epoch = (struct troupe__epoch){0};
 }

@@ -46,6 +46,20 @@ struct troupe__egress_name *troupe__machine_find_egress(struct troupe__machine *
 enum troupe_error troupe__machine_remember(struct troupe__machine *machine, const char *name, size_t name_size,
                                            struct troupe_bytes value);
 
+/* As troupe__machine_arrive, for any kind; `*ret_known` is set when the id was taken in before. */
+enum troupe_error troupe__machine_take_in(struct troupe__machine *machine, const char *id, struct troupe_address to,
+                                          const char *type, struct troupe_bytes body, enum troupe__message_kind kind,
+                                          bool *ret_known);
+
+/* Answer an ask from outside, in the open epoch. Errors: TROUPE_ENOMEM. */
+enum troupe_error troupe__machine_answer(struct troupe__machine *machine, uint64_t number,
+                                         const struct troupe__answer *answer);
+/* The same for a message that failed for good, if it is one. */
+enum troupe_error troupe__machine_answer_failure(struct troupe__machine *machine, const struct troupe__message *message,
+                                                 enum troupe_error failure, const char *reason);
+/* The id is forgotten, and so is the answer. */
+void troupe__machine_forget_answer(struct troupe__machine *machine, struct troupe__id id);
+
 /* Bring in what the store holds, once, at the start. Errors: as troupe__machine_init; the machine then still holds
  * what came in before. */
 enum troupe_error troupe__machine_load(struct troupe__machine *machine);

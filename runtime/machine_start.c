@@ -207,6 +207,36 @@ static enum troupe_error start_outbox(struct start *start, struct troupe_bytes k
     return machine->unsent.failed ? troupe__machine_out_of_memory(machine) : TROUPE_OK;
 }
 
+/* An answer that was replayed may not be in the tables yet: it stays in memory. */
+static enum troupe_error start_response(struct start *start, struct troupe_bytes key, bool removed,
+                                        struct troupe_bytes value)
+{
+    struct troupe__machine *machine = start->machine;
+    const unsigned char *at = key.data;
+    struct troupe__answer answer;
+    uint64_t number = 0;
+    bool answered = false, good = key.size == TROUPE__RESPONSE_KEY_SIZE;
+    if (!good || (!removed && !troupe__response_decode(value, &number, &answered, &answer))) {
+        snprintf(machine->error, sizeof machine->error, "a response row is malformed: run troupe doctor");
+        return TROUPE_ECORRUPT;
+    }
+    struct troupe__id id = {troupe__get_be64(at), troupe__get_be64(at + 8)};
+    struct troupe__response *response = troupe__responses_find(&machine->responses, id);
+    if (response && (removed || response->answered || response->number != number)) {
+        troupe__responses_remove(&machine->responses, response); /* A later change of the row holds. */
+        response = NULL;
+    }
+    if (removed) {
+        return TROUPE_OK;
+    }
+    response = response ? response : troupe__responses_add(&machine->responses, id, number);
+    if (!response || (answered && !troupe__responses_answer(&machine->responses, response, start->epoch,
+                                                            start->epoch ? &value : NULL))) {
+        return troupe__machine_out_of_memory(machine);
+    }
+    return TROUPE_OK;
+}
+
 static enum troupe_error start_change(struct start *start, enum troupe__table table, struct troupe_bytes key,
                                       bool removed, struct troupe_bytes value)
 {
@@ -215,6 +245,9 @@ static enum troupe_error start_change(struct start *start, enum troupe__table ta
     }
     if (table == TROUPE__STATE) {
         return start_state(start, key, removed, value);
+    }
+    if (table == TROUPE__RESPONSE) {
+        return start_response(start, key, removed, value);
     }
     if (table == TROUPE__OUTBOX) {
         return start_outbox(start, key, removed, value);
@@ -374,7 +407,8 @@ static enum troupe_error start_jobs(struct start *start)
 
 static enum troupe_error start_all(struct start *start)
 {
-    static const enum troupe__table tables[] = {TROUPE__META, TROUPE__MAIL, TROUPE__TIMER, TROUPE__EGRESS, TROUPE__JOB};
+    static const enum troupe__table tables[] = {TROUPE__META,   TROUPE__MAIL, TROUPE__TIMER,
+                                                TROUPE__EGRESS, TROUPE__JOB,  TROUPE__RESPONSE};
     struct troupe__machine *machine = start->machine;
     enum troupe_error result = TROUPE_OK;
     for (size_t i = 0; i < sizeof tables / sizeof *tables && result == TROUPE_OK; i++) {

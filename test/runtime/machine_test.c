@@ -27,9 +27,15 @@ struct record {
     uint64_t sequence, hash; /* of the body */
 };
 
+enum { ASKS_MAX = 16 };
+
 struct outside {
     struct record *records;
     size_t count, capacity, faults; /* faults: gaps, and repeats that differ from the first time */
+    struct {
+        uint64_t number, hash;
+    } answers[ASKS_MAX]; /* to asks, as they came */
+    size_t answer_count;
 };
 
 struct fixture {
@@ -69,6 +75,32 @@ static void outside_take(struct outside *outside, const struct troupe__egress *e
         assert_non_null(outside->records);
     }
     outside->records[outside->count++] = record;
+}
+
+static uint64_t hash_answer(const struct troupe__answer *answer)
+{
+    return troupe__hash(answer->body.data, answer->body.size) + answer->result +
+           troupe__hash(answer->type.data, answer->type.size);
+}
+
+/* Each answer comes once. */
+static void outside_take_answers(struct outside *outside, const struct troupe__buffer *answers)
+{
+    struct troupe__cursor cursor = {answers->data, answers->data + answers->size, false};
+    while (cursor.at < cursor.end) {
+        struct troupe_bytes row;
+        struct troupe__answer answer;
+        uint64_t number;
+        bool answered;
+        row.data = troupe__cursor_string(&cursor, &row.size);
+        assert_true(troupe__response_decode(row, &number, &answered, &answer) && answered);
+        for (size_t i = 0; i < outside->answer_count; i++) {
+            outside->faults += outside->answers[i].number == number;
+        }
+        assert_true(outside->answer_count < ASKS_MAX);
+        outside->answers[outside->answer_count].number = number;
+        outside->answers[outside->answer_count++].hash = hash_answer(&answer);
+    }
 }
 
 /* Let out what is durable, and tell the machine so. */
@@ -165,6 +197,7 @@ static bool commit_sealed(struct fixture *f)
         f->running[f->running_count++] = f->epoch.jobs[i];
     }
     f->epoch.job_count = 0;
+    outside_take_answers(&f->outside, &f->epoch.answers);
     return true;
 }
 
@@ -289,6 +322,10 @@ static enum troupe_error script(struct troupe_context *ctx, const struct troupe_
     }
     if (strcmp(type, "emit") == 0) {
         return troupe_emit(ctx, "out", self.key, none);
+    }
+    if (strcmp(type, "answer") == 0) {
+        assert_int_equal(troupe_reply(ctx, "word", (struct troupe_bytes){"well", 4}), TROUPE_OK);
+        return troupe_reply(ctx, "word", (struct troupe_bytes){"dropped", 7});
     }
     if (strcmp(type, "to-nobody") == 0) {
         return troupe_send(ctx, troupe_to("no/body", "x"), "hello", none);
@@ -642,6 +679,100 @@ static void a_row_of_records_stays_until_all_of_them_are_out(void **state)
     }
 }
 
+/* ---- asks from outside ------------------------------------------------------------------------------------------- */
+
+static void must_ask(enum troupe_error result)
+{
+    assert_int_equal(result, TROUPE_OK);
+}
+
+static uint64_t hash_of(enum troupe_error result, const char *type, const char *body)
+{
+    struct troupe__answer answer = {result, {type, strlen(type)}, {body, strlen(body)}};
+    return hash_answer(&answer);
+}
+
+static enum troupe_error ask(struct fixture *f, const char *id, const char *key, const char *type, uint64_t *ret_number,
+                             const struct troupe__response **ret_known)
+{
+    return troupe__machine_ask(&f->machine, id, troupe_to("test/script", key), type, (struct troupe_bytes){"", 0},
+                               ret_number, ret_known);
+}
+
+/* One answer leaves with the epoch that made it, and none before; what failed says so, and so does no answer. */
+static void an_ask_from_outside_has_one_answer_once_it_is_durable(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(&script_module);
+    const struct troupe__response *known;
+    uint64_t answered, silent, rejected, failed;
+    must_ask(ask(f, NULL, "a", "answer", &answered, &known));
+    must_ask(ask(f, NULL, "a", "silent", &silent, &known));
+    must_ask(ask(f, NULL, "a", "reject", &rejected, &known));
+    must_ask(ask(f, NULL, "b", "fail", &failed, &known));
+    assert_null(known);
+    run(f, 100);
+    assert_int_equal(f->outside.answer_count, 0);
+    settle(f, false);
+    assert_int_equal(f->outside.answer_count, 3);
+    assert_int_equal(f->outside.faults, 0);
+    assert_int_equal(f->outside.answers[0].number, answered);
+    assert_int_equal(f->outside.answers[0].hash, hash_of(TROUPE_OK, "word", "well"));
+    assert_int_equal(f->outside.answers[1].number, silent);
+    assert_int_equal(f->outside.answers[1].hash, hash_of(TROUPE_ENOTFOUND, "", "it was handled without an answer"));
+    assert_int_equal(f->outside.answers[2].number, rejected);
+    assert_int_equal(f->outside.answers[2].hash, hash_of(TROUPE_EREJECTED, "", "as told"));
+    for (int i = 0; i < 3; i++) { /* The failing one answers with its last attempt. */
+        advance(f, 1000);
+        run(f, 100);
+    }
+    settle(f, false);
+    assert_int_equal(f->outside.answer_count, 4);
+    assert_int_equal(f->outside.answers[3].number, failed);
+    assert_int_equal(rows(f, TROUPE__RESPONSE), 0); /* Without an id nobody can ask again. */
+    fixture_free(f);
+}
+
+/* Whether the answer is in the journal or in the tables, and whatever restarts: the handler runs once. */
+static void an_ask_with_an_id_can_be_repeated_and_is_handled_once(void **state)
+{
+    (void)state;
+    for (int folded = 0; folded < 2; folded++) {
+        struct fixture *f = fixture_new(&script_module);
+        const struct troupe__response *known;
+        struct troupe__answer answer;
+        uint64_t first, second;
+        must_ask(ask(f, "x", "a", "answer", &first, &known));
+        settle(f, folded);
+        reopen(f); /* It is durable, and not handled yet. */
+        must_ask(ask(f, "x", "a", "answer", &second, &known));
+        assert_non_null(known);
+        assert_false(known->answered);
+        assert_int_equal(first, second);
+        run(f, 100);
+        settle(f, folded);
+        assert_int_equal(f->outside.answer_count, 1);
+        assert_int_equal(f->outside.answers[0].number, first);
+        for (int again = 0; again < 2; again++) {
+            must_ask(ask(f, "x", "a", "answer", &second, &known));
+            assert_true(known && known->answered);
+            assert_int_equal(troupe__machine_read_answer(&f->machine, known->id, &answer), TROUPE_OK);
+            assert_int_equal(hash_answer(&answer), f->outside.answers[0].hash);
+            reopen(f);
+        }
+        assert_string_equal(log_of(f, "a"), "answer ");
+        arrive(f, "sent", "test/script", "a", "silent");
+        assert_int_equal(ask(f, "sent", "a", "answer", &second, &known), TROUPE_EINVAL);
+        advance(f, 24 * 3600 * 1000);
+        settle(f, true);
+        assert_int_equal(rows(f, TROUPE__RESPONSE), 0);
+        assert_int_equal(f->machine.responses.count, 0);
+        must_ask(ask(f, "x", "a", "answer", &second, &known));
+        assert_null(known);
+        fixture_free(f);
+    }
+}
+
 /* ---- graphs of actors for the crash test ------------------------------------------------------------------------- */
 
 /* What an actor does depends on the content of the message alone, so that every run ends in the same state. Messages
@@ -844,6 +975,11 @@ static enum troupe_error graph(struct troupe_context *ctx, const struct troupe_m
         must(troupe_emit(ctx, hash % 2 ? "odd" : "even", troupe_self(ctx).key,
                          (struct troupe_bytes){&body.id, sizeof body.id}));
     }
+    if (strcmp(message->type, "go") == 0 && message->correlation &&
+        hash % 3) { /* Asked from outside; some get no answer, some a second one. */
+        must(troupe_reply(ctx, "did", (struct troupe_bytes){&hash, sizeof hash}));
+        must(hash % 3 == 1 ? TROUPE_OK : troupe_reply(ctx, "again", (struct troupe_bytes){NULL, 0}));
+    }
     if (body.hops > 0) {
         spread(ctx, hash, body);
     }
@@ -862,6 +998,7 @@ static const struct troupe_module graph_module = {TROUPE_ABI, "graph", "1", grap
 
 struct input {
     char id[24]; /* "" for none */
+    bool ask;    /* then it has an id */
     struct troupe_address to;
     struct body body;
 };
@@ -890,6 +1027,7 @@ static struct plan make_plan(uint64_t seed)
         input->body.number = input->to.type[0] == 'n' ? 0 : ++numbers[target];
         if ((dice >> 32) % 2) {
             snprintf(input->id, sizeof input->id, "i%zu", i);
+            input->ask = (dice >> 33) % 2;
         }
     }
     return plan;
@@ -912,7 +1050,10 @@ static void feed(struct fixture *f, const struct plan *plan, size_t most)
     for (; most > 0 && at < plan->input_count; most--) {
         const struct input *input = &plan->inputs[at++];
         struct troupe_bytes body = {&input->body, sizeof input->body};
-        must(troupe__machine_arrive(&f->machine, input->id[0] ? input->id : NULL, input->to, "go", body));
+        const struct troupe__response *known;
+        uint64_t number;
+        must(input->ask ? troupe__machine_ask(&f->machine, input->id, input->to, "go", body, &number, &known)
+                        : troupe__machine_arrive(&f->machine, input->id[0] ? input->id : NULL, input->to, "go", body));
         must(troupe__machine_mark(&f->machine, "in", (struct troupe_bytes){&at, sizeof at}));
     }
 }
@@ -1003,13 +1144,36 @@ static enum troupe_error add_faults(void *context, struct troupe_bytes key, stru
 
 /* All that must be the same whatever crashed. */
 struct outcome {
-    uint64_t state, records, dead;
+    uint64_t state, records, dead, answers;
     size_t state_rows, record_count, dead_rows;
     size_t left;   /* rows that should be gone: mail, timers, records, jobs */
     size_t faults; /* of order, of repeats, of cancelled timers */
 };
 
-static struct outcome outcome_of(struct fixture *f)
+/* Ask all again: each has its one answer, the same that came before if it came. */
+static void ask_again(struct fixture *f, const struct plan *plan, struct outcome *outcome)
+{
+    for (size_t i = 0; i < plan->input_count; i++) {
+        const struct input *input = &plan->inputs[i];
+        const struct troupe__response *known = NULL;
+        struct troupe__answer answer;
+        uint64_t number;
+        if (!input->ask) {
+            continue;
+        }
+        must(troupe__machine_ask(&f->machine, input->id, input->to, "go", (struct troupe_bytes){NULL, 0}, &number,
+                                 &known));
+        assert_true(known && known->answered);
+        must(troupe__machine_read_answer(&f->machine, known->id, &answer));
+        outcome->answers += mix(i, hash_answer(&answer), 13);
+        for (size_t j = 0; j < f->outside.answer_count; j++) {
+            outcome->faults +=
+                f->outside.answers[j].number == number && f->outside.answers[j].hash != hash_answer(&answer);
+        }
+    }
+}
+
+static struct outcome outcome_of(struct fixture *f, const struct plan *plan)
 {
     struct troupe_bytes all = {"", 0};
     troupe__machine_refresh(&f->machine);
@@ -1030,14 +1194,15 @@ static struct outcome outcome_of(struct fixture *f)
         outcome.records += mix(troupe__hash(record->name, strlen(record->name)),
                                troupe__hash(record->key, strlen(record->key)), record->hash);
     }
+    ask_again(f, plan, &outcome);
     return outcome;
 }
 
 static bool same_outcome(const struct outcome *a, const struct outcome *b)
 {
-    return a->state == b->state && a->records == b->records && a->dead == b->dead && a->state_rows == b->state_rows &&
-           a->record_count == b->record_count && a->dead_rows == b->dead_rows && a->left == b->left &&
-           a->faults == b->faults;
+    return a->state == b->state && a->records == b->records && a->dead == b->dead && a->answers == b->answers &&
+           a->state_rows == b->state_rows && a->record_count == b->record_count && a->dead_rows == b->dead_rows &&
+           a->left == b->left && a->faults == b->faults;
 }
 
 struct totals {
@@ -1063,7 +1228,7 @@ static int play_crashing(const struct plan *plan, int64_t commits, bool durable,
             break; /* The comparison will say so. */
         }
     }
-    *ret = outcome_of(f);
+    *ret = outcome_of(f, plan);
     totals->deliveries += f->machine.stats.deliveries;
     totals->jobs += f->machine.stats.jobs_begun;
     totals->crashes += (size_t)crashed;
@@ -1074,8 +1239,9 @@ static int play_crashing(const struct plan *plan, int64_t commits, bool durable,
 static void print_outcome(const char *what, const struct outcome *o)
 {
     print_error("%s: state %016" PRIx64 " (%zu rows), records %016" PRIx64 " (%zu), dead %016" PRIx64
-                " (%zu), rows left %zu, faults %zu\n",
-                what, o->state, o->state_rows, o->records, o->record_count, o->dead, o->dead_rows, o->left, o->faults);
+                " (%zu), answers %016" PRIx64 ", rows left %zu, faults %zu\n",
+                what, o->state, o->state_rows, o->records, o->record_count, o->dead, o->dead_rows, o->answers, o->left,
+                o->faults);
 }
 
 static void crash_everywhere(uint64_t seed, struct totals *totals)
@@ -1146,6 +1312,8 @@ int main(void)
         cmocka_unit_test(a_million_messages_of_one_handler_are_all_or_none),
         cmocka_unit_test(records_are_numbered_on_and_kept_until_they_are_out),
         cmocka_unit_test(a_row_of_records_stays_until_all_of_them_are_out),
+        cmocka_unit_test(an_ask_from_outside_has_one_answer_once_it_is_durable),
+        cmocka_unit_test(an_ask_with_an_id_can_be_repeated_and_is_handled_once),
         cmocka_unit_test(a_crash_at_any_commit_changes_nothing),
     };
     return cmocka_run_group_tests_name("machine", tests, NULL, NULL);

@@ -1,0 +1,130 @@
+/* machine_asks.c - asks from outside: taking one in, and its one answer.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * An ask is known by the number of its message. Its answer leaves the machine with the epoch that made it
+ * (`epoch->answers`); with an id it is a row too, so that asking again gets the same, also after a crash. */
+#include <assert.h>
+#include <stdio.h>
+
+#include "runtime/links.h"
+#include "runtime/machine_rows.h"
+
+enum troupe_error troupe__machine_ask(struct troupe__machine *machine, const char *id, struct troupe_address to,
+                                      const char *type, struct troupe_bytes body, uint64_t *ret_number,
+                                      const struct troupe__response **ret_known)
+{
+    bool known = false;
+    if (machine->links && troupe__type_name_valid(to.type) && to.key[0] && strlen(to.key) <= TROUPE_KEY_MAX) {
+        const struct troupe__actor *actor = troupe__actors_get(&machine->actors, to.type, to.key, strlen(to.key));
+        if (!actor) {
+            return troupe__machine_out_of_memory(machine);
+        }
+        if (!troupe__links_local(machine->links, actor)) {
+            snprintf(machine->error, sizeof machine->error, "actor %.64s/%.200s lives on another node: ask that one",
+                     to.type, to.key);
+            return TROUPE_EINVAL; /* The answer would have no way back. */
+        }
+    }
+    enum troupe_error result = troupe__machine_take_in(machine, id, to, type, body, TROUPE__ASK, &known);
+    struct troupe__response *response = NULL;
+    if (result != TROUPE_OK) {
+        return result;
+    }
+    if (!known) {
+        *ret_number = machine->sequence;
+        *ret_known = NULL;
+        if (!id) {
+            return TROUPE_OK;
+        }
+        response = troupe__responses_add(&machine->responses, troupe__id_of(to.type, to.key, id), machine->sequence);
+        if (!response) {
+            return troupe__machine_out_of_memory(machine);
+        }
+        unsigned char key[TROUPE__RESPONSE_KEY_SIZE];
+        troupe__response_key(response->id, key);
+        machine->scratch.size = 0;
+        troupe__response_encode(&machine->scratch, response->number, NULL);
+        troupe__record_set(&machine->record, TROUPE__RESPONSE, key, sizeof key, machine->scratch.data,
+                           machine->scratch.size);
+        return TROUPE_OK;
+    }
+    response = troupe__responses_find(&machine->responses, troupe__id_of(to.type, to.key, id));
+    if (!response) {
+        snprintf(machine->error, sizeof machine->error,
+                 "id '%.100s' was sent to this actor before, not asked: there is "
+                 "no answer to it",
+                 id);
+        return TROUPE_EINVAL;
+    }
+    *ret_number = response->number;
+    *ret_known = response;
+    return TROUPE_OK;
+}
+
+enum troupe_error troupe__machine_read_answer(struct troupe__machine *machine, struct troupe__id id,
+                                              struct troupe__answer *ret)
+{
+    const struct troupe__response *response = troupe__responses_find(&machine->responses, id);
+    if (!response || !response->answered) {
+        return TROUPE_ENOTFOUND;
+    }
+    struct troupe_bytes row = {response->row, response->row_size};
+    if (!response->row) {
+        unsigned char key[TROUPE__RESPONSE_KEY_SIZE];
+        troupe__response_key(id, key);
+        enum troupe_error result =
+            machine->store->read(machine->store, TROUPE__RESPONSE, (struct troupe_bytes){key, sizeof key}, &row);
+        if (result != TROUPE_OK) {
+            snprintf(machine->error, sizeof machine->error, "read an answer: %.450s", machine->store->error);
+            return result == TROUPE_ENOTFOUND ? TROUPE_ECORRUPT : result;
+        }
+    }
+    uint64_t number;
+    bool answered;
+    if (!troupe__response_decode(row, &number, &answered, ret) || !answered) {
+        snprintf(machine->error, sizeof machine->error, "an answer's row is malformed: run troupe doctor");
+        return TROUPE_ECORRUPT;
+    }
+    return TROUPE_OK;
+}
+
+enum troupe_error troupe__machine_answer(struct troupe__machine *machine, uint64_t number,
+                                         const struct troupe__answer *answer)
+{
+    struct troupe__response *response = troupe__responses_find_open(&machine->responses, number);
+    machine->scratch.size = 0;
+    troupe__response_encode(&machine->scratch, number, answer);
+    struct troupe_bytes row = {machine->scratch.data, machine->scratch.size};
+    if (machine->scratch.failed ||
+        (response && !troupe__responses_answer(&machine->responses, response, machine->epoch, &row))) {
+        return troupe__machine_out_of_memory(machine);
+    }
+    if (response) {
+        unsigned char key[TROUPE__RESPONSE_KEY_SIZE];
+        troupe__response_key(response->id, key);
+        troupe__record_set(&machine->record, TROUPE__RESPONSE, key, sizeof key, row.data, row.size);
+    }
+    troupe__buffer_put_string(&machine->answers, row.data, row.size);
+    return machine->answers.failed ? troupe__machine_out_of_memory(machine) : TROUPE_OK;
+}
+
+enum troupe_error troupe__machine_answer_failure(struct troupe__machine *machine, const struct troupe__message *message,
+                                                 enum troupe_error failure, const char *reason)
+{
+    if (message->kind != TROUPE__ASK || message->from) {
+        return TROUPE_OK;
+    }
+    struct troupe__answer answer = {failure, {"", 0}, {reason, strlen(reason)}};
+    return troupe__machine_answer(machine, message->correlation, &answer);
+}
+
+void troupe__machine_forget_answer(struct troupe__machine *machine, struct troupe__id id)
+{
+    struct troupe__response *response = troupe__responses_find(&machine->responses, id);
+    if (response) {
+        unsigned char key[TROUPE__RESPONSE_KEY_SIZE];
+        troupe__response_key(id, key);
+        troupe__record_remove(&machine->record, TROUPE__RESPONSE, key, sizeof key);
+        troupe__responses_remove(&machine->responses, response);
+    }
+}
