@@ -451,7 +451,8 @@ enum troupe_error troupe__fold_reserve(struct troupe__fold *fold, size_t size, c
     if (fold->failed == TROUPE_EIO ||
         (fold->failed != TROUPE_OK && fold->queue.size + fold->batch_left > BEHIND_MAX * fold->bytes_max)) {
         result = fold->failed;
-        snprintf(error, error_size, "commit: too much waits to be folded: %s", fold->error);
+        snprintf(error, error_size, "nothing of the epoch is on disk: %s%s",
+                 result == TROUPE_EIO ? "" : "too much waits to be folded: ", fold->error);
     } else if (!troupe__buffer_reserve(&fold->queue, ENTRY_SIZE + size)) {
         fold->queue.failed = false;
         snprintf(error, error_size, "commit: out of memory");

@@ -108,6 +108,11 @@ static int open_env(const char *path, unsigned flags, size_t map_size, troupe__l
     if ((code = mdb_txn_commit(txn)) != 0) {
         goto err_after_env;
     }
+    /* What the file shows may be in memory only: after a run without syncs, or a meta page whose write failed. Nothing
+     * may be built on it, or told, before it is on disk. When it is, this costs nothing. */
+    if (!(flags & (MDB_RDONLY | MDB_NOSYNC)) && (code = mdb_env_sync(env, 1)) != 0) {
+        goto err_after_env;
+    }
     int fd = -1;
     if (mdb_env_get_fd(env, &fd) == 0) { /* LMDB opens the data file without it. */
         fcntl(fd, F_SETFD, FD_CLOEXEC);

@@ -27,6 +27,7 @@ static struct {
     int fds[FDS_MAX]; /* file + 1, DISK_DIRECTORY, DISK_PARENT, or NONE */
     bool dsync[FDS_MAX];
     enum disk_fault fault;
+    const char *fault_name;
     int64_t calls; /* until it fails; -1: it does not */
     int error;
     bool done, failed;
@@ -86,20 +87,24 @@ static void unlock(void)
     errno = saved;
 }
 
-void disk_note(enum disk_kind kind, uint64_t value)
+size_t disk_note(enum disk_kind kind, uint64_t value)
 {
     lock();
-    add((struct disk_op){.kind = kind, .value = value});
+    size_t at = add((struct disk_op){.kind = kind, .value = value});
     unlock();
+    return at;
 }
 
-void disk_fail(enum disk_fault fault, int64_t calls, int error, bool done)
+void disk_fail(enum disk_fault fault, const char *name, int64_t calls, int error, bool done)
 {
+    lock();
     disk.fault = fault;
+    disk.fault_name = name;
     disk.calls = calls;
     disk.error = error;
     disk.done = done;
     disk.failed = false;
+    unlock();
 }
 
 bool disk_failed(void)
@@ -108,9 +113,10 @@ bool disk_failed(void)
 }
 
 /* Under the mutex: whether this call is the one to fail. */
-static bool fails(enum disk_fault fault)
+static bool fails(enum disk_fault fault, int file)
 {
-    if (fault != disk.fault || disk.calls < 0 || disk.calls-- > 0) {
+    if (fault != disk.fault || disk.calls < 0 ||
+        (disk.fault_name && (file < 0 || strcmp(disk.fault_name, disk.names[file]) != 0)) || disk.calls-- > 0) {
         return false;
     }
     disk.failed = true;
@@ -267,7 +273,7 @@ static bool watched(int fd)
 /* Under the mutex: write all of `data` at `offset`, recorded, or fail as told. */
 static ssize_t write_at(int fd, unsigned char *data, size_t size, off_t offset)
 {
-    bool dsync = disk.dsync[fd], fail = fails(dsync ? DISK_FAIL_META : DISK_FAIL_WRITE);
+    bool dsync = disk.dsync[fd], fail = fails(dsync ? DISK_FAIL_META : DISK_FAIL_WRITE, disk.fds[fd] - 1);
     size_t wanted = !fail || disk.done ? size : disk.error ? 0 : size / 2;
     ssize_t done = wanted > 0 ? REAL(pwrite)(fd, data, wanted, offset) : 0;
     if (done > 0) {
@@ -337,7 +343,7 @@ static int sync_with(int fd, int (*real)(int fd))
     lock();
     int file = disk.fds[fd] > 0 ? disk.fds[fd] - 1 : disk.fds[fd];
     size_t begin = add((struct disk_op){.kind = DISK_SYNC, .file = file});
-    bool fail = fails(DISK_FAIL_SYNC);
+    bool fail = fails(DISK_FAIL_SYNC, file);
     unlock();
     if (fail) {
         errno = disk.error;
@@ -360,10 +366,4 @@ int fdatasync(int fd)
 int fsync(int fd)
 {
     return sync_with(fd, REAL(fsync));
-}
-
-int ftruncate(int fd, off_t size)
-{
-    assert(!watched(fd)); /* None of the files recorded is ever cut; that would need an operation of its own. */
-    return REAL(ftruncate)(fd, size);
 }

@@ -46,7 +46,8 @@ void disk_watch(const char *directory);
 /* End it; the caller gets what was recorded. */
 struct disk_log disk_unwatch(void);
 void disk_log_free(struct disk_log *log);
-void disk_note(enum disk_kind kind, uint64_t value);
+/* Returns the index of the note. */
+size_t disk_note(enum disk_kind kind, uint64_t value);
 
 /* What fails. The calls on watched files are counted per class. */
 enum disk_fault {
@@ -56,9 +57,9 @@ enum disk_fault {
     DISK_FAULTS
 };
 
-/* Let the call after `calls` more of that class fail with `error`, once; 0 for `error` makes it a short write. With
- * `done` the bytes are written all the same. calls -1: none fails. */
-void disk_fail(enum disk_fault fault, int64_t calls, int error, bool done);
+/* Let the call after `calls` more of that class, on the file `name` (NULL: on any), fail with `error`, once; 0 for
+ * `error` makes it a short write. With `done` the bytes are written all the same. calls -1: none fails. */
+void disk_fail(enum disk_fault fault, const char *name, int64_t calls, int error, bool done);
 /* Whether the call has failed. */
 bool disk_failed(void);
 

@@ -164,10 +164,12 @@ enum troupe_error model_check(const struct model *model, struct troupe__store *s
     return TROUPE_OK;
 }
 
-enum troupe_error model_commit(const struct model *model, struct troupe__store *store, uint64_t epoch)
+enum troupe_error model_commit(const struct model *model, struct troupe__store *store, uint64_t epoch, int times)
 {
     struct troupe__buffer record = {0};
-    model_record(model->seed, epoch, &record);
+    while (times-- > 0) {
+        model_record(model->seed, epoch, &record);
+    }
     enum troupe_error result = store->commit(store, epoch, (struct troupe_bytes){record.data, record.size});
     troupe__buffer_free(&record);
     return result;

@@ -26,7 +26,7 @@ struct model *model_new(uint64_t seed);
 enum troupe_error model_check(const struct model *model, struct troupe__store *store, uint64_t floor, uint64_t top,
                               char *error, size_t error_size);
 
-/* Commit the next epoch of the model. */
-enum troupe_error model_commit(const struct model *model, struct troupe__store *store, uint64_t epoch);
+/* Commit epoch `epoch` of the model, its changes repeated `times` times: to the same effect, with other bytes. */
+enum troupe_error model_commit(const struct model *model, struct troupe__store *store, uint64_t epoch, int times);
 
 #endif

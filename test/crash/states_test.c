@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
 #include <signal.h>
@@ -315,7 +316,7 @@ static const char *check_state(const struct model *model, const char *directory,
         }
         enum troupe_error result = model_check(model, store, floor, top, error, sizeof error);
         uint64_t next = store->last_epoch + 1;
-        if (result == TROUPE_OK && round == 0 && (result = model_commit(model, store, next)) != TROUPE_OK) {
+        if (result == TROUPE_OK && round == 0 && (result = model_commit(model, store, next, 1)) != TROUPE_OK) {
             snprintf(error, sizeof error, "%s", store->error);
         }
         store->close(store);
@@ -338,6 +339,7 @@ struct progress { /* shared with the children */
 struct run {
     const struct model *model;
     const struct disk_log *log;
+    size_t from; /* states of moments before are not looked at */
     enum forget forget;
     uint64_t seed, states;
     char directory[128];
@@ -347,8 +349,12 @@ struct run {
 /* States per moment: more of them while there are few operations, as when a store is made. */
 static uint64_t states_at(const struct run *run, size_t at)
 {
-    size_t first = 60 < run->log->count / 4 ? 60 : run->log->count / 4;
-    uint64_t weights = run->log->count + first * (FIRST_OPS_WEIGHT - 1), weight = at < first ? FIRST_OPS_WEIGHT : 1;
+    size_t count = run->log->count - run->from, first = 60 < count / 4 ? 60 : count / 4;
+    if (at < run->from) {
+        return 0;
+    }
+    at -= run->from;
+    uint64_t weights = count + first * (FIRST_OPS_WEIGHT - 1), weight = at < first ? FIRST_OPS_WEIGHT : 1;
     uint64_t before = at < first ? at * FIRST_OPS_WEIGHT : first * FIRST_OPS_WEIGHT + (at - first);
     return (before + weight) * run->states / weights - before * run->states / weights;
 }
@@ -428,31 +434,70 @@ static bool check_all(struct run *run, uint64_t from, uint64_t to)
 
 /* ---- recording --------------------------------------------------------------------------------------------------- */
 
-/* Commit EPOCHS epochs of the model, folding on the way and opening anew three times. */
-static struct disk_log record(const struct model *model, const char *directory, bool sync)
+/* How a recording goes. */
+struct plan {
+    bool sync;          /* durability disk */
+    bool sync_later;    /* not in the first of the openings, then on disk */
+    uint64_t fail_meta; /* the write of this epoch's meta page fails, and yet its bytes are written; 0: none */
+};
+
+/* Commit epochs from `epoch` on, up to `end`. Returns the next one. */
+static uint64_t commit_some(const struct model *model, struct troupe__store *store, const struct plan *plan,
+                            uint64_t epoch, uint64_t end, bool acknowledge)
 {
-    struct troupe__lmdb_options busy = {.sync = sync, .map_size = 1 << 26, .fold_bytes = 40000, .fold_interval_ms = 1};
+    for (; epoch < end; epoch++) {
+        bool fail = epoch == plan->fail_meta;
+        disk_note(DISK_COMMITTING, epoch);
+        if (fail) {
+            disk_fail(DISK_FAIL_META, "journal.mdb", 0, EIO, true);
+        }
+        enum troupe_error result = model_commit(model, store, epoch, fail ? 3 : 1);
+        if (fail && disk_failed() && result == TROUPE_EIO) {
+            return epoch;
+        }
+        assert_int_equal(result, TROUPE_OK);
+        if (acknowledge) {
+            disk_note(DISK_COMMITTED, epoch);
+        }
+        /* Let the folder come to its turn: at times at once, at times after some epochs. */
+        uint64_t want = epoch % 7 < 3 ? epoch : 0;
+        for (time_t end_s = time(NULL) + 20; store->refresh(store) < want;) {
+            assert_true(time(NULL) < end_s);
+            nanosleep(&(struct timespec){0, 100000}, NULL);
+        }
+    }
+    return epoch;
+}
+
+/* Commit EPOCHS epochs of the model, folding on the way and opening anew some times. `*ret_from`: states from there on
+ * are promised to be good. */
+static struct disk_log record(const struct model *model, const char *directory, struct plan plan, size_t *ret_from)
+{
+    struct troupe__lmdb_options busy = {.map_size = 1 << 26, .fold_bytes = 40000, .fold_interval_ms = 1};
     char error[512];
+    *ret_from = 0;
     disk_watch(directory);
-    for (uint64_t epoch = 1; epoch <= EPOCHS;) {
+    for (uint64_t epoch = 1, opening = 1; epoch <= EPOCHS; opening++) {
         struct troupe__store *store;
+        busy.sync = plan.sync || (plan.sync_later && opening > 1);
         if (troupe__lmdb_store_open(directory, &busy, &store, error, sizeof error) != TROUPE_OK ||
             store->replay(store, NULL, NULL) != TROUPE_OK) {
             fail_msg("%s", error);
         }
-        for (uint64_t end = epoch + EPOCHS / OPENINGS; epoch <= EPOCHS && epoch < end; epoch++) {
-            disk_note(DISK_COMMITTING, epoch);
-            assert_int_equal(model_commit(model, store, epoch), TROUPE_OK);
-            disk_note(DISK_COMMITTED, epoch);
-            /* Let the folder come to its turn: at times at once, at times after some epochs. */
-            uint64_t want = epoch % 7 < 3 ? epoch : 0;
-            for (time_t end_s = time(NULL) + 20; store->refresh(store) < want;) {
-                assert_true(time(NULL) < end_s);
-                nanosleep(&(struct timespec){0, 100000}, NULL);
-            }
+        assert_true(store->last_epoch + 1 == epoch || (epoch == plan.fail_meta && store->last_epoch == epoch));
+        epoch = store->last_epoch + 1;
+        if (plan.sync_later && opening == 2) {
+            *ret_from = disk_note(DISK_COMMITTED, epoch - 1);
+        }
+        uint64_t end = opening * EPOCHS / OPENINGS + 1;
+        epoch = commit_some(model, store, &plan, epoch, end, busy.sync || !plan.sync_later);
+        if (plan.fail_meta && disk_failed()) {
+            plan.fail_meta = 0;
+            *ret_from = disk_note(DISK_COMMITTED, epoch - 1);
         }
         store->close(store);
     }
+    disk_fail(DISK_FAIL_META, NULL, -1, 0, false);
     struct disk_log log = disk_unwatch();
     empty(directory);
     return log;
@@ -524,15 +569,17 @@ static int teardown(void **state)
     return 0;
 }
 
-/* Each state opens, none has lost or torn an acknowledged epoch, each one goes on. */
-static void every_state_that_a_crash_may_leave_opens_with_all_that_was_acknowledged(void **state)
+/* Look at all states of a recording, or at the one that TROUPE_LOG and TROUPE_STATE name. */
+static void check_recording(struct fixture *f, struct plan plan, uint64_t states)
 {
-    struct fixture *f = *state;
     const char *kept = getenv("TROUPE_LOG");
-    struct disk_log log = kept ? load_log(kept) : record(f->model, f->source, true);
+    struct disk_log log = kept ? load_log(kept) : record(f->model, f->source, plan, &f->run.from);
     uint64_t only = number_of("TROUPE_STATE", UINT64_MAX);
+    f->run.from = number_of("TROUPE_FROM", f->run.from);
     f->run.log = &log;
-    bool good = only == UINT64_MAX ? check_all(&f->run, 0, f->run.states) : check_all(&f->run, only, only + 1);
+    f->run.states = states;
+    f->run.progress->built = 0;
+    bool good = only == UINT64_MAX ? check_all(&f->run, 0, states) : check_all(&f->run, only, only + 1);
     print_message("%zu operations, %llu states\n", log.count, (unsigned long long)f->run.progress->built);
     if (!good) {
         char path[128] = "";
@@ -540,18 +587,45 @@ static void every_state_that_a_crash_may_leave_opens_with_all_that_was_acknowled
             snprintf(path, sizeof path, "/tmp/troupe-states-%ld.log", (long)getpid());
             save_log(&log, path);
         }
-        fail_msg("TROUPE_SEED=%llu TROUPE_STATE=%llu TROUPE_LOG=%s: after operation %llu: %s",
-                 (unsigned long long)f->run.seed, (unsigned long long)f->run.progress->state, kept ? kept : path,
+        fail_msg("TROUPE_SEED=%llu TROUPE_STATES=%llu TROUPE_STATE=%llu TROUPE_FROM=%zu TROUPE_LOG=%s: after operation "
+                 "%llu: %s",
+                 (unsigned long long)f->run.seed, (unsigned long long)states,
+                 (unsigned long long)f->run.progress->state, f->run.from, kept ? kept : path,
                  (unsigned long long)f->run.progress->at, f->run.progress->wrong);
     }
     disk_log_free(&log);
+}
+
+/* Each state opens, none has lost or torn an acknowledged epoch, each one goes on. */
+static void every_state_that_a_crash_may_leave_opens_with_all_that_was_acknowledged(void **state)
+{
+    struct fixture *f = *state;
+    check_recording(f, (struct plan){.sync = true}, f->run.states);
+}
+
+/* What a run with durability process has left is durable once a run with durability disk has opened it. */
+static void a_store_that_was_run_without_syncs_is_durable_from_its_next_opening_on(void **state)
+{
+    struct fixture *f = *state;
+    check_recording(f, (struct plan){.sync_later = true}, number_of("TROUPE_STATES", STATES) / 8);
+}
+
+/* A meta page whose write fails may be on disk all the same. The node stops and starts again: neither then nor later
+ * does the epoch come back torn. */
+static void a_failed_write_of_a_meta_page_leaves_no_trap(void **state)
+{
+    struct fixture *f = *state;
+    for (uint64_t epoch = 20; epoch < 100; epoch += 26) {
+        check_recording(f, (struct plan){.sync = true, .fail_meta = epoch}, number_of("TROUPE_STATES", STATES) / 8);
+    }
 }
 
 /* The test itself: each sync that is taken away, and a store without any, gives states that it finds wrong. */
 static void every_sync_that_is_left_out_is_noticed(void **state)
 {
     struct fixture *f = *state;
-    struct disk_log with = record(f->model, f->source, true), without = record(f->model, f->source, false);
+    struct disk_log with = record(f->model, f->source, (struct plan){.sync = true}, &f->run.from);
+    struct disk_log without = record(f->model, f->source, (struct plan){.sync = false}, &f->run.from);
     for (int forget = FORGET_NOTHING; forget < FORGETS; forget++) {
         bool sync = forget != FORGET_NOTHING; /* The first one: durability process. */
         f->run.log = sync ? &with : &without;
@@ -572,6 +646,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(every_state_that_a_crash_may_leave_opens_with_all_that_was_acknowledged, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(a_store_that_was_run_without_syncs_is_durable_from_its_next_opening_on, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_failed_write_of_a_meta_page_leaves_no_trap, setup, teardown),
         cmocka_unit_test_setup_teardown(every_sync_that_is_left_out_is_noticed, setup, teardown),
     };
     return cmocka_run_group_tests_name("states", tests, NULL, NULL);
