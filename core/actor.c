@@ -51,7 +51,7 @@ static struct troupe__type *add_type(struct troupe__actors *actors, const char *
         free(copy);
         return NULL;
     }
-    *type = (struct troupe__type){.name = copy, .declared = declared};
+    *type = (struct troupe__type){.name = copy, .declared = declared, .actors = actors};
     type->hash = troupe__hash(name, strlen(name)) * 0x9e3779b97f4a7c15u;
     if (declared) {
         while (declared->values && declared->values[type->value_count]) {
@@ -104,9 +104,11 @@ enum troupe_error troupe__actors_init(struct troupe__actors *actors, const struc
                                       size_t error_size)
 {
     *actors = (struct troupe__actors){0};
-    actors->capacity = 1024;
-    actors->table = calloc(actors->capacity, sizeof *actors->table);
-    if (!actors->table) {
+    for (size_t i = 0; i <= TROUPE__ACTOR_POOLS; i++) {
+        actors->pools[i].block_size = (uint32_t)(i * TROUPE__ACTOR_GRAIN);
+    }
+    if (!troupe__index_init(&actors->index, &actors->slabs)) {
+        snprintf(error, error_size, "out of memory");
         return TROUPE_ENOMEM;
     }
     for (size_t i = 0; i < module->type_count; i++) {
@@ -124,54 +126,93 @@ enum troupe_error troupe__actors_init(struct troupe__actors *actors, const struc
     return TROUPE_OK;
 }
 
+/* Every size that there can be has a pool: see check_type and the limits of troupe.h. */
+_Static_assert(sizeof(struct troupe__actor) + TROUPE_KEY_MAX + 1 + 8 +
+                       TROUPE_VALUES_MAX * sizeof(struct troupe__cell) <=
+                   TROUPE__ACTOR_POOLS * TROUPE__ACTOR_GRAIN,
+               "an actor has a pool");
+
+static size_t actor_size(const struct troupe__type *type, size_t key_size)
+{
+    size_t size = (offsetof(struct troupe__actor, key) + key_size + 1 + 7) & ~(size_t)7;
+    size += type->value_count * sizeof(struct troupe__cell);
+    size = size < sizeof(struct troupe__actor) ? sizeof(struct troupe__actor) : size;
+    return (size + TROUPE__ACTOR_GRAIN - 1) / TROUPE__ACTOR_GRAIN * TROUPE__ACTOR_GRAIN;
+}
+
+static bool owns_bytes(const struct troupe__actor *actor, const struct troupe__cell *cell, size_t index)
+{
+    return cell->state == TROUPE__SLOT_PRESENT && actor->type->declared->values[index]->kind >= TROUPE_STRING;
+}
+
 static void free_cells(struct troupe__actor *actor)
 {
-    for (size_t i = 0; actor->cells && i < actor->type->value_count; i++) {
-        if (actor->type->declared->values[i]->kind >= TROUPE_STRING && actor->cells[i].state == TROUPE__SLOT_PRESENT) {
-            free(actor->cells[i].as.bytes);
+    struct troupe__cell *cells = troupe__actor_cells(actor);
+    for (size_t i = 0; i < actor->type->value_count; i++) {
+        if (owns_bytes(actor, &cells[i], i)) {
+            free(cells[i].as.bytes);
         }
     }
-    free(actor->cells);
+}
+
+void troupe__actor_measure(struct troupe__actor *actor)
+{
+    enum { MALLOC_HEAD = 16 };
+    struct troupe__cell *cells = troupe__actor_cells(actor);
+    size_t size = 0;
+    for (size_t i = 0; i < actor->type->value_count; i++) {
+        size += owns_bytes(actor, &cells[i], i) ? cells[i].size + MALLOC_HEAD : 0;
+    }
+    actor->type->actors->size += size - actor->value_size;
+    actor->value_size = size < UINT32_MAX ? (uint32_t)size : UINT32_MAX;
+    actor->type->actors->size -= size - actor->value_size;
+}
+
+static void free_type(struct troupe__type *type)
+{
+    free((char *)type->name);
+    free(type);
+}
+
+static void free_actor(struct troupe__actor *actor)
+{
+    struct troupe__type *type = actor->type;
+    struct troupe__actors *actors = type->actors;
+    size_t size = actor_size(type, actor->key_size);
+    free_cells(actor);
+    actors->size -= size + actor->value_size;
+    troupe__pool_give(&actors->slabs, &actors->pools[size / TROUPE__ACTOR_GRAIN], actor);
+    if (--type->actor_count == 0 && !type->declared) { /* Its name came from outside: there may be any number. */
+        size_t at = 0;
+        while (actors->types[at] != type) {
+            at++;
+        }
+        actors->types[at] = actors->types[--actors->type_count];
+        free_type(type);
+    }
+}
+
+static void free_block(void *context, troupe__block block)
+{
+    struct troupe__actors *actors = context;
+    free_actor(troupe__slab_block(&actors->slabs, block));
 }
 
 void troupe__actors_fini(struct troupe__actors *actors)
 {
-    for (size_t i = 0; i < actors->capacity && actors->table; i++) {
-        if (actors->table[i]) {
-            free_cells(actors->table[i]);
-            free(actors->table[i]);
-        }
-    }
+    troupe__index_each(&actors->index, free_block, actors);
+    troupe__index_fini(&actors->index);
     for (size_t i = 0; i < actors->type_count; i++) {
-        free((char *)actors->types[i]->name);
-        free(actors->types[i]);
+        free_type(actors->types[i]);
     }
     free(actors->types);
-    free(actors->table);
+    troupe__slabs_fini(&actors->slabs);
     *actors = (struct troupe__actors){0};
 }
 
-static bool grow(struct troupe__actors *actors)
+static bool same_key(const struct troupe__actor *actor, const char *key, size_t key_size)
 {
-    size_t capacity = actors->capacity * 2;
-    struct troupe__actor **table = calloc(capacity, sizeof *table);
-    if (!table) {
-        return false;
-    }
-    for (size_t i = 0; i < actors->capacity; i++) {
-        struct troupe__actor *actor = actors->table[i];
-        if (actor) {
-            size_t at = actor->hash & (capacity - 1);
-            while (table[at]) {
-                at = (at + 1) & (capacity - 1);
-            }
-            table[at] = actor;
-        }
-    }
-    free(actors->table);
-    actors->table = table;
-    actors->capacity = capacity;
-    return true;
+    return actor->key_size == key_size && memcmp(actor->key, key, key_size) == 0;
 }
 
 struct troupe__actor *troupe__actors_get(struct troupe__actors *actors, const char *type_name, const char *key,
@@ -184,39 +225,71 @@ struct troupe__actor *troupe__actors_get(struct troupe__actors *actors, const ch
     }
     /* The type's address is no part of the hash: troupe_random depends on it and must be the same in every run. */
     uint64_t hash = troupe__hash(key, key_size) ^ type->hash;
-    size_t at = hash & (actors->capacity - 1);
-    for (struct troupe__actor *actor; (actor = actors->table[at]) != NULL; at = (at + 1) & (actors->capacity - 1)) {
-        if (actor->hash == hash && actor->type == type && actor->key_size == key_size &&
-            memcmp(actor->key, key, key_size) == 0) {
+    uint32_t tag = (uint32_t)(hash >> 32), at = tag;
+    const struct troupe__index_segment *segment = troupe__index_segment(&actors->index, tag);
+    for (troupe__block block; troupe__index_probe(segment, tag, &at, &block);) {
+        struct troupe__actor *actor = troupe__slab_block(&actors->slabs, block);
+        if (actor->hash == hash && actor->type == type && same_key(actor, key, key_size)) {
+            actor->used = true;
             return actor;
         }
     }
-    if (actors->count * 2 >= actors->capacity) {
-        if (!grow(actors)) {
-            return NULL;
+    size_t size = actor_size(type, key_size);
+    struct troupe__pool *pool = &actors->pools[size / TROUPE__ACTOR_GRAIN];
+    struct troupe__actor *actor = troupe__pool_take(&actors->slabs, pool);
+    if (!actor || !troupe__index_add(&actors->index, hash, troupe__slab_number(actor))) {
+        if (actor) {
+            troupe__pool_give(&actors->slabs, pool, actor);
         }
-        for (at = hash & (actors->capacity - 1); actors->table[at]; at = (at + 1) & (actors->capacity - 1)) {
-        }
-    }
-    struct troupe__actor *actor = malloc(sizeof *actor + key_size + 1);
-    if (!actor) {
         return NULL;
     }
-    *actor = (struct troupe__actor){.hash = hash, .type = type, .key_size = (uint8_t)key_size};
+    memset(actor, 0, size);
+    actor->hash = hash;
+    actor->type = type;
+    actor->used = true;
+    actor->key_size = (uint8_t)key_size;
     memcpy(actor->key, key, key_size);
-    actor->key[key_size] = '\0';
     actor->slot = troupe__slot_of(type->name, actor->key);
-    actors->table[at] = actor;
-    actors->count++;
+    type->actor_count++;
+    actors->size += size;
     return actor;
 }
 
-struct troupe__cell *troupe__actor_cells(struct troupe__actor *actor)
+bool troupe__actor_evict(struct troupe__actor *actor, uint64_t folded)
 {
-    if (!actor->cells && actor->type->value_count > 0) {
-        actor->cells = calloc(actor->type->value_count, sizeof *actor->cells);
+    if (actor->references > 0 || actor->queued || actor->blocked || actor->changed_epoch > folded) {
+        return false;
     }
-    return actor->cells;
+    assert(!actor->oldest);
+    struct troupe__actors *actors = actor->type->actors;
+    troupe__index_remove(&actors->index, actor->hash, troupe__slab_number(actor));
+    actors->evicted++;
+    free_actor(actor);
+    return true;
+}
+
+void troupe__actors_sweep(struct troupe__actors *actors, size_t places, uint64_t folded)
+{
+    enum { BATCH = 64 }; /* fetched from memory together; less than a round, so that none comes twice */
+    struct troupe__actor *batch[BATCH];
+    while (places > 0 && !troupe__index_empty(&actors->index)) {
+        size_t count = 0;
+        for (int i = 0; places > 0 && i < BATCH; i++, places--) {
+            troupe__block block = troupe__index_next(&actors->index);
+            if (block) {
+                batch[count] = troupe__slab_block(&actors->slabs, block);
+                __builtin_prefetch(&batch[count]->used);
+                count++;
+            }
+        }
+        for (size_t i = 0; i < count; i++) {
+            if (batch[i]->used) {
+                batch[i]->used = false;
+            } else {
+                troupe__actor_evict(batch[i], folded);
+            }
+        }
+    }
 }
 
 size_t troupe__actor_row_key(const struct troupe__actor *actor, const char *value,

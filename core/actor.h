@@ -1,12 +1,18 @@
 /* actor.h - the actors that are in memory, found by address, with their values.
  * SPDX-License-Identifier: Apache-2.0
  *
- * An actor is in memory from the first message to it on. Its values are read from the store when a handler first asks
- * for them. A type that no module declares has `declared == NULL`: its messages become dead letters. */
+ * An actor is in memory while something refers to it (a message to it or from it, that waits or has its time later),
+ * while a change of it is not in the store's tables, and some while longer. Its values are read from the store when a
+ * handler first asks for them. One that is not in memory costs nothing; when it is addressed again it is made anew from
+ * its rows. A type that no module declares has `declared == NULL`: its messages become dead letters.
+ *
+ * An actor is one block of a slab: struct, key, cells. */
 #ifndef TROUPE_CORE_ACTOR_H
 #define TROUPE_CORE_ACTOR_H
 
 #include "core/buffer.h"
+#include "core/index.h"
+#include "core/slab.h"
 #include "core/troupe.h"
 
 enum { TROUPE__SLOTS = 4096 };
@@ -27,12 +33,16 @@ struct troupe__cell {
     uint8_t stored; /* whether the store may hold a row of it */
 };
 
+struct troupe__actors;
+
 struct troupe__type {
     const char *name;
     uint64_t hash; /* of the name */
     const struct troupe_type *declared;
     size_t value_count;
+    size_t actor_count; /* in memory */
     struct troupe_retry retry;
+    struct troupe__actors *actors;
 };
 
 struct troupe__message;
@@ -40,22 +50,33 @@ struct troupe__message;
 struct troupe__actor {
     uint64_t hash;
     struct troupe__type *type;
-    struct troupe__cell *cells; /* value_count of them, NULL until one is used */
     struct troupe__message *oldest, *newest;
     struct troupe__actor *run_next;
     uint64_t changed_epoch; /* the newest one that changed its values; once the tables have it they have them all */
+    uint32_t references;    /* messages to it or from it, and its jobs */
+    uint32_t value_size;    /* bytes that its cells own */
     uint16_t slot;
     bool queued;  /* on the run queue, or running */
     bool blocked; /* waits for its next attempt */
+    bool used;    /* addressed since the hand was here; see troupe__actors_sweep */
     uint8_t key_size;
-    char key[]; /* NUL-terminated */
+    char key[]; /* NUL-terminated; the cells follow */
+};
+
+enum {
+    TROUPE__ACTOR_GRAIN = 32,                         /* sizes of actors differ by it: one pool for each */
+    TROUPE__ACTOR_POOLS = 2048 / TROUPE__ACTOR_GRAIN, /* the largest has 255 bytes of key and 64 values */
 };
 
 struct troupe__actors {
-    struct troupe__actor **table; /* open addressing, a power of two */
-    size_t capacity, count;
+    struct troupe__slabs slabs;
+    struct troupe__index index;
+    struct troupe__pool pools[TROUPE__ACTOR_POOLS + 1];
     struct troupe__type **types;
     size_t type_count;
+    size_t size;         /* bytes of actors and of what their cells own */
+    size_t message_size; /* bytes of messages to them */
+    uint64_t evicted;
 };
 
 /* The slot of a key: of its {tag} if it has one, of all of it otherwise. */
@@ -72,8 +93,29 @@ void troupe__actors_fini(struct troupe__actors *actors);
 struct troupe__actor *troupe__actors_get(struct troupe__actors *actors, const char *type, const char *key,
                                          size_t key_size);
 
-/* The actor's cells; NULL when out of memory. */
-struct troupe__cell *troupe__actor_cells(struct troupe__actor *actor);
+/* Its cells, value_count of them. */
+static inline struct troupe__cell *troupe__actor_cells(struct troupe__actor *actor)
+{
+    size_t offset = (offsetof(struct troupe__actor, key) + (size_t)actor->key_size + 1 + 7) & ~(size_t)7;
+    return (struct troupe__cell *)(void *)((char *)actor + offset);
+}
+
+/* Count anew what the cells own; call it after a delivery. */
+void troupe__actor_measure(struct troupe__actor *actor);
+
+/* Let the actor go if nothing refers to it and the store's tables, which hold everything up to epoch `folded`, have all
+ * that it is. Returns whether it is gone. */
+bool troupe__actor_evict(struct troupe__actor *actor, uint64_t folded);
+
+/* Let the hand pass over `places` more of the index, and evict what can be and was not used since the hand was there
+ * last. So an actor that nobody uses is gone after two rounds, of troupe__index_places() each. */
+void troupe__actors_sweep(struct troupe__actors *actors, size_t places, uint64_t folded);
+
+/* Bytes of memory in use. */
+static inline size_t troupe__actors_size(const struct troupe__actors *actors)
+{
+    return actors->size + actors->message_size + troupe__index_size(&actors->index);
+}
 
 /* Key of a state row: slot (2 bytes, big-endian), type NUL key NUL value. Returns its size. */
 size_t troupe__actor_row_key(const struct troupe__actor *actor, const char *value,

@@ -136,9 +136,6 @@ static enum troupe_error find_cell(struct troupe_context *ctx, const struct trou
         return misuse(ctx, TROUPE_EINVAL);
     }
     struct troupe__cell *cells = troupe__actor_cells(ctx->actor);
-    if (!cells) {
-        return misuse(ctx, TROUPE_ENOMEM);
-    }
     *ret = &cells[index];
     *ret_index = (uint32_t)index;
     if (load && cells[index].state == TROUPE__SLOT_UNKNOWN) {
@@ -666,7 +663,7 @@ static void roll_back(struct troupe_context *ctx)
     const struct troupe_type *declared = ctx->actor->type->declared;
     while (ctx->undo_count > 0) {
         struct troupe__undo *undo = &ctx->undo[--ctx->undo_count];
-        size_t index = (size_t)(undo->cell - ctx->actor->cells);
+        size_t index = (size_t)(undo->cell - troupe__actor_cells(ctx->actor));
         if (declared->values[index]->kind >= TROUPE_STRING && undo->cell->state == TROUPE__SLOT_PRESENT) {
             free(undo->cell->as.bytes);
         }

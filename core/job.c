@@ -144,6 +144,7 @@ bool troupe__jobs_add(struct troupe__jobs *jobs, struct troupe__job *job)
     jobs->entries[jobs->used++] = (struct troupe__jobs_entry){job->id, job};
     jobs->count++;
     jobs->input_size += job->input_size;
+    job->actor->references++;
     return true;
 }
 
@@ -174,6 +175,7 @@ void troupe__jobs_remove(struct troupe__jobs *jobs, struct troupe__job *job)
     entry->job = NULL;
     jobs->count--;
     jobs->input_size -= job->input_size;
+    job->actor->references--;
     while (jobs->used > 0 && !jobs->entries[jobs->used - 1].job) {
         jobs->used--;
     }

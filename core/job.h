@@ -26,7 +26,7 @@ enum {
 
 struct troupe__job {
     uint64_t id;
-    struct troupe__actor *actor;            /* for the loop thread only */
+    struct troupe__actor *actor;            /* for the loop thread only, and while it is one of the node's jobs */
     const struct troupe_job_type *declared; /* NULL: the module has none of that name */
     uint32_t references;
     uint32_t attempt;  /* how often it was begun */

@@ -5,6 +5,12 @@
 #include <assert.h>
 #include <stdlib.h>
 
+/* As malloc counts it, about. */
+static size_t message_size(size_t type_size, size_t body_size)
+{
+    return (sizeof(struct troupe__message) + type_size + 1 + body_size + 8 + 15) & ~(size_t)15;
+}
+
 struct troupe__message *troupe__message_new(struct troupe__actor *to, struct troupe__actor *from, const char *type,
                                             size_t type_size, struct troupe_bytes body)
 {
@@ -14,6 +20,11 @@ struct troupe__message *troupe__message_new(struct troupe__actor *to, struct tro
         return NULL;
     }
     *message = (struct troupe__message){.to = to, .from = from, .fresh_index = TROUPE__HAS_ROW};
+    to->references++;
+    if (from) {
+        from->references++;
+    }
+    to->type->actors->message_size += message_size(type_size, body.size);
     message->type_size = (uint8_t)type_size;
     message->body_size = (uint32_t)body.size;
     memcpy(message->data, type, type_size);
@@ -26,6 +37,14 @@ struct troupe__message *troupe__message_new(struct troupe__actor *to, struct tro
 
 void troupe__message_free(struct troupe__message *message)
 {
+    if (!message) {
+        return;
+    }
+    message->to->references--;
+    if (message->from) {
+        message->from->references--;
+    }
+    message->to->type->actors->message_size -= message_size(message->type_size, message->body_size);
     free(message);
 }
 

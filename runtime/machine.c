@@ -347,6 +347,7 @@ static enum troupe_error deliver(struct troupe__machine *machine, struct troupe_
         troupe__guard_enter(guard, actor->oldest, fingerprint);
     }
     enum troupe_error result = troupe__delivery_run(&machine->ctx, actor->oldest);
+    troupe__actor_measure(actor);
     if (guard) {
         troupe__guard_leave(guard);
     }
@@ -358,6 +359,14 @@ static enum troupe_error deliver(struct troupe__machine *machine, struct troupe_
     return carry_out(machine, asked);
 }
 
+/* What the next delivery needs: with millions of actors it is far away. */
+static void prefetch(const struct troupe__actor *actor)
+{
+    __builtin_prefetch(actor->run_next);
+    __builtin_prefetch((const char *)actor->run_next + 64);
+    __builtin_prefetch(actor->oldest);
+}
+
 enum troupe_error troupe__machine_run(struct troupe__machine *machine, size_t budget, size_t *ret_count)
 {
     size_t count = 0;
@@ -367,6 +376,9 @@ enum troupe_error troupe__machine_run(struct troupe__machine *machine, size_t bu
         machine->run_first = actor->run_next;
         if (!machine->run_first) {
             machine->run_last = NULL;
+        }
+        if (machine->run_first) {
+            prefetch(machine->run_first);
         }
         result = deliver(machine, actor);
         count++;
@@ -548,12 +560,18 @@ bool troupe__machine_dirty(const struct troupe__machine *machine)
            machine->counters_changed || (machine->links && troupe__links_dirty(machine->links));
 }
 
+enum { PREFETCHED = 12 };
+
 static void seal_cells(struct troupe__machine *machine)
 {
     struct troupe_context *ctx = &machine->ctx;
     for (size_t i = 0; i < ctx->dirty_count; i++) {
+        if (i + PREFETCHED < ctx->dirty_count) {
+            __builtin_prefetch(ctx->dirty[i + PREFETCHED].actor);
+            __builtin_prefetch((char *)ctx->dirty[i + PREFETCHED].actor + 64);
+        }
         struct troupe__actor *actor = ctx->dirty[i].actor;
-        struct troupe__cell *cell = &actor->cells[ctx->dirty[i].index];
+        struct troupe__cell *cell = &troupe__actor_cells(actor)[ctx->dirty[i].index];
         const struct troupe_value *value = actor->type->declared->values[ctx->dirty[i].index];
         unsigned char key[TROUPE_NAME_MAX * 2 + TROUPE_KEY_MAX + 8];
         if (cell->state == TROUPE__SLOT_PRESENT) {
@@ -620,15 +638,6 @@ static void seal_counters(struct troupe__machine *machine)
     machine->counters_changed = false;
 }
 
-void troupe__machine_refresh(struct troupe__machine *machine)
-{
-    machine->folded = machine->store->refresh(machine->store);
-    troupe__responses_folded(&machine->responses, machine->folded);
-    if (machine->links) {
-        troupe__links_folded(machine->links, machine->folded);
-    }
-}
-
 static void swap_buffers(struct troupe__buffer *a, struct troupe__buffer *b)
 {
     struct troupe__buffer c = *a;
@@ -664,6 +673,53 @@ enum troupe_error troupe__machine_seal(struct troupe__machine *machine, struct t
     return TROUPE_OK;
 }
 
+/* ---- memory ------------------------------------------------------------------------------------------------------ */
+
+/* An actor that nobody uses is gone after one to two rounds of the hand. */
+enum { ROUND_MS = 30000, SWEEP_MAX = 65536, SWEEP_PER_DELIVERY = 8 };
+
+/* Let the hand go as far as time has. */
+static void keep_up(struct troupe__machine *machine)
+{
+    int64_t now_ms = machine->ctx.now_ms;
+    if (troupe__index_empty(&machine->actors.index)) {
+        machine->swept_ms = now_ms;
+    } else if (now_ms - machine->swept_ms > ROUND_MS) {
+        machine->swept_ms = now_ms - ROUND_MS;
+    }
+    size_t all = troupe__index_places(&machine->actors.index);
+    size_t places = all * (size_t)(now_ms - machine->swept_ms) / ROUND_MS;
+    places = places < SWEEP_MAX ? places : SWEEP_MAX;
+    machine->swept_ms += (int64_t)(places * ROUND_MS / all);
+    troupe__actors_sweep(&machine->actors, places, machine->folded);
+}
+
+void troupe__machine_refresh(struct troupe__machine *machine)
+{
+    machine->folded = machine->store->refresh(machine->store);
+    troupe__responses_folded(&machine->responses, machine->folded);
+    if (machine->links) {
+        troupe__links_folded(machine->links, machine->folded);
+    }
+    keep_up(machine);
+    if (troupe__machine_memory(machine) > machine->memory_max) {
+        size_t done = machine->stats.deliveries - machine->swept_deliveries;
+        troupe__actors_sweep(&machine->actors, SWEEP_MAX / 16 + done * SWEEP_PER_DELIVERY, machine->folded);
+    }
+    machine->swept_deliveries = machine->stats.deliveries;
+}
+
+int64_t troupe__machine_refresh_due(const struct troupe__machine *machine)
+{
+    if (troupe__index_empty(&machine->actors.index)) {
+        return -1;
+    }
+    size_t all = troupe__index_places(&machine->actors.index);
+    size_t some = all / 4 < SWEEP_MAX ? all / 4 : SWEEP_MAX;
+    int64_t due_ms = machine->swept_ms + (int64_t)(some * ROUND_MS / all) + 1 - machine->ctx.now_ms;
+    return due_ms > 0 ? due_ms : 0;
+}
+
 /* ---- init and fini -------------------------------------------------------------------------------------------------
  */
 
@@ -687,6 +743,7 @@ enum troupe_error troupe__machine_init(struct troupe__machine *machine, const st
     if (result != TROUPE_OK) {
         return result;
     }
+    machine->memory_max = SIZE_MAX;
     machine->epoch = store->last_epoch + 1;
     machine->ctx = (struct troupe_context){.actors = &machine->actors,
                                            .store = store,
@@ -702,22 +759,20 @@ enum troupe_error troupe__machine_init(struct troupe__machine *machine, const st
     return result;
 }
 
-static void free_inbox(struct troupe__actor *actor)
+static void free_inbox(void *context, troupe__block block)
 {
+    struct troupe__machine *machine = context;
+    struct troupe__actor *actor = troupe__slab_block(&machine->actors.slabs, block);
     while (actor->oldest) {
-        struct troupe__message *next = actor->oldest->next;
-        troupe__message_free(actor->oldest);
-        actor->oldest = next;
+        struct troupe__message *message = actor->oldest;
+        actor->oldest = message->next;
+        troupe__message_free(message);
     }
 }
 
 void troupe__machine_fini(struct troupe__machine *machine)
 {
-    for (size_t i = 0; i < machine->actors.capacity && machine->actors.table; i++) {
-        if (machine->actors.table[i]) {
-            free_inbox(machine->actors.table[i]);
-        }
-    }
+    troupe__index_each(&machine->actors.index, free_inbox, machine);
     for (size_t i = 0; i < machine->timers.count; i++) {
         if (!(machine->timers.heap[i].id & TROUPE__RETRY_BIT)) {
             troupe__message_free(machine->timers.heap[i].what);

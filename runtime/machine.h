@@ -90,6 +90,9 @@ struct troupe__machine {
     struct troupe__links *links;      /* to other nodes; NULL: this one is alone. See links.h */
     struct troupe__buffer unsent;     /* outbox rows found in the journal at the start, for the links */
     bool stalled;                     /* an outbox is full: nothing is handled, all is taken in */
+    size_t memory_max;                /* bytes; the owner may set it at any time */
+    int64_t swept_ms;                 /* up to when the hand has done its rounds; see refresh */
+    uint64_t swept_deliveries;
     struct troupe__machine_stats stats;
     char error[512];
 };
@@ -161,8 +164,19 @@ void troupe__machine_released(struct troupe__machine *machine, uint64_t number);
 /* Whether the open epoch holds anything. */
 bool troupe__machine_dirty(const struct troupe__machine *machine);
 
-/* Read from the newest tables from now on; what they have need not stay in memory. Not while a handler runs. */
+/* Read from the newest tables from now on, and let go of what need not be in memory: what they have, actors that were
+ * not used for about a minute, over memory_max those not used for longest. Takes a bounded, short time. To be called
+ * after each seal, and when troupe__machine_refresh_due says. Not while a handler runs. */
 void troupe__machine_refresh(struct troupe__machine *machine);
+
+/* Milliseconds until a refresh has something to do though nothing happens; -1 for never. */
+int64_t troupe__machine_refresh_due(const struct troupe__machine *machine);
+
+/* Bytes in use that count for memory_max, about. */
+static inline size_t troupe__machine_memory(const struct troupe__machine *machine)
+{
+    return troupe__actors_size(&machine->actors);
+}
 
 /* Close the open epoch into `*epoch`, whose jobs have been taken, and open the next one.
  * Errors: TROUPE_ENOMEM: stop. */

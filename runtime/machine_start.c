@@ -170,9 +170,6 @@ static enum troupe_error start_state(struct start *start, struct troupe_bytes ke
             continue;
         }
         struct troupe__cell *cells = troupe__actor_cells(actor);
-        if (!cells) {
-            return troupe__machine_out_of_memory(machine);
-        }
         if (cells[i].state == TROUPE__SLOT_PRESENT && declared->kind >= TROUPE_STRING) {
             free(cells[i].as.bytes);
         }
@@ -184,6 +181,7 @@ static enum troupe_error start_state(struct start *start, struct troupe_bytes ke
                      "wrote it",
                      declared->name, type, name);
         }
+        troupe__actor_measure(actor);
         return result;
     }
     return TROUPE_OK; /* The module has dropped this value; its rows stay. */
@@ -280,6 +278,7 @@ static enum troupe_error start_row(void *context, struct troupe_bytes key, struc
 static enum troupe_error start_record(void *context, uint64_t epoch, struct troupe_bytes record)
 {
     struct start *start = context;
+    start->epoch = epoch;
     struct troupe__cursor cursor = {record.data, (const unsigned char *)record.data + record.size, false};
     struct troupe__change change;
     start->epoch = epoch;

@@ -423,6 +423,9 @@ static enum troupe_error turn(struct troupe_node *node, bool *ret_busy, bool *re
         troupe__machine_released(&node->machine, node->released);
     }
     result = seal_if_due(node, runnable || more);
+    if (!runnable && troupe__machine_refresh_due(&node->machine) == 0) {
+        troupe__machine_refresh(&node->machine);
+    }
     full = troupe__machine_epoch_size(&node->machine) >= TROUPE__RECORD_SIZE_MAX;
     *ret_busy = (runnable || more) && !(full && node->committed.busy);
     if (done && node->committed.unsynced && !node->committed.busy) {
@@ -486,6 +489,8 @@ static void on_prepare(struct ev_loop *loop, ev_prepare *watcher, int events)
     } else {
         ev_idle_stop(loop, &node->idle);
         int64_t due_ms = troupe__machine_next_due(&node->machine);
+        int64_t refresh_ms = troupe__machine_refresh_due(&node->machine);
+        due_ms = due_ms < 0 || (refresh_ms >= 0 && refresh_ms < due_ms) ? refresh_ms : due_ms;
         uint64_t now_ns = troupe__monotonic_ns(node->clock);
         troupe__wake_at(node->clock, due_ms < 0 ? TROUPE__NEVER : now_ns + (uint64_t)due_ms * 1000000);
     }

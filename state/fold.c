@@ -24,6 +24,7 @@ enum {
     OTHERS_PER_FOLD = 1 << 16, /* of other tables than STATE: LMDB 0.9 has bugs over 131,071 dirty pages */
     PAGES_PER_TXN = 512,       /* that STATE rows stand on: 2 MiB, a few milliseconds of the disk's time */
     SPREAD_MAX_MS = 1000,
+    BUFFER_KEPT_MAX = 1 << 20, /* bytes of a batch's memory that is kept for the next one */
 };
 
 /* A change, as it stands in the batch: see core/store.h. */
@@ -389,6 +390,9 @@ static int fold_batch(struct troupe__fold *fold)
             fold->batch_left = fold->batch.size - done;
             pthread_cond_broadcast(&fold->done);
         }
+    }
+    if (!code && fold->batch.capacity > BUFFER_KEPT_MAX) {
+        troupe__buffer_free(&fold->batch);
     }
     return code;
 }

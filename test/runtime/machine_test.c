@@ -48,6 +48,7 @@ struct fixture {
     size_t running_count, running_capacity;
     const struct troupe_module *module;
     int64_t now_ms;
+    size_t memory_max;
     char error[512];
 };
 
@@ -127,6 +128,7 @@ static void open_machine(struct fixture *f)
     if (troupe__machine_init(&f->machine, f->module, f->store, 7, NULL, NULL) != TROUPE_OK) {
         fail_msg("init: %s", f->machine.error);
     }
+    f->machine.memory_max = f->memory_max;
     assert_int_equal(troupe__machine_set_now(&f->machine, f->now_ms), TROUPE_OK);
     let_out(f, &f->machine.unreleased);
 }
@@ -153,6 +155,7 @@ static struct fixture *fixture_new(const struct troupe_module *module)
     assert_non_null(f);
     f->module = module;
     f->now_ms = EPOCH_MS;
+    f->memory_max = SIZE_MAX;
     f->disk = troupe__memory_disk_new();
     assert_non_null(f->disk);
     open_machine(f);
@@ -1207,14 +1210,15 @@ static bool same_outcome(const struct outcome *a, const struct outcome *b)
 
 struct totals {
     size_t crashes, records, dead;
-    uint64_t deliveries, jobs;
+    uint64_t deliveries, jobs, evicted;
 };
 
 /* Run a graph; up to `crashes` times let the commit after `commits` more fail. Returns how often it did. */
-static int play_crashing(const struct plan *plan, int64_t commits, bool durable, int crashes, struct outcome *ret,
-                         struct totals *totals)
+static int play_crashing(const struct plan *plan, size_t memory_max, int64_t commits, bool durable, int crashes,
+                         struct outcome *ret, struct totals *totals)
 {
     struct fixture *f = fixture_new(&graph_module);
+    f->memory_max = f->machine.memory_max = memory_max;
     uint64_t step = 0;
     int crashed = 0;
     troupe__memory_disk_fail_after(f->disk, crashes > 0 ? commits : -1, durable);
@@ -1222,6 +1226,7 @@ static int play_crashing(const struct plan *plan, int64_t commits, bool durable,
         crashed++;
         totals->deliveries += f->machine.stats.deliveries;
         totals->jobs += f->machine.stats.jobs_begun;
+        totals->evicted += f->machine.actors.evicted;
         troupe__memory_disk_fail_after(f->disk, crashed < crashes ? commits : -1, durable);
         reopen(f);
         if (step > 100000) {
@@ -1231,6 +1236,7 @@ static int play_crashing(const struct plan *plan, int64_t commits, bool durable,
     *ret = outcome_of(f, plan);
     totals->deliveries += f->machine.stats.deliveries;
     totals->jobs += f->machine.stats.jobs_begun;
+    totals->evicted += f->machine.actors.evicted;
     totals->crashes += (size_t)crashed;
     fixture_free(f);
     return crashed;
@@ -1248,7 +1254,7 @@ static void crash_everywhere(uint64_t seed, struct totals *totals)
 {
     struct plan plan = make_plan(seed);
     struct outcome expected;
-    play_crashing(&plan, -1, false, 0, &expected, totals);
+    play_crashing(&plan, SIZE_MAX, -1, false, 0, &expected, totals);
     totals->records += expected.record_count;
     totals->dead += expected.dead_rows;
     bool clean = expected.left == 0 && expected.faults == 0;
@@ -1261,7 +1267,8 @@ static void crash_everywhere(uint64_t seed, struct totals *totals)
         int crashes = variant & 2 ? 3 : 1, crashed = 1;
         for (int64_t commits = 0; crashed > 0; commits++) {
             struct outcome outcome;
-            crashed = play_crashing(&plan, commits, durable, crashes, &outcome, totals);
+            size_t memory_max = (commits + variant) % 2 ? 0 : SIZE_MAX; /* 0: nothing stays that need not */
+            crashed = play_crashing(&plan, memory_max, commits, durable, crashes, &outcome, totals);
             if (!same_outcome(&outcome, &expected)) {
                 print_outcome("no crash", &expected);
                 print_outcome("crashed ", &outcome);
@@ -1288,12 +1295,12 @@ static void a_crash_at_any_commit_changes_nothing(void **state)
     while (graphs < 20 || (graphs < 200 && clock() < end)) {
         crash_everywhere(++graphs, &totals);
     }
-    print_message("%" PRIu64 " graphs, %zu crashes, %" PRIu64 " deliveries, %" PRIu64
-                  " jobs begun; per run %zu records, %zu dead letters\n",
-                  graphs, totals.crashes, totals.deliveries, totals.jobs, totals.records / graphs,
+    print_message("%" PRIu64 " graphs, %zu crashes, %" PRIu64 " deliveries, %" PRIu64 " jobs begun, %" PRIu64
+                  " evictions; per run %zu records, %zu dead letters\n",
+                  graphs, totals.crashes, totals.deliveries, totals.jobs, totals.evicted, totals.records / graphs,
                   totals.dead / graphs);
-    assert_true(totals.records > graphs && totals.dead > graphs / 4 &&
-                totals.jobs > graphs * 10); /* The graphs do what they are for. */
+    assert_true(totals.records > graphs && totals.dead > graphs / 4 && totals.jobs > graphs * 10 &&
+                totals.evicted > totals.crashes); /* The graphs do what they are for. */
 }
 
 int main(void)
