@@ -9,6 +9,7 @@
 #include "core/troupe.h"
 #include "runtime/cli/cluster.h"
 #include "runtime/cli/look.h"
+#include "runtime/cli/new.h"
 #include "runtime/cli/options.h"
 #include "runtime/cli/run.h"
 #include "runtime/cli/snapshot.h"
@@ -19,6 +20,7 @@ static const struct {
     const char *operands, *help;
 } commands[] = {
     {"run", troupe__run, "[MODULE.so]", "run a node that hosts the actors of a module"},
+    {"new", troupe__new, "NAME", "make a project that builds, runs and is tested"},
     {"state", troupe__look_state, "ADDRESS", "the values of an actor"},
     {"actors", troupe__look_actors, "", "the actors there are"},
     {"mailbox", troupe__look_mailbox, "ADDRESS", "the messages that wait for an actor"},
