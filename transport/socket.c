@@ -17,6 +17,7 @@
 enum {
     MESSAGE_SIZE_MAX = 17 << 20,
     QUEUE_MAX = 32,
+    CURVE_SIZE = 64,      /* what encryption adds to a frame, at most */
     HANDSHAKE_MS = 5000,  /* a connection that says nothing is closed */
     HEARTBEAT_MS = 10000, /* a dead peer is noticed within two of them */
     RECONNECT_MS = 20,    /* the first pause; it doubles */
@@ -41,7 +42,7 @@ static pthread_mutex_t context_mutex = PTHREAD_MUTEX_INITIALIZER;
 static void *context;
 static size_t context_users;
 
-static void *take_context(void)
+void *troupe__socket_context_acquire(void)
 {
     pthread_mutex_lock(&context_mutex);
     if (context_users == 0) {
@@ -53,7 +54,7 @@ static void *take_context(void)
     return result;
 }
 
-static void give_context_back(void)
+void troupe__socket_context_release(void)
 {
     pthread_mutex_lock(&context_mutex);
     assert(context_users > 0);
@@ -72,10 +73,23 @@ static bool set_int(void *zmq, int option, int value)
     return zmq_setsockopt(zmq, option, &value, sizeof value) == 0;
 }
 
+static bool set_keys(void *zmq, const struct troupe__socket_keys *keys)
+{
+    bool listens = keys->server_key == NULL;
+    if ((listens && (!set_int(zmq, ZMQ_CURVE_SERVER, 1) ||
+                     zmq_setsockopt(zmq, ZMQ_ZAP_DOMAIN, keys->domain, strlen(keys->domain)))) ||
+        (!listens && (zmq_setsockopt(zmq, ZMQ_CURVE_SERVERKEY, keys->server_key, 41) ||
+                      zmq_setsockopt(zmq, ZMQ_CURVE_PUBLICKEY, keys->public_key, 41)))) {
+        return false;
+    }
+    return zmq_setsockopt(zmq, ZMQ_CURVE_SECRETKEY, keys->secret_key, 41) == 0;
+}
+
 static bool set_options(void *zmq, const struct troupe__socket_options *options)
 {
     int queue_max = options->queue_max > 0 ? options->queue_max : QUEUE_MAX;
     int64_t size_max = options->message_size_max > 0 ? (int64_t)options->message_size_max : MESSAGE_SIZE_MAX;
+    size_max += options->keys ? CURVE_SIZE : 0;
     return zmq_setsockopt(zmq, ZMQ_MAXMSGSIZE, &size_max, sizeof size_max) == 0 && set_int(zmq, ZMQ_LINGER, 0) &&
            set_int(zmq, ZMQ_SNDHWM, queue_max) && set_int(zmq, ZMQ_RCVHWM, queue_max) &&
            set_int(zmq, ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS) && set_int(zmq, ZMQ_HEARTBEAT_IVL, HEARTBEAT_MS) &&
@@ -83,14 +97,15 @@ static bool set_options(void *zmq, const struct troupe__socket_options *options)
            set_int(zmq, ZMQ_RECONNECT_IVL, RECONNECT_MS) && set_int(zmq, ZMQ_RECONNECT_IVL_MAX, RECONNECT_MAX_MS) &&
            set_int(zmq, ZMQ_IPV6, 1) &&
            (options->kind != TROUPE__SOCKET_ROUTER || set_int(zmq, ZMQ_ROUTER_MANDATORY, 1)) &&
-           (!options->drop_unconnected || set_int(zmq, ZMQ_IMMEDIATE, 1));
+           (!options->drop_unconnected || set_int(zmq, ZMQ_IMMEDIATE, 1)) &&
+           (!options->keys || set_keys(zmq, options->keys));
 }
 
 enum troupe_error troupe__socket_open(const struct troupe__socket_options *options, struct troupe__socket **ret,
                                       char *error, size_t error_size)
 {
     struct troupe__socket *socket = calloc(1, sizeof *socket);
-    void *zmq_context = socket ? take_context() : NULL;
+    void *zmq_context = socket ? troupe__socket_context_acquire() : NULL;
     if (!zmq_context) {
         snprintf(error, error_size, "open socket: out of memory");
         free(socket);
@@ -104,7 +119,7 @@ enum troupe_error troupe__socket_open(const struct troupe__socket_options *optio
         if (socket->zmq) {
             zmq_close(socket->zmq);
         }
-        give_context_back();
+        troupe__socket_context_release();
         free(socket);
         return TROUPE_EIO;
     }
@@ -126,7 +141,7 @@ void troupe__socket_close(struct troupe__socket *socket)
     }
     close_parts(socket);
     zmq_close(socket->zmq);
-    give_context_back();
+    troupe__socket_context_release();
     while (socket->lock_count > 0) {
         struct lock *lock = &socket->locks[--socket->lock_count];
         unlink(lock->path); /* ZeroMQ leaves it. */
@@ -289,6 +304,8 @@ enum troupe_error troupe__socket_receive(struct troupe__socket *socket, struct t
         frames.part[frames.count++] = (struct troupe_bytes){zmq_msg_data(part), zmq_msg_size(part)};
         socket->part_count = frames.count;
     }
+    /* Not from a ROUTER's first part: libzmq 4.3.4 may have lost it there. */
+    frames.user = zmq_msg_gets(&socket->parts[frames.count - 1], "User-Id");
     *ret = frames;
     return TROUPE_OK;
 }

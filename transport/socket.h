@@ -18,11 +18,20 @@ enum troupe__socket_kind {
     TROUPE__SOCKET_DEALER, /* one peer, or several in turn */
 };
 
+/* CURVE: this side's keys and, for a socket that connects, the other side's; a socket that listens needs an open gate
+ * (gate.h) that knows `domain`. All Z85, the caller's, not needed after open. */
+struct troupe__socket_keys {
+    const char *public_key, *secret_key;
+    const char *server_key; /* NULL: this socket listens */
+    const char *domain;     /* of a socket that listens */
+};
+
 struct troupe__socket_options { /* Zero fields take what is said. */
     enum troupe__socket_kind kind;
-    size_t message_size_max; /* bytes of a frame that comes in: over it the connection ends; 0: 17 MiB */
-    int queue_max;           /* messages in each direction and connection; 0: 32 */
-    bool drop_unconnected;   /* DEALER: refuse to send while no connection stands, instead of queueing */
+    const struct troupe__socket_keys *keys; /* NULL: nothing is encrypted, nobody authenticated */
+    size_t message_size_max;                /* bytes of a frame that comes in: over it the connection ends; 0: 17 MiB */
+    int queue_max;                          /* messages in each direction and connection; 0: 32 */
+    bool drop_unconnected;                  /* DEALER: refuse to send while no connection stands, instead of queueing */
 };
 
 enum {
@@ -38,6 +47,7 @@ struct troupe__frames {
     struct troupe_bytes part[TROUPE__SOCKET_PARTS_MAX];
     size_t count; /* it may have had more: then `cut` */
     bool cut;
+    const char *user; /* what the gate has marked the connection with; NULL: nobody authenticated it */
 };
 
 /* Errors: TROUPE_ENOMEM, TROUPE_EIO, with a text. */
@@ -77,5 +87,9 @@ enum troupe_error troupe__socket_receive(struct troupe__socket *socket, struct t
 /* Send a message whole, or nothing of it; the bytes are copied. Errors: TROUPE_EFULL (no room at this peer: later),
  * TROUPE_ENOTFOUND (ROUTER: the peer is gone), TROUPE_ENOMEM, TROUPE_EIO. */
 enum troupe_error troupe__socket_send(struct troupe__socket *socket, const struct troupe_bytes *parts, size_t count);
+
+/* The process's ZeroMQ context, for what else in this folder talks to it; NULL when out of memory. */
+void *troupe__socket_context_acquire(void);
+void troupe__socket_context_release(void);
 
 #endif
