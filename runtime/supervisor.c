@@ -131,6 +131,9 @@ int troupe__supervise(struct troupe__guard *guard, int (*child)(void *context), 
         if (!WIFSIGNALED(status)) {
             return WEXITSTATUS(status);
         }
+        if (supervisor.stopping && WTERMSIG(status) == SIGTERM) {
+            return EXIT_SUCCESS; /* It was still opening: nothing was under way. */
+        }
         report_crash(&supervisor, WTERMSIG(status));
         pause_ms = time(NULL) - started >= STEADY_S ? PAUSE_FIRST_MS : pause_ms;
         if (!supervisor.stopping) {
