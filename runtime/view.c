@@ -41,6 +41,9 @@ static enum troupe_error add_row(struct troupe__view *view, enum troupe__table t
         memcpy(row->data + key.size, value.data, value.size);
     }
     into->rows[into->count++] = row;
+    if (view->progress && view->order % 1024 == 0) {
+        view->progress(view->progress_context, view->order);
+    }
     return TROUPE_OK;
 
 err:

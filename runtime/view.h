@@ -29,6 +29,9 @@ struct troupe__view {
     } tables[TROUPE__TABLE_COUNT];
     uint64_t order;
     uint64_t record_count, change_count; /* what the journal had */
+    /* Called now and then with the rows read so far; set behind the opening. NULL: not. */
+    void (*progress)(void *context, uint64_t rows);
+    void *progress_context;
     char error[640];
 };
 

@@ -14,6 +14,7 @@
 
 #include "runtime/egress.h"
 #include "runtime/cli/look.h"
+#include "runtime/cli/progress.h"
 #include "runtime/view.h"
 #include "transport/json.h"
 
@@ -25,12 +26,14 @@ struct doctor {
     bool complete[TROUPE__TABLE_COUNT]; /* all rows are known: numbers can be compared */
     uint64_t findings;
     struct troupe__view_counters counters;
+    struct troupe__progress progress;
 };
 
 /* Print one line about `where`. */
-static void say(const struct doctor *doctor, const char *kind, const char *where, const char *text)
+static void say(struct doctor *doctor, const char *kind, const char *where, const char *text)
 {
     struct troupe__buffer line = {0};
+    troupe__progress_end(&doctor->progress);
     if (!doctor->json) {
         printf("%s\t%s\t", kind, where);
         for (const char *at = text; *at; at++) { /* Names from damaged rows may hold anything. */
@@ -338,6 +341,9 @@ static void check_rows(struct doctor *doctor)
     for (unsigned t = 0; t < TROUPE__TABLE_COUNT; t++) {
         const struct troupe__view_table *table = &doctor->view.tables[t];
         for (size_t i = 0; i < table->count; i++) {
+            if (i % 1024 == 0) {
+                troupe__progress_count(&doctor->progress, "checking", i, troupe__view_table_names[t]);
+            }
             if (t == TROUPE__META) {
                 check_meta(doctor, table->rows[i]);
             } else if (t == TROUPE__STATE) {
@@ -352,11 +358,18 @@ static void check_rows(struct doctor *doctor)
     check_egress(doctor);
 }
 
+static void show_progress(void *progress, uint64_t rows)
+{
+    troupe__progress_count(progress, "reading", rows, "rows");
+}
+
 static int examine(const struct troupe__look_options *options)
 {
-    struct doctor doctor = {.json = options->json};
+    struct doctor doctor = {.json = options->json, .progress = {.command = "doctor"}};
     struct troupe__view *view = &doctor.view;
     enum troupe_error result = troupe__view_open(view, options->data, false);
+    view->progress = show_progress;
+    view->progress_context = &doctor.progress;
     if (result == TROUPE_ECORRUPT) {
         find(&doctor, "store", "%s", view->error);
         return EXIT_FAILURE;

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "runtime/cli/progress.h"
 #include "runtime/view.h"
 #include "transport/json.h"
 
@@ -118,16 +119,28 @@ static int fail_row(const struct troupe__look_options *options, enum troupe__tab
     return fail(options, error == TROUPE_ENOMEM ? "out of memory" : text, error);
 }
 
+static void show_progress(void *progress, uint64_t rows)
+{
+    troupe__progress_count(progress, "reading", rows, "rows");
+}
+
 /* Open, and load `tables` unless there are none. Returns -1, or the exit code, with nothing to close then. */
 static int load(const struct troupe__look_options *options, bool writable, unsigned tables, struct troupe__view *view)
 {
+    struct troupe__progress progress = {.command = options->command};
     enum troupe_error result = troupe__view_open(view, options->data, writable);
+    view->progress = show_progress;
+    view->progress_context = &progress;
     if (result == TROUPE_EBUSY) {
         fprintf(stderr, "troupe %s: %s is in use by a node that runs; stop it first: %s\n", options->command,
                 options->data, view->error);
         return EXIT_FAILURE;
     }
-    if (result == TROUPE_OK && tables && (result = troupe__view_load(view, tables)) != TROUPE_OK) {
+    enum troupe_error opened = result;
+    result = opened == TROUPE_OK && tables ? troupe__view_load(view, tables) : result;
+    troupe__progress_end(&progress);
+    view->progress = NULL;
+    if (opened == TROUPE_OK && result != TROUPE_OK) {
         char text[sizeof view->error];
         memcpy(text, view->error, sizeof text);
         troupe__view_close(view);

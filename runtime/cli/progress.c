@@ -50,6 +50,15 @@ void troupe__progress_draw(struct troupe__progress *progress, const char *text)
     progress->drawn = true;
 }
 
+void troupe__progress_count(struct troupe__progress *progress, const char *what, uint64_t count, const char *unit)
+{
+    char text[128];
+    if (troupe__progress_due(progress)) {
+        snprintf(text, sizeof text, "%s: %s %s", what, troupe__progress_number(count), unit);
+        troupe__progress_draw(progress, text);
+    }
+}
+
 void troupe__progress_end(struct troupe__progress *progress)
 {
     if (progress->drawn) {

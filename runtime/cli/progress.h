@@ -23,6 +23,9 @@ bool troupe__progress_due(struct troupe__progress *progress);
 /* Draw `text` (plain, one line; what is wider than the terminal is cut off). */
 void troupe__progress_draw(struct troupe__progress *progress, const char *text);
 
+/* Both for `count` of something: "reading: 12.34k rows". */
+void troupe__progress_count(struct troupe__progress *progress, const char *what, uint64_t count, const char *unit);
+
 /* Take the line away. */
 void troupe__progress_end(struct troupe__progress *progress);
 
