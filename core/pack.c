@@ -125,9 +125,15 @@ static inline void put_double(struct troupe__buffer *buffer, double number)
 static inline void put_str(struct troupe__buffer *buffer, const char *text, size_t size)
 {
     assert(size <= UINT32_MAX);
-    if (size < 32) {
-        put_tagged(buffer, 0xa0 | (unsigned)size, 0, 0);
-    } else if (size <= UINT8_MAX) {
+    if (size < 32) { /* nearly always */
+        if (troupe__buffer_reserve(buffer, 32)) {
+            buffer->data[buffer->size] = (unsigned char)(0xa0 | size);
+            memcpy(buffer->data + buffer->size + 1, text, size);
+            buffer->size += 1 + size;
+        }
+        return;
+    }
+    if (size <= UINT8_MAX) {
         put_tagged(buffer, 0xd9, size, 1);
     } else if (size <= UINT16_MAX) {
         put_tagged(buffer, 0xda, size, 2);
@@ -150,15 +156,22 @@ static inline void put_bin(struct troupe__buffer *buffer, const void *data, size
     troupe__buffer_put(buffer, data, size);
 }
 
-/* The head of an array (`fix` 0x90, `wide` 0xdc) or a map (0x80, 0xde). */
-static inline void put_container(struct troupe__buffer *buffer, unsigned fix, unsigned wide, size_t count)
+/* Make the byte at `head` the head of the array (`fix` 0x90, `wide` 0xdc) or map (0x80, 0xde) that was written behind
+ * it: how much it holds is known at its end only, and one byte is enough up to 15. */
+static void finish_container(struct troupe__buffer *buffer, size_t head, unsigned fix, unsigned wide, size_t count)
 {
-    if (count < 16) {
-        put_tagged(buffer, fix | (unsigned)count, 0, 0);
-    } else if (count <= UINT16_MAX) {
-        put_tagged(buffer, wide, count, 2);
-    } else {
-        put_tagged(buffer, wide + 1, count, 4);
+    size_t more = count < 16 ? 0 : count <= UINT16_MAX ? 2 : 4;
+    if (!troupe__buffer_reserve(buffer, more) || buffer->failed) {
+        return;
+    }
+    unsigned char *at = buffer->data + head;
+    *at = (unsigned char)(more == 0 ? fix | count : more == 2 ? wide : wide + 1);
+    if (more > 0) {
+        memmove(at + 1 + more, at + 1, buffer->size - head - 1);
+        for (size_t i = 0; i < more; i++) {
+            at[1 + i] = (unsigned char)(count >> (8 * (more - 1 - i)));
+        }
+        buffer->size += more;
     }
 }
 
@@ -186,17 +199,10 @@ static enum troupe_error pack_container(struct format *format, struct troupe__bu
     if (depth == TROUPE__DEPTH_MAX) {
         return format_fail(format, "nested too deep");
     }
-    size_t count = count_children(format->at + 1);
-    if (map && count % 2 != 0) {
-        return format_fail(format, "a map has a key without a value");
-    }
+    size_t head = buffer->size, count = 0;
+    troupe__buffer_put_byte(buffer, 0);
     format->at++;
-    if (map) {
-        put_container(buffer, 0x80, 0xde, count / 2);
-    } else {
-        put_container(buffer, 0x90, 0xdc, count);
-    }
-    for (char letter; (letter = format_peek(format)) != close;) {
+    for (char letter; (letter = format_peek(format)) != close; count++) {
         enum troupe_error error;
         if (map) {
             if (letter != 's') {
@@ -206,12 +212,20 @@ static enum troupe_error pack_container(struct format *format, struct troupe__bu
                 return error;
             }
             format->at++;
+            if (format_peek(format) == close) {
+                return format_fail(format, "a map has a key without a value");
+            }
         }
         if ((error = pack_value(format, buffer, depth + 1)) != TROUPE_OK) {
             return error;
         }
     }
     format->at++;
+    if (map) {
+        finish_container(buffer, head, 0x80, 0xde, count);
+    } else {
+        finish_container(buffer, head, 0x90, 0xdc, count);
+    }
     return TROUPE_OK;
 }
 
@@ -576,6 +590,15 @@ static enum troupe_error skip_format(struct format *format, unsigned depth)
     return TROUPE_OK;
 }
 
+/* Whether a value is asked for: one of { [ i u f b n s z m. */
+static inline bool is_letter(char letter)
+{
+    const uint32_t letters = 1u << ('i' - 'a') | 1u << ('u' - 'a') | 1u << ('f' - 'a') | 1u << ('b' - 'a') |
+                             1u << ('n' - 'a') | 1u << ('s' - 'a') | 1u << ('z' - 'a') | 1u << ('m' - 'a') |
+                             1u << ('{' - 'a');
+    return letter == '[' || (letter >= 'a' && letter <= '{' && (letters >> (letter - 'a') & 1));
+}
+
 static enum troupe_error unpack_value(struct unpacker *unpacker, unsigned depth);
 
 static enum troupe_error unpack_array(struct unpacker *unpacker, uint64_t count, unsigned depth)
@@ -618,6 +641,12 @@ static bool find_entry(struct unpacker *unpacker, struct entries *entries, const
         }
         body->at = entries->at;
         struct head head;
+        if (key_size < 32 && body->at < body->end && *body->at == (0xa0 | key_size) &&
+            (size_t)(body->end - body->at) > key_size && memcmp(body->at + 1, key, key_size) == 0) {
+            body->at += 1 + key_size;
+            *ret_found = true;
+            return true;
+        }
         if (!read_head(body, &head)) {
             return false;
         }
@@ -641,9 +670,6 @@ static enum troupe_error unpack_map(struct unpacker *unpacker, uint64_t count, u
     const char *outer = unpacker->key;
     struct entries entries = {unpacker->body.at, unpacker->body.at, NULL, 0, count};
 
-    if (count_children(format->at + 1) % 2 != 0) {
-        return format_fail(format, "a map has a key without a value");
-    }
     format->at++;
     for (char letter; (letter = format_peek(format)) != '}';) {
         if (letter != 's') {
@@ -657,6 +683,9 @@ static enum troupe_error unpack_map(struct unpacker *unpacker, uint64_t count, u
         bool optional = format_peek(format) == '?';
         if (optional) {
             format->at++;
+        }
+        if (format_peek(format) == '}') {
+            return format_fail(format, "a map has a key without a value");
         }
         bool found;
         unpacker->key = key;
@@ -723,7 +752,7 @@ static enum troupe_error unpack_value(struct unpacker *unpacker, unsigned depth)
 {
     struct format *format = &unpacker->format;
     char letter = format_peek(format);
-    if (letter == '\0' || strchr("{[iufbnszm", letter) == NULL) {
+    if (!is_letter(letter)) {
         return format_fail(format, letter == '\0' ? "a value is missing" : "not a letter of a value");
     }
     const unsigned char *start = unpacker->body.at;

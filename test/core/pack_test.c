@@ -261,14 +261,58 @@ static void errors_have_texts(void **state)
     assert_string_equal(troupe_error_text((enum troupe_error)99), "unknown error");
 }
 
+/* Heads widen at 16 and at 65,536 elements, also inside of others. */
+static void containers_of_every_width_have_the_right_head(void **state)
+{
+    (void)state;
+    static const struct {
+        size_t count, head_size;
+        unsigned char head[5];
+    } cases[] = {{15, 1, {0x9f}},
+                 {16, 3, {0xdc, 0, 16}},
+                 {65535, 3, {0xdc, 0xff, 0xff}},
+                 {65536, 5, {0xdd, 0, 1, 0, 0}},
+                 {70000, 5, {0xdd, 0, 1, 0x11, 0x70}}};
+    for (size_t n = 0; n < sizeof cases / sizeof *cases; n++) {
+        struct troupe__buffer buffer = {0};
+        char *format = malloc(cases[n].count + 16);
+        size_t at = (size_t)sprintf(format, "[n[");
+        memset(format + at, 'n', cases[n].count);
+        strcpy(format + at + cases[n].count, "]n]");
+        assert_int_equal(pack(&buffer, format), TROUPE_OK);
+        assert_int_equal(buffer.size, 2 + cases[n].head_size + cases[n].count + 1);
+        assert_memory_equal(buffer.data, "\x93\xc0", 2);
+        assert_memory_equal(buffer.data + 2, cases[n].head, cases[n].head_size);
+        assert_int_equal(unpack(buffer.data, buffer.size, format), TROUPE_OK);
+        free(format);
+        troupe__buffer_free(&buffer);
+    }
+    struct troupe__buffer buffer = {0};
+    assert_int_equal(pack(&buffer, "{sn sn sn sn sn sn sn sn sn sn sn sn sn sn sn sn}", "a", "b", "c", "d", "e", "f",
+                          "g", "h", "i", "j", "k", "l", "m", "n", "o", "p"),
+                     TROUPE_OK);
+    assert_int_equal(buffer.size, 3 + 16 * 3);
+    assert_memory_equal(buffer.data,
+                        "\xde\x00\x10\xa1"
+                        "a\xc0",
+                        6);
+    troupe__buffer_free(&buffer);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_letter_round_trips),    cmocka_unit_test(integers_are_compact_and_round_trip),
-        cmocka_unit_test(keys_are_found_in_any_order), cmocka_unit_test(wrong_shapes_name_the_key),
-        cmocka_unit_test(wrong_formats_are_refused),   cmocka_unit_test(nesting_ends_at_sixteen),
-        cmocka_unit_test(every_truncation_is_refused), cmocka_unit_test(bombs_are_harmless),
-        cmocka_unit_test(random_bytes_never_crash),    cmocka_unit_test(buffer_stays_failed),
+        cmocka_unit_test(every_letter_round_trips),
+        cmocka_unit_test(integers_are_compact_and_round_trip),
+        cmocka_unit_test(keys_are_found_in_any_order),
+        cmocka_unit_test(wrong_shapes_name_the_key),
+        cmocka_unit_test(containers_of_every_width_have_the_right_head),
+        cmocka_unit_test(wrong_formats_are_refused),
+        cmocka_unit_test(nesting_ends_at_sixteen),
+        cmocka_unit_test(every_truncation_is_refused),
+        cmocka_unit_test(bombs_are_harmless),
+        cmocka_unit_test(random_bytes_never_crash),
+        cmocka_unit_test(buffer_stays_failed),
         cmocka_unit_test(errors_have_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
