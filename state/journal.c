@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+enum { CHECK_LEAVES_MAX = 1 << 26 /* bytes of leaf pages, records themselves left out */ };
 enum { KEY_SIZE = 12, HEADER_SIZE = 40, CHUNK_SIZE = 65520, TRIM_KEYS = 64, TRIM_EPOCHS = 32 };
 
 static const unsigned char magic[8] = "troupeJ";
@@ -95,8 +96,9 @@ enum troupe_error troupe__journal_open(struct troupe__journal *journal, const ch
                                        size_t error_size)
 {
     *journal = (struct troupe__journal){.last = folded, .oldest = folded + 1, .chain = chain};
-    enum troupe_error result = troupe__lmdb_env_open(directory, "journal.mdb", flags, map_size,
-                                                     create ? put_format : NULL, &journal->file, error, error_size);
+    enum troupe_error result =
+        troupe__lmdb_env_open(directory, "journal.mdb", flags, map_size, create ? put_format : NULL, CHECK_LEAVES_MAX,
+                              NULL, &journal->file, error, error_size);
     if (result == TROUPE_OK && (result = survey(journal, error, error_size)) != TROUPE_OK) {
         troupe__journal_close(journal);
     }

@@ -161,8 +161,8 @@ static int create(const char *directory, const char *path, size_t map_size, trou
 }
 
 enum troupe_error troupe__lmdb_env_open(const char *directory, const char *name, unsigned flags, size_t map_size,
-                                        troupe__lmdb_first_fn first, struct troupe__lmdb_env *ret, char *error,
-                                        size_t error_size)
+                                        troupe__lmdb_first_fn first, size_t leaves_max, troupe__pages_row_fn row,
+                                        struct troupe__lmdb_env *ret, char *error, size_t error_size)
 {
     char path[PATH_MAX];
     struct stat status;
@@ -175,6 +175,11 @@ enum troupe_error troupe__lmdb_env_open(const char *directory, const char *name,
     if (first && stat(path, &status) && errno == ENOENT) {
         verb = "create";
         code = create(directory, path, map_size, first);
+    } else if (access(path, R_OK) == 0) {
+        enum troupe_error result = troupe__pages_check(path, leaves_max, row, error, error_size);
+        if (result != TROUPE_OK) {
+            return result;
+        }
     }
     if (!code) {
         code = open_env(path, flags, map_size, NULL, ret);

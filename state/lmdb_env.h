@@ -6,6 +6,7 @@
 #include <lmdb.h>
 
 #include "core/troupe.h"
+#include "state/pages.h"
 
 /* Called once with the first transaction of a new file; returns an MDB_ or errno code. */
 typedef int (*troupe__lmdb_first_fn)(MDB_txn *txn, MDB_dbi dbi);
@@ -25,10 +26,11 @@ enum troupe__lmdb_left {
 enum troupe_error troupe__lmdb_error(int code);
 
 /* Open `directory`/`name`; `flags` go to mdb_env_open. With `first` a missing file is created, crash-safely: it appears
- * under its name only when its first transaction and its directory entry are on disk. */
+ * under its name only when its first transaction and its directory entry are on disk. A file that is there has its
+ * pages checked first, and with `row` its rows, as troupe__pages_check does. */
 enum troupe_error troupe__lmdb_env_open(const char *directory, const char *name, unsigned flags, size_t map_size,
-                                        troupe__lmdb_first_fn first, struct troupe__lmdb_env *ret, char *error,
-                                        size_t error_size);
+                                        troupe__lmdb_first_fn first, size_t leaves_max, troupe__pages_row_fn row,
+                                        struct troupe__lmdb_env *ret, char *error, size_t error_size);
 
 /* Commit `txn`, which has written about `size` bytes. Returns 0 or a code, and then sets `*ret_left`; a write that the
  * file system cut short for lack of space comes back as ENOSPC. */

@@ -22,6 +22,8 @@
 #include "state/journal.h"
 #include "state/lmdb_env.h"
 
+enum { CHECK_LEAVES_MAX = 1 << 26 /* bytes of tables that are checked whole at an opening */ };
+
 #define FORMAT_NAME "troupe.format"
 
 struct lmdb_store {
@@ -392,6 +394,14 @@ static enum troupe_error prepare_directory(struct lmdb_store *store, char *error
     return TROUPE_OK;
 }
 
+/* A damaged key would make its row be missed, not be seen as damaged: so all rows are looked at before the first is
+ * read. Who only reads is told of each row as it is read. */
+static bool row_is_sound(MDB_val key, MDB_val value)
+{
+    struct troupe_bytes found;
+    return troupe__fold_row_check(key, value, &found);
+}
+
 /* Open both files. The journal is created first: tables without a journal have lost it. */
 static enum troupe_error open_files(struct lmdb_store *store, const struct troupe__lmdb_options *options, char *error,
                                     size_t error_size)
@@ -409,7 +419,9 @@ static enum troupe_error open_files(struct lmdb_store *store, const struct troup
         troupe__journal_close(&first);
     }
     result = troupe__lmdb_env_open(store->directory, "tables.mdb", flags, map_size,
-                                   options->read_only ? NULL : put_first_rows, &store->tables, error, error_size);
+                                   options->read_only ? NULL : put_first_rows,
+                                   options->read_only ? SIZE_MAX : CHECK_LEAVES_MAX,
+                                   options->read_only ? NULL : row_is_sound, &store->tables, error, error_size);
     if (result != TROUPE_OK) {
         return result;
     }
