@@ -11,7 +11,7 @@ JOBS ?= $(shell nproc)
 MAKEFLAGS += --no-builtin-rules --no-print-directory $(if $(filter 0,$(MAKELEVEL)),-j$(JOBS))
 
 # The one list of what is needed from the system; `make deps` installs what is missing.
-PACKAGES := gcc g++ make pkg-config python3 clang clang-format libclang-rt-14-dev \
+PACKAGES := gcc g++ make pkg-config python3 clang clang-format libclang-rt-dev \
             libev-dev \
             liblmdb-dev \
             libmsgpack-dev \
@@ -19,7 +19,8 @@ PACKAGES := gcc g++ make pkg-config python3 clang clang-format libclang-rt-14-de
             libcmocka-dev \
             libxxhash-dev \
             libyaml-dev \
-            libzstd-dev
+            libzstd-dev \
+            shellcheck
 
 MSGPACK := $(shell pkg-config --exists msgpack-c 2>/dev/null && echo msgpack-c || echo msgpack)
 PKGS := lmdb $(MSGPACK) libzmq libxxhash libzstd
@@ -28,6 +29,12 @@ FLAGS := -std=c11 -D_GNU_SOURCE -fPIC -Wall -Wextra -Wshadow -Wstrict-prototypes
          $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all) \
          $(shell pkg-config --cflags $(PKGS) 2>/dev/null) -MMD -MP
 CFLAGS ?= -O2 -g
+# What is done is said in a short line, with V=1 in full.
+Q := $(if $(filter-out 0,$(V)),,@)
+say = $(if $(Q),@echo '  $(1) $(or $(2),$@)')
+ifneq ($(findstring thread,$(SANITIZE)),)
+export TSAN_OPTIONS := suppressions=$(CURDIR)/test/tsan.supp $(TSAN_OPTIONS)
+endif
 LINK = $(CC) $(CFLAGS) $(if $(SANITIZE),-fsanitize=$(SANITIZE)) $(LDFLAGS)
 LIBS := -lev $(or $(shell pkg-config --libs $(PKGS) 2>/dev/null),-llmdb -lzmq -lxxhash -lzstd) -lpthread -ldl -lm
 CLI_LIBS := -lyaml
@@ -42,21 +49,25 @@ MODULES := $(SAMPLES:%=$(BUILD)/samples/%.so)
 TEST_SOURCES := $(wildcard test/*_test.c test/*/*_test.c test/*/*/*_test.c)
 TESTS := $(foreach t,$(TEST_SOURCES),$(BUILD)/test/$(basename $(notdir $(t))))
 SCRIPTS := $(wildcard test/*.sh)
+FUZZERS := $(patsubst test/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard test/fuzz/*_fuzz.c))
 BENCH := $(if $(wildcard test/bench/bench.c),$(BUILD)/bench)
 SOURCES = $(shell find core mailbox state transport runtime samples test -name '*.[ch]')
 
-.PHONY: all demo test bench install uninstall clean format format-check help deps run-demo run-test run-bench
+.PHONY: all demo test bench install uninstall clean format format-check help deps run-demo run-test run-bench \
+        fuzz run-fuzz shellcheck
+.SECONDARY:
 .DELETE_ON_ERROR:
 
 all: $(BUILD)/libtroupe.a $(BUILD)/libtroupe.so $(BUILD)/troupe $(MODULES) $(BUILD)/samples/embed ## build the library, the command, the samples
 
 # The second make sees what `deps` has just installed.
-demo test bench: deps
+demo test bench fuzz: deps
 	@$(MAKE) run-$@
 
 demo: ## 100,000 transfers, the process killed twice on the way, the books checked
 test: ## build everything, run every test
 bench: ## measure
+fuzz: ## each parser against inputs that clang makes up, for FUZZ_SECONDS (60); a crash fails
 
 deps: ## install what is missing (Debian, Ubuntu)
 	@command -v dpkg-query >/dev/null || { echo "not Debian: install yourself: $(PACKAGES)"; exit 0; }; \
@@ -68,48 +79,71 @@ deps: ## install what is missing (Debian, Ubuntu)
 
 $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(FLAGS) -c -o $@ $<
+	$(call say,CC  ,$<)
+	$(Q)$(CC) $(CFLAGS) $(FLAGS) -c -o $@ $<
 
 $(BUILD)/libtroupe.a: $(LIB_OBJECTS)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call say,AR  )
+	$(Q)$(AR) rcs $@ $^
 
 $(BUILD)/libtroupe.so.$(VERSION): $(LIB_OBJECTS)
-	$(LINK) -shared -Wl,-soname,$(SONAME) -o $@ $^ $(LIBS)
+	$(call say,LINK)
+	$(Q)$(LINK) -shared -Wl,-soname,$(SONAME) -o $@ $^ $(LIBS)
 
 $(BUILD)/libtroupe.so: $(BUILD)/libtroupe.so.$(VERSION)
 	@ln -sf $(<F) $(BUILD)/$(SONAME) && ln -sf $(SONAME) $@
 
 $(BUILD)/troupe: $(CLI_OBJECTS) $(BUILD)/libtroupe.a
-	$(LINK) -o $@ $(CLI_OBJECTS) $(WHOLE) $(CLI_LIBS) $(LIBS)
+	$(call say,LINK)
+	$(Q)$(LINK) -o $@ $(CLI_OBJECTS) $(WHOLE) $(CLI_LIBS) $(LIBS)
 
 define module_rule
 $(BUILD)/samples/$(1).so: samples/$(1)/$(1).c
 	@mkdir -p $$(@D)
-	$$(LINK) $$(FLAGS) -Icore -shared -o $$@ $$<
+	$$(call say,LINK)
+	$$(Q)$$(LINK) $$(FLAGS) -Icore -shared -o $$@ $$<
 endef
 $(foreach s,$(SAMPLES),$(eval $(call module_rule,$(s))))
 
 # What tests of the command link: all of it but main.
 $(BUILD)/cli.a: $(filter-out %/main.o,$(CLI_OBJECTS))
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call say,AR  )
+	$(Q)$(AR) rcs $@ $^
 
 $(BUILD)/samples/embed: samples/embed/main.c $(BUILD)/libtroupe.a
 	@mkdir -p $(@D)
-	$(LINK) $(FLAGS) -Icore -o $@ $< $(BUILD)/libtroupe.a $(LIBS)
+	$(call say,LINK)
+	$(Q)$(LINK) $(FLAGS) -Icore -o $@ $< $(BUILD)/libtroupe.a $(LIBS)
 
 # Sources beside a test that are no tests themselves are linked into it.
 define test_rule
 $(BUILD)/test/$(basename $(notdir $(1))): $(call objects,$(1) $(filter-out %_test.c,$(wildcard $(dir $(1))*.c))) \
                                           $(BUILD)/cli.a $(BUILD)/libtroupe.a
 	@mkdir -p $$(@D)
-	$$(LINK) -o $$@ $$(filter %.o,$$^) $(BUILD)/cli.a $$(WHOLE) -lcmocka $$(CLI_LIBS) $$(LIBS)
+	$$(call say,LINK)
+	$$(Q)$$(LINK) -o $$@ $$(filter %.o,$$^) $(BUILD)/cli.a $$(WHOLE) -lcmocka $$(CLI_LIBS) $$(LIBS)
 endef
 $(foreach t,$(TEST_SOURCES),$(eval $(call test_rule,$(t))))
 
 $(BUILD)/bench: $(call objects,test/bench/bench.c) $(BUILD)/libtroupe.a
-	$(LINK) -o $@ $< $(WHOLE) $(LIBS)
+	$(call say,LINK)
+	$(Q)$(LINK) -o $@ $< $(WHOLE) $(LIBS)
+
+# Another compiler, another directory; the sanitizers are in both steps, libFuzzer's main only in the link.
+FUZZ_SANITIZE := address,undefined
+run-fuzz:
+	@$(MAKE) CC=clang BUILD=build-fuzz SANITIZE=fuzzer-no-link,$(FUZZ_SANITIZE) CFLAGS='-O1 -g' run-fuzzers
+
+.PHONY: run-fuzzers
+run-fuzzers: $(FUZZERS)
+	@BUILD=$(BUILD) test/fuzz/run.sh $(FUZZERS)
+
+$(BUILD)/fuzz/%: $(BUILD)/obj/test/fuzz/%.o $(BUILD)/cli.a $(BUILD)/libtroupe.a
+	@mkdir -p $(@D)
+	$(call say,LINK)
+	$(Q)$(CC) $(CFLAGS) -fsanitize=fuzzer,$(FUZZ_SANITIZE) -o $@ $< $(BUILD)/cli.a $(WHOLE) $(CLI_LIBS) $(LIBS)
 
 run-demo: all
 	@BUILD=$(BUILD) samples/bank/demo.sh
@@ -151,6 +185,10 @@ format: ## format all C sources in place
 
 format-check: ## fail if a source is not formatted
 	clang-format --dry-run -Werror $(SOURCES)
+
+shellcheck: ## check the scripts, if shellcheck is installed
+	@if command -v shellcheck >/dev/null; then shellcheck -x -S warning -e SC2154,SC2010 $$(find .ci samples test -type f \( -name '*.sh' -o -path .ci/run \)); \
+	else echo 'shellcheck is not installed'; fi
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 14

@@ -372,7 +372,7 @@ enum troupe_error troupe__cell_decode(struct troupe__cell *cell, enum troupe_kin
     if (kind >= TROUPE_STRING) {
         size_t size = row.size;
         const unsigned char *bytes = kind == TROUPE_PACKED ? row.data : raw_payload(row, kind == TROUPE_STRING, &size);
-        if (!bytes) {
+        if (!bytes || row.size == 0) { /* Even nil has a byte. */
             return TROUPE_ETYPE;
         }
         char *copy = malloc(size + 1);
@@ -394,7 +394,8 @@ enum troupe_error troupe__cell_decode(struct troupe__cell *cell, enum troupe_kin
     }
     unsigned char first = *(const unsigned char *)row.data;
     bool scalar = first < 0x80 || first >= 0xe0 || (first >= 0xc2 && first <= 0xc3) || (first >= 0xca && first <= 0xd3);
-    if (!scalar || msgpack_unpack(row.data, row.size, &offset, NULL, &object) < 0 || offset != row.size) {
+    if (!scalar || msgpack_unpack(row.data, row.size, &offset, NULL, &object) != MSGPACK_UNPACK_SUCCESS ||
+        offset != row.size) {
         return TROUPE_ETYPE;
     }
     if (kind == TROUPE_INT && object.type == MSGPACK_OBJECT_POSITIVE_INTEGER && object.via.u64 <= INT64_MAX) {

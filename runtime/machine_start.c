@@ -110,6 +110,7 @@ static enum troupe_error start_meta(struct start *start, struct troupe_bytes key
                                     struct troupe_bytes value)
 {
     struct troupe__machine *machine = start->machine;
+    value = removed ? (struct troupe_bytes){"", 0} : value;
     struct troupe__cursor cursor = {value.data, (const unsigned char *)value.data + value.size, false};
     if (key.size == 3 + 16 && memcmp(key.data, TROUPE__ID_PREFIX, 3) == 0) {
         const unsigned char *at = (const unsigned char *)key.data + 3;
@@ -404,6 +405,25 @@ static enum troupe_error start_jobs(struct start *start)
     return result;
 }
 
+/* A number that the counters have not given yet would be given again. */
+static enum troupe_error check_numbers(struct start *start)
+{
+    struct troupe__machine *machine = start->machine;
+    static const enum troupe__table tables[] = {TROUPE__MAIL, TROUPE__TIMER, TROUPE__JOB};
+    for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
+        const struct pile *pile = &start->piles[tables[i]];
+        uint64_t last = pile->count > 0 ? pile->rows[pile->count - 1].number : 0;
+        uint64_t given = tables[i] == TROUPE__MAIL ? machine->sequence : machine->ctx.timer_last;
+        if (last > given || (pile->count > 0 && pile->rows[0].number == 0)) {
+            snprintf(machine->error, sizeof machine->error,
+                     "table %d: rows up to %llu, but numbers given are 1 to %llu: run troupe doctor", (int)tables[i],
+                     (unsigned long long)last, (unsigned long long)given);
+            return TROUPE_ECORRUPT;
+        }
+    }
+    return TROUPE_OK;
+}
+
 static enum troupe_error start_all(struct start *start)
 {
     static const enum troupe__table tables[] = {TROUPE__META,   TROUPE__MAIL, TROUPE__TIMER,
@@ -418,6 +438,7 @@ static enum troupe_error start_all(struct start *start)
         result = machine->store->replay(machine->store, start_record, start);
     }
     result = result == TROUPE_OK ? start_ids(start) : result;
+    result = result == TROUPE_OK ? check_numbers(start) : result;
     result = result == TROUPE_OK ? start_mail(start) : result;
     result = result == TROUPE_OK ? start_timers(start) : result;
     result = result == TROUPE_OK ? start_egress(start) : result;

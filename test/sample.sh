@@ -1,5 +1,6 @@
 # sample.sh - runs a sample from a file to a file, killed on the way; sourced by the tests of samples.
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
 # Environment: BUILD (build), TROUPE_SEED (of the moments of the kills), TROUPE_KEEP=1 (keep the directory).
 # Sets `dir`, and `killed`, the number of kills that came in time.
 
