@@ -34,10 +34,16 @@ commands=$(sed -n 's/^  \([a-z]*\) .*/\1/p' "$dir/help")
 for command in $commands; do
     expect 0 help "$command"
     says "^usage: troupe $command"
-    grep -q -- '--help\|--json\|--data' "$dir/out" || failed "help of $command names no option"
+    says '^Options:$'
+    says '^ *--help '
+    says '^Exit codes: '
     cp "$dir/out" "$dir/help"
     expect 0 "$command" --help
     cmp -s "$dir/out" "$dir/help" || failed "troupe help $command and troupe $command --help differ"
+done
+for command in $commands; do
+    expect 2 "$command" --nonsense
+    complains "^troupe $command: there is no option '--nonsense'"
 done
 expect 0 --version
 says '^troupe [0-9]+\.[0-9]+\.[0-9]+$'

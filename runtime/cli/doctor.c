@@ -418,10 +418,11 @@ int troupe__doctor(int argc, char **argv)
 {
     struct troupe__look_options options = {
         .command = "doctor",
-        .help = "usage: troupe doctor [--data DIR | DIR] [--json]\n\n"
+        .examples = "  troupe doctor --data /var/lib/shop && echo good\n",
+        .help = "usage: troupe doctor [--data DIR | DIR]\n\n"
                 "Reads all of a node's directory: the checksum of every row, the checksum and the chain of every\n"
                 "record that is not in the tables yet, the form of every row, and whether the counters fit the rows.\n"
-                "Says what it finds, changes nothing. Exit codes: 0 good, 1 damaged or not readable.\n"};
+                "Says what it finds, changes nothing.\n"};
     int code = troupe__look_parse(&options, argc, argv, 0, 0);
     if (code >= 0) {
         return code;

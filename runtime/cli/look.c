@@ -7,13 +7,13 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "runtime/cli/options.h"
 #include "runtime/cli/progress.h"
 #include "runtime/view.h"
 #include "transport/json.h"
@@ -22,59 +22,69 @@
 
 static int wrong(const struct troupe__look_options *options, const char *what, const char *argument)
 {
-    fprintf(stderr, "troupe %s: %s '%s'; see troupe %s --help\n", options->command, what, argument, options->command);
-    return TROUPE__EXIT_USAGE;
+    return troupe__wrong(options->command, what, argument);
 }
+
+static const char *set_data(void *options, const char *value)
+{
+    ((struct troupe__look_options *)options)->data = value;
+    return *value ? NULL : "a directory";
+}
+
+static const char *set_type(void *options, const char *value)
+{
+    ((struct troupe__look_options *)options)->type = value;
+    return troupe__type_name_valid(value) ? NULL : "namespace/name";
+}
+
+static const char *set_json(void *options, const char *value)
+{
+    (void)value;
+    ((struct troupe__look_options *)options)->json = true;
+    return NULL;
+}
+
+static const struct troupe__option common_options[] = {
+    {"data", "DIR", set_data, "the node's directory (default: troupe-data)"},
+    {"json", NULL, set_json, "print JSON, one object a line"},
+    {0},
+};
+
+static const struct troupe__option actors_options[] = {
+    {"data", "DIR", set_data, "the node's directory (default: troupe-data)"},
+    {"type", "NAMESPACE/NAME", set_type, "only actors of this type"},
+    {"json", NULL, set_json, "print JSON, one object a line"},
+    {0},
+};
 
 int troupe__look_parse(struct troupe__look_options *options, int argc, char **argv, int least, int most)
 {
-    static const struct option long_options[] = {
-        {"data", required_argument, NULL, 'd'},
-        {"type", required_argument, NULL, 't'},
-        {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},
-        {0},
-    };
-    optind = 0; /* GNU: start again, whatever was parsed before. */
-    for (int c; (c = getopt_long(argc, argv, "h", long_options, NULL)) != -1;) {
-        switch (c) {
-        case 'd':
-            options->data = optarg;
-            break;
-        case 't':
-            if (strcmp(options->command, "actors") != 0) {
-                return wrong(options, "there is no option", "--type");
-            }
-            if (!troupe__type_name_valid(optarg)) {
-                return wrong(options, "--type takes namespace/name, not", optarg);
-            }
-            options->type = optarg;
-            break;
-        case 'j':
-            options->json = true;
-            break;
-        case 'h':
-            fputs(options->help, stdout);
-            return EXIT_SUCCESS;
-        default:
-            fprintf(stderr, "see troupe %s --help\n", options->command);
-            return TROUPE__EXIT_USAGE;
-        }
+    char after[640];
+    snprintf(after, sizeof after, "%s%s%sExit codes: 0 done, 1 failed (its text is on stderr)%s, 2 wrong arguments.\n",
+             options->examples ? "Examples:\n" : "", options->examples ? options->examples : "",
+             options->examples ? "\n" : "", strcmp(options->command, "doctor") == 0 ? " or damaged" : "");
+    bool actors = strcmp(options->command, "actors") == 0;
+    const struct troupe__command command = {
+        options->command, options->help, after, actors ? actors_options : common_options, options, NULL};
+    int operands;
+    int code = troupe__options_parse(&command, argc, argv, &operands);
+    if (code >= 0) {
+        return code;
     }
-    if (!options->data && argc - optind == most + 1) {
-        options->data = argv[optind++];
+    if (!options->data && argc - operands == most + 1) {
+        options->data = argv[operands++];
     }
     options->data = options->data ? options->data : "troupe-data";
-    if (argc - optind > most) {
-        return wrong(options, "one argument too many:", argv[optind + most]);
+    if (argc - operands > most) {
+        return wrong(options, "one argument too many:", argv[operands + most]);
     }
-    if (argc - optind < least) {
+    if (argc - operands < least) {
         fprintf(stderr, "troupe %s: an argument is missing; see troupe %s --help\n", options->command,
                 options->command);
-        return TROUPE__EXIT_USAGE;
+        return TROUPE__EXIT_WRONG;
     }
-    while (optind < argc) {
-        options->operand[options->operand_count++] = argv[optind++];
+    while (operands < argc) {
+        options->operand[options->operand_count++] = argv[operands++];
     }
     return -1;
 }
@@ -283,8 +293,10 @@ int troupe__look_state(int argc, char **argv)
 {
     struct troupe__look_options options = {
         .command = "state",
+        .examples = "  troupe state bank/account/alice\n"
+                    "  troupe state --data /var/lib/bank --json bank/account/alice\n",
         .help =
-            "usage: troupe state [--data DIR | DIR] ADDRESS [--json]\n\n"
+            "usage: troupe state [--data DIR | DIR] ADDRESS\n\n"
             "Prints the values of an actor, one a line: name, tab, value as JSON. An actor that was never used, or\n"
             "has cleared everything, has none. --json: one object {\"actor\":..,\"state\":{name:value,..}}.\n"};
     struct address address;
@@ -412,7 +424,8 @@ int troupe__look_actors(int argc, char **argv)
 {
     struct troupe__look_options options = {
         .command = "actors",
-        .help = "usage: troupe actors [--data DIR] [--type NAMESPACE/NAME] [--json]\n\n"
+        .examples = "  troupe actors --type bank/account --json\n",
+        .help = "usage: troupe actors [--data DIR] [--type NAMESPACE/NAME]\n\n"
                 "Lists the actors that have values, waiting messages or delayed messages, in the order of their\n"
                 "addresses, with how many of each. --json: {\"actor\":..,\"values\":n,\"mail\":n,\"timers\":n}.\n"};
     struct troupe__view view;
@@ -454,7 +467,8 @@ int troupe__look_mailbox(int argc, char **argv)
 {
     struct troupe__look_options options = {
         .command = "mailbox",
-        .help = "usage: troupe mailbox [--data DIR | DIR] ADDRESS [--json]\n\n"
+        .examples = "  troupe mailbox bank/account/alice\n",
+        .help = "usage: troupe mailbox [--data DIR | DIR] ADDRESS\n\n"
                 "Prints the messages that wait for an actor, the next one first: number, address, name, body, sender,\n"
                 "failed attempts. --json: {\"number\":n,\"to\":..,\"from\":..,\"type\":..,\"correlation\":n,\n"
                 "\"attempt\":n,\"body\":..}; \"from\" is absent when it came from outside.\n"};
@@ -557,7 +571,8 @@ int troupe__look_timers(int argc, char **argv)
 {
     struct troupe__look_options options = {
         .command = "timers",
-        .help = "usage: troupe timers [--data DIR] [--json]\n\n"
+        .examples = "  troupe timers --json | head\n",
+        .help = "usage: troupe timers [--data DIR]\n\n"
                 "Prints the delayed messages, the first one due first: id, due time, address, name, body, sender.\n"
                 "--json: {\"timer\":n,\"due_ms\":n,\"to\":..,\"from\":..,\"type\":..,\"correlation\":n,\"attempt\":n,\n"
                 "\"body\":..}; times are milliseconds since 1970.\n"};
@@ -608,7 +623,8 @@ int troupe__look_jobs(int argc, char **argv)
 {
     struct troupe__look_options options = {
         .command = "jobs",
-        .help = "usage: troupe jobs [--data DIR] [--json]\n\n"
+        .examples = "  troupe jobs --data /var/lib/shop\n",
+        .help = "usage: troupe jobs [--data DIR]\n\n"
                 "Prints the jobs whose results have not come back, the oldest first: id, the actor that waits for it,\n"
                 "name, input, how often it was begun and how often it failed.\n"
                 "--json: {\"id\":n,\"actor\":..,\"job\":..,\"result\":..,\"begun\":n,\"failed\":n,\"input\":..}.\n"};
@@ -763,8 +779,9 @@ int troupe__look_dead(int argc, char **argv)
 {
     struct troupe__look_options options = {
         .command = "dead",
-        .help = "usage: troupe dead list [--data DIR] [--json]\n"
-                "       troupe dead show|retry|drop NUMBER [--data DIR] [--json]\n\n"
+        .examples = "  troupe dead list && troupe dead show 17 && troupe dead retry 17\n",
+        .help = "usage: troupe dead list [--data DIR]\n"
+                "       troupe dead show|retry|drop NUMBER [--data DIR]\n\n"
                 "Dead letters are messages that failed for good and lines that were no messages.\n"
                 "  list   all: number, time, reason, and the message or the size of the line\n"
                 "  show   one, whole\n"
@@ -783,7 +800,10 @@ int troupe__look_dead(int argc, char **argv)
         return wrong(&options, "it takes list, show, retry or drop, not", verb);
     }
     if (list ? options.operand_count != 1 : options.operand_count != 2 || !parse_number(options.operand[1], &number)) {
-        return wrong(&options, list ? "no number goes with" : "one letter's number goes with", verb);
+        return wrong(&options,
+                     list ? "one argument too many (a directory goes behind --data):"
+                          : "a number (see troupe dead list) must follow",
+                     list ? options.operand[1] : verb);
     }
     if ((code = load(&options, !list && !show, 1u << TROUPE__DEAD | 1u << TROUPE__META, &view)) >= 0) {
         return code;
@@ -834,14 +854,21 @@ int troupe__look_stats(int argc, char **argv)
 {
     struct troupe__look_options options = {
         .command = "stats",
-        .help = "usage: troupe stats [--data DIR] [--json]\n\n"
-                "Prints figures of the node, one a line: name, tab, number. --json: one object of them all.\n"
-                "  epoch        the last durable epoch         journal_records  epochs that are not in the tables yet\n"
-                "  values       rows of state                  mail, timers, dead  messages that wait, are delayed,\n"
-                "  egress       records not known to be out      failed for good\n"
-                "  jobs         jobs without a result\n"
-                "  messages, timers_set, egress_records  the highest numbers given so far\n"
-                "  egress/NAME  records put out on NAME        input/PATH   lines taken in from PATH\n"};
+        .examples = "  troupe stats --json\n",
+        .help =
+            "usage: troupe stats [--data DIR]\n\n"
+            "Prints figures of the node, one a line: name, tab, number. --json: one object of them all.\n"
+            "  epoch            the last durable epoch\n"
+            "  journal_records  epochs that are not in the tables yet\n"
+            "  messages, timers_set, egress_records\n"
+            "                   the highest numbers given so far\n"
+            "  egress_released  egress records known to be out\n"
+            "  now_ms           the node's clock when it stopped, in milliseconds since 1970\n"
+            "  values, mail, timers, dead, egress, jobs, response, outbox\n"
+            "                   rows of state, messages that wait, are delayed, failed for good, records not known\n"
+            "                   to be out, jobs without a result, kept answers, messages for other nodes\n"
+            "  egress/NAME      records put out on NAME\n"
+            "  input/PATH       lines taken in from PATH\n"};
     static const char *const names[TROUPE__TABLE_COUNT] = {"meta",   "values", "mail",     "timers", "dead",
                                                            "egress", "jobs",   "response", "outbox"};
     struct troupe__view view;

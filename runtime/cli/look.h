@@ -8,8 +8,6 @@
 
 #include <stdbool.h>
 
-enum { TROUPE__EXIT_USAGE = 2 };
-
 int troupe__look_state(int argc, char **argv);
 int troupe__look_actors(int argc, char **argv);
 int troupe__look_mailbox(int argc, char **argv);
@@ -21,10 +19,10 @@ int troupe__doctor(int argc, char **argv);
 
 /* What the command line of one of them said. */
 struct troupe__look_options {
-    const char *command, *help;
-    const char *data;       /* the directory */
-    const char *type;       /* --type, or NULL */
-    const char *operand[2]; /* at most two, without the directory */
+    const char *command, *help, *examples; /* examples, one a line, may be NULL */
+    const char *data;                      /* the directory */
+    const char *type;                      /* --type, or NULL */
+    const char *operand[2];                /* at most two, without the directory */
     int operand_count;
     bool json;
 };
