@@ -6,7 +6,7 @@
  *   value  at most 65520 bytes of the record with its header, so that with LMDB's 16 bytes a chunk is 16 whole pages
  *   header version (4)  flags, 0 (4)  epoch (8)  hash of the previous record (8)  record size (8)
  *          hash (8): XXH3 of the 32 bytes before it and the XXH3 of the record
- *   the row of epoch 0 is the file's format: "troupeJ" NUL, version (8)
+ *   the row of epoch 0 is the file's format: "troupeJ" NUL, version (8), run (8), previous run (8), dropped (8)
  * A record is appended in one transaction: after a crash it is there or it is not. Records that are folded are dropped,
  * oldest first, by later appends: a transaction of its own would make a commit wait for its sync. Half a folded record
  * may be left at the front. To change the format: raise the version; an older program refuses the file. */
@@ -17,7 +17,7 @@
 #include <stdio.h>
 
 enum { CHECK_LEAVES_MAX = 1 << 26 /* bytes of leaf pages, records themselves left out */ };
-enum { KEY_SIZE = 12, HEADER_SIZE = 40, CHUNK_SIZE = 65520, TRIM_KEYS = 64, TRIM_EPOCHS = 32 };
+enum { KEY_SIZE = 12, HEADER_SIZE = 40, CHUNK_SIZE = 65520, FORMAT_SIZE = 40, TRIM_KEYS = 64, TRIM_EPOCHS = 32 };
 
 static const unsigned char magic[8] = "troupeJ";
 
@@ -41,13 +41,43 @@ static uint64_t put_header(unsigned char *header, uint64_t epoch, uint64_t previ
     return hash;
 }
 
-static int put_format(MDB_txn *txn, MDB_dbi dbi)
+static int put_format_row(MDB_txn *txn, MDB_dbi dbi, uint64_t run, uint64_t previous_run, uint64_t dropped)
 {
-    unsigned char key_bytes[KEY_SIZE] = {0}, format[16];
+    unsigned char key_bytes[KEY_SIZE] = {0}, format[FORMAT_SIZE];
     memcpy(format, magic, 8);
     troupe__put_be64(format + 8, TROUPE__JOURNAL_VERSION);
+    troupe__put_be64(format + 16, run);
+    troupe__put_be64(format + 24, previous_run);
+    troupe__put_be64(format + 32, dropped);
     MDB_val key = {KEY_SIZE, key_bytes}, value = {sizeof format, format};
     return mdb_put(txn, dbi, &key, &value, 0);
+}
+
+static int put_format(MDB_txn *txn, MDB_dbi dbi)
+{
+    return put_format_row(txn, dbi, 0, 0, 0);
+}
+
+/* What is wrong between the journal and the tables it was opened for. */
+static enum troupe_error compare_with_tables(const struct troupe__journal *journal, uint64_t folded, uint64_t newest,
+                                             char *error, size_t error_size)
+{
+    if (journal->dropped > folded) {
+        snprintf(error, error_size,
+                 "open journal: tables.mdb is missing or an older copy: it holds everything up to epoch %llu, the "
+                 "journal has dropped what came up to %llu: put both back from one backup",
+                 (unsigned long long)folded, (unsigned long long)journal->dropped);
+        return TROUPE_ECORRUPT;
+    }
+    if (newest < folded && journal->dropped < folded) {
+        snprintf(
+            error, error_size,
+            "open journal: it is an older copy: it ends at epoch %llu, tables.mdb holds everything up to %llu: put "
+            "both back from one backup",
+            (unsigned long long)newest, (unsigned long long)folded);
+        return TROUPE_ECORRUPT;
+    }
+    return TROUPE_OK;
 }
 
 /* Set `last` and `oldest` from the file. */
@@ -66,18 +96,31 @@ static enum troupe_error survey(struct troupe__journal *journal, char *error, si
     if (!code) {
         code = mdb_cursor_get(cursor, &key, &value, MDB_FIRST);
     }
-    if (code || key.mv_size != KEY_SIZE || value.mv_size != 16 || memcmp(value.mv_data, magic, 8) != 0) {
+    if (code || key.mv_size != KEY_SIZE || value.mv_size < 16 || memcmp(value.mv_data, magic, 8) != 0) {
         snprintf(error, error_size, "open journal: its format row is missing or damaged: run `troupe doctor`");
         result = TROUPE_ECORRUPT;
     } else if (troupe__get_be64((unsigned char *)value.mv_data + 8) != TROUPE__JOURNAL_VERSION) {
         snprintf(error, error_size, "open journal: format %llu, this program knows %d: use the one that wrote it",
                  (unsigned long long)troupe__get_be64((unsigned char *)value.mv_data + 8), TROUPE__JOURNAL_VERSION);
         result = TROUPE_EVERSION;
-    } else if ((code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0 && key.mv_size == KEY_SIZE) {
-        journal->oldest = troupe__get_be64(key.mv_data);
-        code = mdb_cursor_get(cursor, &key, &value, MDB_LAST);
-        if (!code && troupe__get_be64(key.mv_data) > journal->last) {
-            journal->last = troupe__get_be64(key.mv_data);
+    } else if (value.mv_size != FORMAT_SIZE) {
+        snprintf(error, error_size, "open journal: its format row is damaged: run `troupe doctor`");
+        result = TROUPE_ECORRUPT;
+    } else {
+        const unsigned char *format = value.mv_data;
+        uint64_t newest = 0, folded = journal->last;
+        journal->run = troupe__get_be64(format + 16);
+        journal->previous_run = troupe__get_be64(format + 24);
+        journal->dropped = troupe__get_be64(format + 32);
+        code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
+        if (!code && key.mv_size == KEY_SIZE) {
+            journal->oldest = troupe__get_be64(key.mv_data);
+            code = mdb_cursor_get(cursor, &key, &value, MDB_LAST);
+            newest = code ? 0 : troupe__get_be64(key.mv_data);
+            journal->last = newest > folded ? newest : folded;
+        }
+        if (!code || code == MDB_NOTFOUND) {
+            result = compare_with_tables(journal, folded, newest, error, error_size);
         }
     }
     if (result == TROUPE_OK && code && code != MDB_NOTFOUND) {
@@ -111,6 +154,26 @@ void troupe__journal_close(struct troupe__journal *journal)
     journal->file.env = NULL;
 }
 
+int troupe__journal_claim(struct troupe__journal *journal, uint64_t run, uint64_t previous)
+{
+    MDB_txn *txn = NULL;
+    int code = mdb_txn_begin(journal->file.env, NULL, 0, &txn);
+    if (!code && (code = put_format_row(txn, journal->file.dbi, run, previous, journal->dropped)) != 0) {
+        mdb_txn_abort(txn);
+    } else if (!code && (code = mdb_txn_commit(txn)) == 0) {
+        journal->run = run;
+        journal->previous_run = previous;
+    }
+    return code;
+}
+
+/* The last epoch that is dropped, all or a part of it, when `oldest` is what trimming up to `folded` has left. */
+static uint64_t dropped_by(const struct troupe__journal *journal, uint64_t oldest, uint64_t folded)
+{
+    uint64_t dropped = oldest <= journal->oldest ? journal->dropped : oldest <= folded ? oldest : folded;
+    return dropped > journal->dropped ? dropped : journal->dropped;
+}
+
 /* Delete at most `limit` chunks of epochs up to `folded`; sets the oldest epoch that is left. */
 static int trim(struct troupe__journal *journal, MDB_txn *txn, uint64_t folded, size_t limit, uint64_t *ret_oldest)
 {
@@ -139,6 +202,10 @@ static int trim(struct troupe__journal *journal, MDB_txn *txn, uint64_t folded, 
     if (code == MDB_NOTFOUND) {
         *ret_oldest = folded + 1;
         code = 0;
+    }
+    uint64_t dropped = dropped_by(journal, *ret_oldest, folded);
+    if (!code && dropped > journal->dropped) {
+        code = put_format_row(txn, journal->file.dbi, journal->run, journal->previous_run, dropped);
     }
     return code;
 }
@@ -183,6 +250,7 @@ int troupe__journal_append(struct troupe__journal *journal, uint64_t epoch, stru
     }
     assert(done == record.size);
     journal->last = epoch;
+    journal->dropped = dropped_by(journal, oldest, folded);
     journal->oldest = oldest < epoch ? oldest : epoch;
     journal->chain = hash;
     return 0;
@@ -204,6 +272,7 @@ int troupe__journal_trim(struct troupe__journal *journal, uint64_t folded)
         return code;
     }
     if ((code = mdb_txn_commit(txn)) == 0) {
+        journal->dropped = dropped_by(journal, oldest, folded);
         journal->oldest = oldest;
     }
     return code;

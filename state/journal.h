@@ -8,24 +8,31 @@
 #include "core/store.h"
 #include "state/lmdb_env.h"
 
-enum { TROUPE__JOURNAL_VERSION = 1 };
+enum { TROUPE__JOURNAL_VERSION = 2 };
 
 struct troupe__journal {
     struct troupe__lmdb_env file;
     uint64_t last;   /* newest epoch in the file, or what open was told */
     uint64_t oldest; /* no epoch before this one is left in the file */
     uint64_t chain;  /* hash of the newest record; the next one names it */
+    /* The file's format row: what tells whether tables belong to it. */
+    uint64_t run, previous_run; /* a random number that each opening by an owner draws; the one of the tables then */
+    uint64_t dropped;           /* records up to this epoch were folded and dropped */
 };
 
 /* `hash` is the record's own, to be kept with what it was folded into. */
 typedef enum troupe_error (*troupe__journal_fn)(void *context, uint64_t epoch, uint64_t hash,
                                                 struct troupe_bytes record);
 
-/* Open the journal beside tables that hold everything up to epoch `folded`, whose record had the hash `chain`. */
+/* Open the journal beside tables that hold everything up to epoch `folded`, whose record had the hash `chain`. Errors:
+ * also TROUPE_ECORRUPT when it cannot be theirs. */
 enum troupe_error troupe__journal_open(struct troupe__journal *journal, const char *directory, unsigned flags,
                                        size_t map_size, bool create, uint64_t folded, uint64_t chain, char *error,
                                        size_t error_size);
 void troupe__journal_close(struct troupe__journal *journal);
+
+/* Note that this is run `run`, of tables that were last in run `previous`. Returns 0 or a code. */
+int troupe__journal_claim(struct troupe__journal *journal, uint64_t run, uint64_t previous);
 
 /* Append a record and sync; in the same transaction drop some records up to epoch `folded`. Returns 0 or a code, and
  * then sets `*ret_left`. */

@@ -6,6 +6,8 @@
  *   journal.mdb  epochs, see journal.c; it is written and synced by each commit
  *   tables.mdb   rows, see fold.c; it is written in the background, by folds
  *   META "troupe.format"  "troupeT" NUL, version (8, big-endian)
+ *   META "troupe.run"     a random number (8) that each opening by an owner draws; the journal has it too, and the one
+ *                         before: files that do not belong together are refused
  * A crash leaves tables as of some epoch and a journal that goes on from there; a commit is in it or is not. */
 #include "state/lmdb_store.h"
 
@@ -15,6 +17,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <sys/file.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -25,6 +28,7 @@
 enum { CHECK_LEAVES_MAX = 1 << 26 /* bytes of tables that are checked whole at an opening */ };
 
 #define FORMAT_NAME "troupe.format"
+#define RUN_NAME "troupe.run"
 
 struct lmdb_store {
     struct troupe__store base;
@@ -449,6 +453,67 @@ err_after_tables:
     return result;
 }
 
+/* ---- whether the two files belong together ----------------------------------------------------------------------- */
+
+static enum troupe_error read_run(struct lmdb_store *store, uint64_t *ret)
+{
+    struct troupe_bytes name = {RUN_NAME, sizeof RUN_NAME - 1}, row;
+    enum troupe_error result = lmdb_read(&store->base, TROUPE__META, name, &row);
+    *ret = result == TROUPE_OK && row.size == 8 ? troupe__get_be64(row.data) : 0;
+    return result == TROUPE_ENOTFOUND ? TROUPE_OK : result;
+}
+
+static int put_run(struct lmdb_store *store, uint64_t run)
+{
+    MDB_txn *txn = NULL;
+    unsigned char bytes[8];
+    struct troupe_bytes name = {RUN_NAME, sizeof RUN_NAME - 1};
+    troupe__put_be64(bytes, run);
+    int code = mdb_txn_begin(store->tables.env, NULL, 0, &txn);
+    if (!code && (code = troupe__fold_row_put(txn, store->tables.dbi, TROUPE__META, name,
+                                              (struct troupe_bytes){bytes, sizeof bytes})) != 0) {
+        mdb_txn_abort(txn);
+    } else if (!code) {
+        code = mdb_txn_commit(txn);
+    }
+    return code;
+}
+
+/* The journal first: should a crash come in between, the tables have the run that the journal calls previous. Tables
+ * that hold nothing yet are anybody's, since the journal then has everything. */
+static enum troupe_error pair_files(struct lmdb_store *store, char *error, size_t error_size)
+{
+    uint64_t tables_run = 0, run = 0;
+    enum troupe_error result = read_run(store, &tables_run);
+    if (result != TROUPE_OK) {
+        snprintf(error, error_size, "%s", store->base.error);
+        return result;
+    }
+    if (store->opened_folded > 0 && tables_run != store->journal.run && tables_run != store->journal.previous_run) {
+        snprintf(
+            error, error_size,
+            "open store %s: journal.mdb and tables.mdb are not of one store, or not of one time: put both back from "
+            "one backup",
+            store->directory);
+        return TROUPE_ECORRUPT;
+    }
+    if (store->read_only) {
+        return TROUPE_OK;
+    }
+    while (run == 0) {
+        if (getrandom(&run, sizeof run, 0) != sizeof run) {
+            snprintf(error, error_size, "open store %s: getrandom: %s", store->directory, strerror(errno));
+            return TROUPE_EIO;
+        }
+    }
+    int code = troupe__journal_claim(&store->journal, run, tables_run);
+    code = code ? code : put_run(store, run);
+    if (code) {
+        snprintf(error, error_size, "open store %s: claim it: %s", store->directory, mdb_strerror(code));
+    }
+    return code ? troupe__lmdb_error(code) : TROUPE_OK;
+}
+
 static void close_files(struct lmdb_store *store)
 {
     troupe__journal_close(&store->journal);
@@ -490,6 +555,9 @@ enum troupe_error troupe__lmdb_store_open(const char *directory, const struct tr
     }
     if ((result = open_files(store, options, error, error_size)) != TROUPE_OK) {
         goto err_after_lock;
+    }
+    if ((result = pair_files(store, error, error_size)) != TROUPE_OK) {
+        goto err_after_files;
     }
     if (!store->read_only &&
         troupe__fold_start(&store->fold, &store->tables, store->opened_folded,
