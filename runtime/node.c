@@ -238,6 +238,8 @@ static enum troupe_error commit_now(struct troupe_node *node)
     result = node->store->commit(node->store, node->epoch.number, record);
     if (result != TROUPE_OK) {
         snprintf(node->error, sizeof node->error, "%s", node->store->error);
+    } else if (node->links) {
+        troupe__links_durable(node->links, troupe__monotonic_ns(node->clock));
     }
     return result;
 }
@@ -327,6 +329,9 @@ static enum troupe_error take_committed(struct troupe_node *node)
         return node->committed.result;
     }
     if (node->committed.epoch > node->durable && !node->committed.busy) {
+        if (node->links) {
+            troupe__links_durable(node->links, troupe__monotonic_ns(node->clock));
+        }
         troupe__node_let_out(node);
     }
     troupe__node_tell_waiters(node);
@@ -404,12 +409,14 @@ static bool finished(const struct troupe_node *node)
 
 static enum troupe_error turn(struct troupe_node *node, bool *ret_busy, bool *ret_done)
 {
-    bool more = false;
+    bool more = false, more_frames = false;
     size_t count = 0;
     enum troupe_error result = troupe__machine_set_now(&node->machine, troupe__wall_ms(node->clock));
     result = result == TROUPE_OK ? take_committed(node) : result;
     result = result == TROUPE_OK ? troupe__node_turn_jobs(node) : result;
+    result = result == TROUPE_OK ? troupe__node_take_frames(node, &more_frames) : result;
     result = result == TROUPE_OK ? pump_input(node, &more) : result;
+    more = more || more_frames;
     bool full = troupe__machine_epoch_size(&node->machine) >= TROUPE__RECORD_SIZE_MAX;
     if (result == TROUPE_OK && !node->stopping && !full) {
         result = troupe__machine_run(&node->machine, RUN_BUDGET, &count);
@@ -423,6 +430,7 @@ static enum troupe_error turn(struct troupe_node *node, bool *ret_busy, bool *re
         troupe__machine_released(&node->machine, node->released);
     }
     result = seal_if_due(node, runnable || more);
+    result = result == TROUPE_OK ? troupe__node_send_frames(node) : result;
     if (!runnable && troupe__machine_refresh_due(&node->machine) == 0) {
         troupe__machine_refresh(&node->machine);
     }
@@ -492,7 +500,8 @@ static void on_prepare(struct ev_loop *loop, ev_prepare *watcher, int events)
         int64_t refresh_ms = troupe__machine_refresh_due(&node->machine);
         due_ms = due_ms < 0 || (refresh_ms >= 0 && refresh_ms < due_ms) ? refresh_ms : due_ms;
         uint64_t now_ns = troupe__monotonic_ns(node->clock);
-        troupe__wake_at(node->clock, due_ms < 0 ? TROUPE__NEVER : now_ns + (uint64_t)due_ms * 1000000);
+        uint64_t at_ns = due_ms < 0 ? TROUPE__NEVER : now_ns + (uint64_t)due_ms * 1000000;
+        troupe__wake_at(node->clock, node->links && node->links_at_ns < at_ns ? node->links_at_ns : at_ns);
     }
 }
 
@@ -574,6 +583,7 @@ static void free_node(struct troupe_node *node)
     if (node->workers) {
         troupe__node_stop_jobs(node);
     }
+    troupe__node_leave(node);
     if (node->loop) {
         troupe__loop_clock_fini(&node->loop_clock);
         if (node->own_loop) {
@@ -602,6 +612,12 @@ static enum troupe_error check_options(const struct troupe_node_options *options
 enum troupe_error troupe_node_open(const struct troupe_node_options *options, struct troupe_node **ret, char *error,
                                    size_t error_size)
 {
+    return troupe__node_open(options, NULL, ret, error, error_size);
+}
+
+enum troupe_error troupe__node_open(const struct troupe_node_options *options, const struct troupe__place *place,
+                                    struct troupe_node **ret, char *error, size_t error_size)
+{
     enum troupe_error result = check_options(options, error, error_size);
     struct troupe_node *node = result == TROUPE_OK ? calloc(1, sizeof *node) : NULL;
     if (!node) {
@@ -625,6 +641,7 @@ enum troupe_error troupe_node_open(const struct troupe_node_options *options, st
            options->durability == TROUPE_DISK ? "disk" : "process");
     result = open_loop(node);
     result = result == TROUPE_OK ? troupe__machine_set_now(&node->machine, troupe__wall_ms(node->clock)) : result;
+    result = result == TROUPE_OK && place ? troupe__node_join(node, place) : result;
     result = result == TROUPE_OK ? open_input(node) : result;
     result = result == TROUPE_OK ? open_output(node) : result;
     init_watchers(node);

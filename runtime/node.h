@@ -15,14 +15,19 @@
 #ifndef TROUPE_RUNTIME_NODE_H
 #define TROUPE_RUNTIME_NODE_H
 
+#include <stdatomic.h>
+
 #include <ev.h>
 
+#include "runtime/cluster.h"
 #include "runtime/committer.h"
+#include "runtime/links.h"
 #include "runtime/loop_clock.h"
 #include "runtime/machine.h"
 #include "runtime/waiters.h"
 #include "runtime/workers.h"
 #include "transport/input.h"
+#include "transport/keys.h"
 #include "transport/output.h"
 
 enum { TROUPE__RECORD_SIZE_MAX = 1 << 23 /* bytes of an epoch at which nothing is run until the committer is free */ };
@@ -67,9 +72,37 @@ struct troupe_node {
     int64_t opened_ms; /* when the open epoch got its first content; 0 while it has none */
     int drain_turns;   /* runs left before the open epoch is sealed; 0: not draining */
     struct troupe__waiters waiters;
+    struct troupe__links *links; /* to the other nodes of a troupe; NULL: it is alone */
+    struct troupe__wire *wire;
+    ev_io frames;
+    uint64_t links_at_ns; /* when the links want to be asked again */
+    enum troupe_error links_result;
+    atomic_uint refused;      /* connections of strangers, to be told of */
     enum troupe_error result; /* how it ended */
     char error[512];
 };
+
+/* A node's place in a troupe; all of it outlives the node. */
+struct troupe__place {
+    const struct troupe__cluster *cluster;
+    uint16_t self;
+    const struct troupe__key_pair *keys; /* NULL: the cluster has none */
+};
+
+/* As troupe_node_open; with a `place` (NULL: none) it is one of several nodes, and also fails when the directory
+ * belongs to another place, or its endpoint cannot be listened at. */
+enum troupe_error troupe__node_open(const struct troupe_node_options *options, const struct troupe__place *place,
+                                    struct troupe_node **ret, char *error, size_t error_size);
+
+/* For node.c. Take the place: open links and wire. */
+enum troupe_error troupe__node_join(struct troupe_node *node, const struct troupe__place *place);
+void troupe__node_leave(struct troupe_node *node);
+
+/* Take in frames that have come; `*ret_more` when there may be more. Errors: with node->error. */
+enum troupe_error troupe__node_take_frames(struct troupe_node *node, bool *ret_more);
+
+/* Let out what may leave, and note when to be called again. Errors: with node->error. */
+enum troupe_error troupe__node_send_frames(struct troupe_node *node);
 
 /* Where deliveries are written down; NULL: nowhere. Before the node is run. */
 struct troupe__guard;

@@ -1,5 +1,9 @@
-/* supervisor.c - the parent process of a node: starts it again when a handler crashed it.
- * SPDX-License-Identifier: Apache-2.0 */
+/* supervisor.c - the parent process of one node or several: starts them again when they crash.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ *     PAUSED --- its time has come ---> RUNNING --- ended by itself ---> ENDED
+ *        ^------ died of a signal ---------'
+ */
 #include "runtime/supervisor.h"
 
 #include <errno.h>
@@ -10,138 +14,247 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PAUSE_FIRST_MS = 100, PAUSE_MAX_MS = 5000, STEADY_S = 60, LOOK_S = 5, SLOW_LOOKS = 2 };
+enum {
+    PAUSE_FIRST_MS = 100,
+    PAUSE_MAX_MS = 5000,
+    STEADY_MS = 60000,
+    LOOK_MS = 5000,
+    SLOW_LOOKS = 2,
+    SAME_SIGNAL_MS = 300, /* a terminal, `timeout` and the like may send one twice: to us and to our group */
+};
+enum { EXIT_WRONG = 2 };
 
-struct supervisor {
-    struct troupe__guard *guard;
-    troupe_log_fn log;
-    void *log_context;
-    sigset_t signals, before;
-    bool stopping;
+struct charge {
+    const struct troupe__child *child;
+    enum { PAUSED, RUNNING, ENDED } state;
+    pid_t pid;
+    int64_t start_ms;     /* when it is to be, or was, started */
+    int64_t pause_ms;     /* the next one */
     uint64_t seen_number; /* the delivery under way at the last look */
     unsigned same_looks;
 };
 
-__attribute__((format(printf, 3, 4))) static void report(struct supervisor *supervisor, enum troupe_level level,
-                                                         const char *format, ...)
+struct supervisor {
+    struct charge *charges;
+    size_t count;
+    troupe_log_fn log;
+    void *log_context;
+    sigset_t signals, before;
+    bool stopping;
+    int64_t stopping_ms; /* since when */
+    int code;
+};
+
+__attribute__((format(printf, 4, 5))) static void report(struct supervisor *supervisor, const struct charge *charge,
+                                                         enum troupe_level level, const char *format, ...)
 {
     char text[640];
+    const char *name = charge->child->name;
+    int size = name ? snprintf(text, sizeof text, "%.63s: ", name) : 0;
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    vsnprintf(text + size, sizeof text - (size_t)size, format, args);
     va_end(args);
     if (supervisor->log) {
         supervisor->log(supervisor->log_context, level, text);
     }
 }
 
-static pid_t start(struct supervisor *supervisor, int (*child)(void *context), void *context)
+static int64_t monotonic_ms(void)
 {
-    pid_t parent = getpid(), pid = fork();
-    if (pid != 0) {
-        return pid;
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* ---- starting and ending ----------------------------------------------------------------------------------------- */
+
+static void pause_charge(struct charge *charge)
+{
+    int64_t now_ms = monotonic_ms();
+    if (now_ms - charge->start_ms >= STEADY_MS) {
+        charge->pause_ms = PAUSE_FIRST_MS;
+    }
+    charge->state = PAUSED;
+    charge->start_ms = now_ms + charge->pause_ms;
+    charge->pause_ms = charge->pause_ms * 2 < PAUSE_MAX_MS ? charge->pause_ms * 2 : PAUSE_MAX_MS;
+}
+
+static void start(struct supervisor *supervisor, struct charge *charge)
+{
+    pid_t parent = getpid();
+    charge->start_ms = monotonic_ms();
+    charge->pid = fork();
+    if (charge->pid < 0) {
+        report(supervisor, charge, TROUPE_ERROR, "cannot start the node's process: %s", strerror(errno));
+        pause_charge(charge);
+        return;
+    }
+    charge->state = RUNNING;
+    if (charge->pid > 0) {
+        return;
     }
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) {
         _exit(EXIT_FAILURE); /* It died before the line above. */
     }
     sigprocmask(SIG_SETMASK, &supervisor->before, NULL);
-    troupe__guard_catch_signals(supervisor->guard);
-    exit(child(context));
+    troupe__guard_catch_signals(charge->child->guard);
+    exit(charge->child->run(charge->child->context));
 }
 
-static void look_at_delivery(struct supervisor *supervisor)
+static void report_crash(struct supervisor *supervisor, const struct charge *charge, int signal)
 {
-    const struct troupe__guard *guard = supervisor->guard;
-    if (!guard->delivering || guard->number != supervisor->seen_number) {
-        supervisor->seen_number = guard->number;
-        supervisor->same_looks = 0;
-        return;
-    }
-    if (++supervisor->same_looks >= SLOW_LOOKS) {
-        report(supervisor, TROUPE_WARNING,
-               "handler of %s/%s message '%s' has been running for %u s or more: all others "
-               "wait for it",
-               guard->type, guard->key, guard->name, supervisor->same_looks * LOOK_S);
-    }
-}
-
-/* Wait for the child's end, or for `pause_ms` when there is none (pid 0). Returns whether it ended. */
-static bool wait_child(struct supervisor *supervisor, pid_t pid, int64_t pause_ms, int *ret_status)
-{
-    struct timespec pause = {pause_ms / 1000, pause_ms % 1000 * 1000000};
-    struct timespec look = {LOOK_S, 0};
-    for (;;) {
-        if (pid && waitpid(pid, ret_status, WNOHANG) == pid) {
-            return true;
-        }
-        int signal = sigtimedwait(&supervisor->signals, NULL, pid ? &look : &pause);
-        if (signal == SIGINT || signal == SIGTERM) {
-            supervisor->stopping = true;
-            if (!pid) {
-                return false;
-            }
-            kill(pid, SIGTERM);
-        } else if (signal < 0 && errno == EAGAIN) {
-            if (!pid) {
-                return false;
-            }
-            look_at_delivery(supervisor);
-        }
-    }
-}
-
-static void report_crash(struct supervisor *supervisor, int signal)
-{
-    struct troupe__guard *guard = supervisor->guard;
-    const struct troupe__suspect *suspect = troupe__guard_count_crash(guard, signal);
+    const struct troupe__suspect *suspect = troupe__guard_count_crash(charge->child->guard, signal);
     if (!suspect) {
-        report(supervisor, TROUPE_ERROR, "node died of signal %d (%s) outside of a handler or job; starting it again",
-               signal, strsignal(signal));
+        report(supervisor, charge, TROUPE_ERROR,
+               "node died of signal %d (%s) outside of a handler or job; starting it again", signal, strsignal(signal));
         return;
     }
-    report(supervisor, TROUPE_ERROR, "%s crashed the node: signal %d (%s), time %u of %d", suspect->what, signal,
-           strsignal(signal), suspect->crashes, TROUPE__CRASHES_MAX);
+    report(supervisor, charge, TROUPE_ERROR, "%s crashed the node: signal %d (%s), time %u of %d", suspect->what,
+           signal, strsignal(signal), suspect->crashes, TROUPE__CRASHES_MAX);
     for (const char *line = suspect->trace; *line;) {
         size_t size = strcspn(line, "\n");
-        report(supervisor, TROUPE_ERROR, "  at %.*s", (int)size, line);
+        report(supervisor, charge, TROUPE_ERROR, "  at %.*s", (int)size, line);
         line += size + (line[size] == '\n');
     }
 }
 
-int troupe__supervise(struct troupe__guard *guard, int (*child)(void *context), void *context, troupe_log_fn log,
-                      void *log_context)
+static void signal_all(struct supervisor *supervisor, int signal)
 {
-    struct supervisor supervisor = {.guard = guard, .log = log, .log_context = log_context};
+    for (size_t i = 0; i < supervisor->count; i++) {
+        if (supervisor->charges[i].state == RUNNING) {
+            kill(supervisor->charges[i].pid, signal);
+        }
+    }
+}
+
+static void stop_all(struct supervisor *supervisor)
+{
+    int64_t now_ms = monotonic_ms();
+    if (!supervisor->stopping) {
+        supervisor->stopping = true;
+        supervisor->stopping_ms = now_ms;
+        signal_all(supervisor, SIGTERM);
+    } else if (now_ms - supervisor->stopping_ms >= SAME_SIGNAL_MS) {
+        signal_all(supervisor, SIGKILL);
+    }
+}
+
+static void take_end(struct supervisor *supervisor, struct charge *charge, int status)
+{
+    bool alone = supervisor->count == 1;
+    if (WIFSIGNALED(status) && supervisor->stopping && WTERMSIG(status) == SIGTERM) {
+        charge->state = ENDED; /* It was still opening: nothing was under way. */
+        return;
+    }
+    if (WIFSIGNALED(status)) {
+        report_crash(supervisor, charge, WTERMSIG(status));
+        supervisor->code = supervisor->stopping ? EXIT_FAILURE : supervisor->code;
+        pause_charge(charge);
+        return;
+    }
+    int code = WEXITSTATUS(status);
+    if (code == EXIT_FAILURE && !alone && !supervisor->stopping) {
+        report(supervisor, charge, TROUPE_ERROR, "node has failed; starting it again in %lld ms",
+               (long long)charge->pause_ms);
+        pause_charge(charge);
+        return;
+    }
+    charge->state = ENDED;
+    supervisor->code = code != 0 ? (alone || code == EXIT_WRONG ? code : EXIT_FAILURE) : supervisor->code;
+    if (code == EXIT_WRONG && !alone && !supervisor->stopping) {
+        stop_all(supervisor);
+    }
+}
+
+/* ---- watching ---------------------------------------------------------------------------------------------------- */
+
+static void look_at_delivery(struct supervisor *supervisor, struct charge *charge)
+{
+    const struct troupe__guard *guard = charge->child->guard;
+    if (!guard->delivering || guard->number != charge->seen_number) {
+        charge->seen_number = guard->number;
+        charge->same_looks = 0;
+        return;
+    }
+    if (++charge->same_looks >= SLOW_LOOKS) {
+        report(supervisor, charge, TROUPE_WARNING,
+               "handler of %s/%s message '%s' has been running for %u s or more: all others wait for it", guard->type,
+               guard->key, guard->name, charge->same_looks * LOOK_MS / 1000);
+    }
+}
+
+/* Start what is due, note what has ended. Returns the time of the next start, -1 for none; `*ret_left` says whether
+ * any child runs or is to be started. */
+static int64_t turn(struct supervisor *supervisor, bool *ret_left)
+{
+    int64_t next_ms = -1;
+    *ret_left = false;
+    for (size_t i = 0; i < supervisor->count; i++) {
+        struct charge *charge = &supervisor->charges[i];
+        int status;
+        if (charge->state == RUNNING && waitpid(charge->pid, &status, WNOHANG) == charge->pid) {
+            take_end(supervisor, charge, status);
+        }
+        if (charge->state == PAUSED && supervisor->stopping) {
+            charge->state = ENDED;
+        }
+        if (charge->state == PAUSED && charge->start_ms <= monotonic_ms()) {
+            start(supervisor, charge);
+        }
+        if (charge->state == PAUSED && (next_ms < 0 || charge->start_ms < next_ms)) {
+            next_ms = charge->start_ms;
+        }
+        *ret_left = *ret_left || charge->state != ENDED;
+    }
+    return next_ms;
+}
+
+static void watch(struct supervisor *supervisor)
+{
+    int64_t look_ms = monotonic_ms() + LOOK_MS;
+    bool left;
+    for (;;) {
+        int64_t next_ms = turn(supervisor, &left), now_ms = monotonic_ms();
+        if (!left) {
+            return;
+        }
+        if (now_ms >= look_ms) {
+            look_ms = now_ms + LOOK_MS;
+            for (size_t i = 0; i < supervisor->count; i++) {
+                if (supervisor->charges[i].state == RUNNING) {
+                    look_at_delivery(supervisor, &supervisor->charges[i]);
+                }
+            }
+        }
+        int64_t until_ms = next_ms >= 0 && next_ms < look_ms ? next_ms : look_ms;
+        int64_t wait_ms = until_ms > now_ms ? until_ms - now_ms : 0;
+        struct timespec wait = {wait_ms / 1000, wait_ms % 1000 * 1000000};
+        int signal = sigtimedwait(&supervisor->signals, NULL, &wait);
+        if (signal == SIGINT || signal == SIGTERM) {
+            stop_all(supervisor);
+        }
+    }
+}
+
+int troupe__supervise(const struct troupe__child *children, size_t count, troupe_log_fn log, void *log_context)
+{
+    struct supervisor supervisor = {
+        .charges = calloc(count, sizeof *supervisor.charges), .count = count, .log = log, .log_context = log_context};
+    if (!supervisor.charges) {
+        return EXIT_FAILURE;
+    }
+    for (size_t i = 0; i < count; i++) {
+        supervisor.charges[i] = (struct charge){.child = &children[i], .pause_ms = PAUSE_FIRST_MS};
+    }
     sigemptyset(&supervisor.signals);
     sigaddset(&supervisor.signals, SIGINT);
     sigaddset(&supervisor.signals, SIGTERM);
     sigaddset(&supervisor.signals, SIGCHLD);
     sigprocmask(SIG_BLOCK, &supervisor.signals, &supervisor.before);
-    int64_t pause_ms = PAUSE_FIRST_MS;
-    for (;;) {
-        time_t started = time(NULL);
-        pid_t pid = start(&supervisor, child, context);
-        int status;
-        if (pid < 0) {
-            report(&supervisor, TROUPE_ERROR, "cannot start the node's process: %s", strerror(errno));
-            return EXIT_FAILURE;
-        }
-        wait_child(&supervisor, pid, 0, &status);
-        if (!WIFSIGNALED(status)) {
-            return WEXITSTATUS(status);
-        }
-        if (supervisor.stopping && WTERMSIG(status) == SIGTERM) {
-            return EXIT_SUCCESS; /* It was still opening: nothing was under way. */
-        }
-        report_crash(&supervisor, WTERMSIG(status));
-        pause_ms = time(NULL) - started >= STEADY_S ? PAUSE_FIRST_MS : pause_ms;
-        if (!supervisor.stopping) {
-            wait_child(&supervisor, 0, pause_ms, &status);
-        }
-        if (supervisor.stopping) {
-            return EXIT_FAILURE;
-        }
-        pause_ms = pause_ms * 2 < PAUSE_MAX_MS ? pause_ms * 2 : PAUSE_MAX_MS;
-    }
+    watch(&supervisor);
+    sigprocmask(SIG_SETMASK, &supervisor.before, NULL);
+    free(supervisor.charges);
+    return supervisor.code;
 }

@@ -1,15 +1,24 @@
-/* supervisor.h - the parent process of a node: starts it again when a handler crashed it.
+/* supervisor.h - the parent process of one node or several: starts them again when they crash.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TROUPE_RUNTIME_SUPERVISOR_H
 #define TROUPE_RUNTIME_SUPERVISOR_H
 
 #include "runtime/guard.h"
 
-/* Run `child` in a process of its own, and again with growing pauses (0.1 to 5 s) whenever it dies of a signal, until
- * it exits by itself; returns its exit code. SIGINT and SIGTERM are passed on to it. When this process dies the child
- * is killed. A handler that has been running for more than ten seconds is reported while it runs. Call before any
+struct troupe__child {
+    const char *name; /* of its node, for the log; NULL where there is only one */
+    struct troupe__guard *guard;
+    int (*run)(void *context); /* in a process of its own; what it returns is the exit code */
+    void *context;
+};
+
+/* Run each child in a process of its own. One that dies of a signal is started again, with growing pauses (0.1 to 5 s),
+ * while the others go on. One that ends by itself has ended, with one exception: among several, one that failed (exit
+ * code 1) is started again too, since the others need it. Wrong arguments (2) of any end all.
+ * The first SIGINT or SIGTERM is passed on to all, the second kills them at once. When this process dies so do they. A
+ * handler that has been running for more than ten seconds is reported while it runs.
+ * Returns, when none is left, the exit code of the only one, or 0 if all have ended well, else 1. Call before any
  * thread is started. */
-int troupe__supervise(struct troupe__guard *guard, int (*child)(void *context), void *context, troupe_log_fn log,
-                      void *log_context);
+int troupe__supervise(const struct troupe__child *children, size_t count, troupe_log_fn log, void *log_context);
 
 #endif

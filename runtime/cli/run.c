@@ -3,13 +3,16 @@
 #include "runtime/cli/run.h"
 
 #include <dlfcn.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "runtime/cli/cluster_file.h"
 #include "runtime/cli/config.h"
+#include "runtime/cli/local.h"
 #include "runtime/cli/log.h"
 #include "runtime/cli/options.h"
 #include "runtime/cli/progress.h"
@@ -21,6 +24,13 @@ struct run {
     struct troupe__guard *guard;
     struct troupe__log log;
     const char *module_path;
+    const char *cluster_path, *name, *key_path;
+    unsigned long nodes;                   /* of a troupe on this machine; 0: this is one node */
+    const char *inputs[TROUPE__NODES_MAX]; /* one for each of the first nodes */
+    size_t input_count;
+    struct troupe__cluster cluster;
+    struct troupe__key_pair keys;
+    struct troupe__place place; /* without a cluster: the node is alone */
     bool unsupervised;
     struct troupe__progress progress;
 };
@@ -47,8 +57,38 @@ static const char *set_data(void *run, const char *value)
 
 static const char *set_input(void *run, const char *value)
 {
-    ((struct run *)run)->node.input = value;
-    return *value ? NULL : "a file or -";
+    struct run *into = run;
+    if (!*value || into->input_count == TROUPE__NODES_MAX) {
+        return "a file or -, once for each node";
+    }
+    into->inputs[into->input_count++] = value;
+    return NULL;
+}
+
+static const char *set_nodes(void *run, const char *value)
+{
+    char *end;
+    unsigned long number = strtoul(value, &end, 10);
+    ((struct run *)run)->nodes = number;
+    return *value >= '1' && *value <= '9' && !*end && number <= TROUPE__NODES_MAX ? NULL : "a number from 1 to 1024";
+}
+
+static const char *set_cluster(void *run, const char *value)
+{
+    ((struct run *)run)->cluster_path = value;
+    return *value ? NULL : "a file";
+}
+
+static const char *set_node(void *run, const char *value)
+{
+    ((struct run *)run)->name = value;
+    return *value ? NULL : "the name of a node";
+}
+
+static const char *set_key(void *run, const char *value)
+{
+    ((struct run *)run)->key_path = value;
+    return *value ? NULL : "a file";
 }
 
 static const char *set_output(void *run, const char *value)
@@ -106,8 +146,15 @@ static const struct troupe__option options[] = {
     {"config", "FILE", set_config, "options from a YAML file, `name: value` lines; the command line wins"},
     {"module", "FILE", set_module, "the module, where it is not the argument"},
     {"data", "DIR", set_data, "the node's directory (default: troupe-data)"},
-    {"input", "FILE|-", set_input, "JSON lines to take in, each exactly once from a file (default: none)"},
-    {"output", "FILE|-", set_output, "where egress records go as JSON lines (default: -)"},
+    {"input", "FILE|-", set_input,
+     "JSON lines to take in, each exactly once from a file (default: none);\nwith --nodes once for each node that "
+     "reads"},
+    {"output", "FILE|-", set_output,
+     "where egress records go as JSON lines (default: -); with --nodes a file\nfor each node: FILE.n1, FILE.n2, ..."},
+    {"nodes", "N", set_nodes, "run a troupe of N nodes on this machine, each in a process of its own"},
+    {"cluster", "FILE", set_cluster, "be one node of the troupe that this cluster file describes, ..."},
+    {"node", "NAME", set_node, "... the one of this name, ..."},
+    {"key", "FILE", set_key, "... with this secret key (default: NAME.key beside the cluster file)"},
     {"until-idle", "[=timers]", set_until_idle,
      "end when the input is read and nothing waits in any mailbox;\nwith =timers, nor for its time"},
     {"durability", "disk|process", set_durability,
@@ -168,7 +215,8 @@ static int run_node(void *context)
     struct run *run = context;
     char error[512] = "";
     struct troupe_node *node;
-    enum troupe_error result = troupe_node_open(&run->node, &node, error, sizeof error);
+    const struct troupe__place *place = run->place.cluster ? &run->place : NULL;
+    enum troupe_error result = troupe__node_open(&run->node, place, &node, error, sizeof error);
     if (result == TROUPE_OK) {
         troupe__node_set_guard(node, run->guard);
         if (has_progress(run)) {
@@ -180,10 +228,119 @@ static int run_node(void *context)
         troupe_node_close(node);
     }
     if (result != TROUPE_OK) {
-        fprintf(stderr, "troupe run: %s (%s)\n", error, troupe_error_text(result));
+        fprintf(stderr, "troupe run: %s%s%s (%s)\n", run->log.node ? run->log.node : "", run->log.node ? ": " : "",
+                error, troupe_error_text(result));
         return EXIT_FAILURE;
     }
     return EXIT_SUCCESS;
+}
+
+/* ---- its place in a troupe --------------------------------------------------------------------------------------- */
+
+static int fail(const char *text, enum troupe_error error)
+{
+    fprintf(stderr, "troupe run: %s (%s)\n", text, troupe_error_text(error));
+    return error == TROUPE_EINVAL ? TROUPE__EXIT_WRONG : EXIT_FAILURE;
+}
+
+/* --cluster, --node, --key. Returns -1 to go on, or the exit code. */
+static int take_place(struct run *run)
+{
+    char error[512], beside[PATH_MAX + 128];
+    if (!run->cluster_path != !run->name) {
+        return troupe__wrong("run", "--cluster FILE and --node NAME belong together; there is only",
+                             run->name ? "--node" : "--cluster");
+    }
+    if (!run->cluster_path) {
+        return -1;
+    }
+    if (run->node.until != TROUPE_UNTIL_STOPPED) {
+        return troupe__wrong("run", "a node cannot know when the others are idle; leave out", "--until-idle");
+    }
+    enum troupe_error result = troupe__cluster_file_read(run->cluster_path, &run->cluster, error, sizeof error);
+    if (result != TROUPE_OK) {
+        return fail(error, result);
+    }
+    int self = troupe__cluster_find(&run->cluster, run->name);
+    if (self < 0) {
+        return troupe__wrong("run", "the cluster file has no node", run->name);
+    }
+    run->place = (struct troupe__place){&run->cluster, (uint16_t)self, NULL};
+    run->log.node = run->name;
+    if (!run->cluster.keys) {
+        return run->key_path ? troupe__wrong("run", "the cluster file has no keys; leave out", "--key") : -1;
+    }
+    const char *slash = strrchr(run->cluster_path, '/');
+    snprintf(beside, sizeof beside, "%.*s%s.key", slash ? (int)(slash - run->cluster_path + 1) : 0, run->cluster_path,
+             run->name);
+    result = troupe__keys_read(run->key_path ? run->key_path : beside, &run->keys, error, sizeof error);
+    if (result != TROUPE_OK) {
+        return fail(error, result);
+    }
+    run->place.keys = &run->keys;
+    return -1;
+}
+
+/* One node of a troupe on this machine: what differs from `all`. */
+struct member {
+    struct run run;
+    char data[PATH_MAX], output[PATH_MAX];
+};
+
+static void init_member(struct member *member, const struct run *all, uint16_t index)
+{
+    struct run *run = &member->run;
+    *run = *all;
+    const char *name = all->cluster.nodes[index].name;
+    snprintf(member->data, sizeof member->data, "%s/%s", all->node.data, name);
+    snprintf(member->output, sizeof member->output, "%s.%s", all->node.output, name);
+    run->node.data = member->data;
+    run->node.output = strcmp(all->node.output, "-") == 0 ? "-" : member->output;
+    run->node.input = index < all->input_count ? all->inputs[index] : NULL;
+    run->log.node = name;
+    run->node.log_context = &run->log;
+    run->place = (struct troupe__place){&all->cluster, index, NULL};
+    run->progress.command = NULL;
+}
+
+/* --nodes: all of them under one supervisor. */
+static int run_nodes(struct run *all)
+{
+    char error[512];
+    if (all->cluster_path || all->unsupervised || all->node.until != TROUPE_UNTIL_STOPPED) {
+        return troupe__wrong("run", "with --nodes leave out",
+                             all->cluster_path   ? "--cluster"
+                             : all->unsupervised ? "--no-supervisor"
+                                                 : "--until-idle");
+    }
+    if (all->input_count > all->nodes) {
+        return troupe__wrong("run", "there are more inputs than nodes; the last is", all->inputs[all->input_count - 1]);
+    }
+    enum troupe_error result =
+        troupe__local_cluster(all->node.data, (uint16_t)all->nodes, &all->cluster, error, sizeof error);
+    if (result != TROUPE_OK) {
+        return fail(error, result);
+    }
+    struct member *members = calloc(all->nodes, sizeof *members);
+    struct troupe__child *children = calloc(all->nodes, sizeof *children);
+    bool ready = members && children;
+    for (uint16_t i = 0; ready && i < all->nodes; i++) {
+        init_member(&members[i], all, i);
+        ready = (members[i].run.guard = troupe__guard_new()) != NULL;
+        children[i] =
+            (struct troupe__child){all->cluster.nodes[i].name, members[i].run.guard, run_node, &members[i].run};
+    }
+    int code = ready ? troupe__supervise(children, all->nodes, troupe__log_line, &all->log) : EXIT_FAILURE;
+    if (!ready) {
+        fail("out of memory", TROUPE_ENOMEM);
+    }
+    for (size_t i = 0; members && i < all->nodes; i++) {
+        troupe__guard_free(members[i].run.guard);
+    }
+    free(members);
+    free(children);
+    troupe__cluster_fini(&all->cluster);
+    return code;
 }
 
 static const struct troupe_module *load_module(const char *name)
@@ -229,13 +386,29 @@ int troupe__run(int argc, char **argv)
     }
     run.node.log = troupe__log_line;
     run.node.log_context = &run.log;
+    if (run.nodes > 0) {
+        return run_nodes(&run);
+    }
+    if ((code = take_place(&run)) >= 0) {
+        return code;
+    }
+    if (run.input_count > 1) {
+        return troupe__wrong("run", "a node reads one input; the second is", run.inputs[1]);
+    }
+    run.node.input = run.inputs[0];
+    if (troupe__local_is_troupe(run.node.data)) {
+        return troupe__wrong("run", "there is a troupe of several nodes: say --nodes, or name another directory than",
+                             run.node.data);
+    }
     if (run.unsupervised) {
         return run_node(&run);
     }
     run.guard = troupe__guard_new();
     if (!run.guard) {
-        fprintf(stderr, "troupe run: out of memory\n");
-        return EXIT_FAILURE;
+        return fail("out of memory", TROUPE_ENOMEM);
     }
-    return troupe__supervise(run.guard, run_node, &run, troupe__log_line, &run.log);
+    const struct troupe__child child = {run.name, run.guard, run_node, &run};
+    code = troupe__supervise(&child, 1, troupe__log_line, &run.log);
+    troupe__cluster_fini(&run.cluster);
+    return code;
 }

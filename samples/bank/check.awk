@@ -1,6 +1,6 @@
 # check.awk - checks the bank's books: reads the records that left it, exits 1 if anything is missing, doubled or wrong.
 # SPDX-License-Identifier: Apache-2.0
-# awk -v transfers=100000 -v accounts=1000 -f samples/bank/check.awk out.jsonl
+# awk -v transfers=100000 -v accounts=1000 -f samples/bank/check.awk out.jsonl [of another node...]
 
 # The text after "name": in `line`, without quotes; "" when there is none. Enough for flat records without escapes.
 function field(line, name,    at, rest) {
@@ -24,8 +24,10 @@ function wrong(text) {
 {
     egress = field($0, "egress")
     seq = field($0, "seq") + 0
-    if (seq != last[egress] + 1) wrong("line " NR ": " egress " has number " seq " after " last[egress] + 0)
-    last[egress] = seq
+    if (seq != last[FILENAME, egress] + 1) {
+        wrong("line " NR ": " egress " has number " seq " after " last[FILENAME, egress] + 0)
+    }
+    last[FILENAME, egress] = seq # each node of a troupe numbers its own
     body = substr($0, index($0, "\"body\":") + 7)
     if (egress == "transfers") {
         id = field(body, "transfer")

@@ -1,0 +1,20 @@
+/* local.h - a troupe whose nodes all run on this machine, in one directory.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * DIR/cluster.yaml is its cluster file, DIR/n1, DIR/n2, ... are its nodes' directories, DIR/n1.ipc, ... where they
+ * listen. */
+#ifndef TROUPE_RUNTIME_CLI_LOCAL_H
+#define TROUPE_RUNTIME_CLI_LOCAL_H
+
+#include "runtime/cluster.h"
+
+/* The cluster of the troupe in `directory`; a new one of `nodes` nodes when there is none yet. Errors, with a text:
+ * TROUPE_EINVAL (it has another number of nodes; a node that is alone is in the directory; the path is too long for
+ * sockets), those of troupe__cluster_file_read and write. */
+enum troupe_error troupe__local_cluster(const char *directory, uint16_t nodes, struct troupe__cluster *ret, char *error,
+                                        size_t error_size);
+
+/* Whether several nodes live in `directory`. */
+bool troupe__local_is_troupe(const char *directory);
+
+#endif
