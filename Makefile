@@ -20,7 +20,8 @@ PACKAGES := gcc g++ make pkg-config python3 clang clang-format libclang-rt-dev \
             libxxhash-dev \
             libyaml-dev \
             libzstd-dev \
-            shellcheck
+            shellcheck \
+            spin
 
 MSGPACK := $(shell pkg-config --exists msgpack-c 2>/dev/null && echo msgpack-c || echo msgpack)
 PKGS := lmdb $(MSGPACK) libzmq libxxhash libzstd
@@ -153,7 +154,7 @@ run-test: all $(TESTS)
 	for t in $(TESTS) $(SCRIPTS); do \
 	    [ -x "$$t" ] || continue; \
 	    echo "== $$t"; \
-	    if BUILD=$(BUILD) "$$t"; then passed=$$((passed + 1)); else failed=$$((failed + 1)); echo "FAILED: $$t"; fi; \
+	    if BUILD=$(BUILD) LIBS="$(LIBS)" "$$t"; then passed=$$((passed + 1)); else failed=$$((failed + 1)); echo "FAILED: $$t"; fi; \
 	done; \
 	echo "$$passed passed, $$failed failed"; [ $$failed = 0 ]
 

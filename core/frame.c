@@ -7,7 +7,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-enum { CHECKSUM_AT = 40, COUNT_AT = TROUPE__FRAME_HEADER_SIZE + 8, DATA_HEAD_SIZE = 12 };
+enum { CHECKSUM_AT = 40, COUNT_AT = TROUPE__FRAME_HEADER_SIZE + 8, DATA_HEAD_SIZE = 12, NUMBERS_MAX = 6 };
 
 static uint64_t checksum_of(const unsigned char *bytes, size_t size)
 {
@@ -41,7 +41,7 @@ void troupe__frame_put_checksum(unsigned char *bytes, size_t size)
 }
 
 /* The numbers of a body without messages, in their order. Returns how many there are. */
-static size_t list_numbers(struct troupe__frame *frame, uint64_t *numbers[static 5])
+static size_t list_numbers(struct troupe__frame *frame, uint64_t *numbers[static NUMBERS_MAX])
 {
     size_t count = 0;
     switch (frame->kind) {
@@ -57,7 +57,8 @@ static size_t list_numbers(struct troupe__frame *frame, uint64_t *numbers[static
         break;
     case TROUPE__FRAME_HELLO:
         numbers[count++] = &frame->peer_incarnation;
-        numbers[count++] = &frame->sent;
+        numbers[count++] = &frame->start_left;
+        numbers[count++] = &frame->left;
         numbers[count++] = &frame->trimmed;
         numbers[count++] = &frame->accepted;
         numbers[count++] = &frame->flags;
@@ -69,7 +70,7 @@ static size_t list_numbers(struct troupe__frame *frame, uint64_t *numbers[static
 void troupe__frame_encode(const struct troupe__frame *frame, struct troupe__buffer *buffer)
 {
     struct troupe__frame copy = *frame;
-    uint64_t *numbers[5];
+    uint64_t *numbers[NUMBERS_MAX];
     size_t count = list_numbers(&copy, numbers);
     assert(count > 0);
     put_header(frame, buffer);
@@ -158,7 +159,7 @@ enum troupe_error troupe__frame_decode(struct troupe_bytes bytes, struct troupe_
     };
     const unsigned char *body = at + TROUPE__FRAME_HEADER_SIZE;
     size_t size = bytes.size - TROUPE__FRAME_HEADER_SIZE;
-    uint64_t *numbers[5];
+    uint64_t *numbers[NUMBERS_MAX];
     size_t count = list_numbers(&frame, numbers);
     if (count == 0) {
         enum troupe_error result = decode_data(&frame, body, size);

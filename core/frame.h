@@ -14,7 +14,8 @@
  *   acknowledgement  number up to which all is durable at the receiver (8), bytes it takes beyond (8)
  *   credit           the same, sent because the bytes have changed
  *   request          number up to which the receiver has all, durable or not: send what follows again (8)
- *   hello            the receiver's incarnation as far as known (8), sent (8), trimmed (8), accepted (8), flags (8)
+ *   hello            the receiver's incarnation as far as known (8), what may have left before this incarnation (8)
+ *                    and now (8), trimmed (8), accepted (8), flags (8)
  *
  * Every frame is whole or refused. Another version has another first byte and may change all that follows. */
 #ifndef TROUPE_CORE_FRAME_H
@@ -47,12 +48,12 @@ struct troupe__frame {
     enum troupe__frame_kind kind;
     uint16_t sender, receiver;
     uint64_t cluster, generation, incarnation, colour;
-    uint64_t first;                                  /* data */
-    uint32_t count;                                  /* data */
-    struct troupe_bytes messages;                    /* data: see troupe__frame_message */
-    uint64_t accepted;                               /* all but data */
-    uint64_t credit;                                 /* acknowledgement, credit */
-    uint64_t peer_incarnation, sent, trimmed, flags; /* hello */
+    uint64_t first;                                              /* data */
+    uint32_t count;                                              /* data */
+    struct troupe_bytes messages;                                /* data: see troupe__frame_message */
+    uint64_t accepted;                                           /* all but data */
+    uint64_t credit;                                             /* acknowledgement, credit */
+    uint64_t peer_incarnation, start_left, left, trimmed, flags; /* hello */
 };
 
 /* Write a frame of any kind but data into `buffer`, replacing what it held. */

@@ -10,8 +10,9 @@
 static void check_invariants(const struct troupe__link *link)
 {
     assert(link->durable.trimmed <= link->row.trimmed && link->row.trimmed <= link->acknowledged);
-    assert(link->acknowledged <= link->transmitted && link->transmitted <= link->durable.sent);
-    assert(link->durable.sent <= link->row.sent && link->durable.accepted <= link->row.accepted);
+    assert(link->acknowledged <= link->transmitted && link->transmitted <= link->durable.left);
+    assert(link->durable.left <= link->durable.sent && link->durable.sent <= link->row.sent);
+    assert(link->durable.accepted <= link->row.accepted);
 }
 
 static void wait_for_answer(struct troupe__link *link, uint64_t now_ns)
@@ -53,14 +54,17 @@ static void go_back(struct troupe__link *link, uint64_t number)
 void troupe__link_init(struct troupe__link *link, const struct troupe__link_options *options, uint64_t incarnation,
                        const struct troupe__link_row *durable)
 {
-    assert(incarnation != 0 && durable->trimmed <= durable->sent);
+    assert(incarnation != 0 && durable->trimmed <= durable->left && durable->left <= durable->sent);
     *link = (struct troupe__link){
         .options = *options,
         .incarnation = incarnation,
+        .peer_incarnation = durable->peer_incarnation,
         .row = *durable,
         .sealed = *durable,
         .durable = *durable,
-        .start = *durable,
+        .start_left = durable->left,
+        .known_accepted = durable->accepted,
+        .known_acknowledged = durable->trimmed,
         .acknowledged = durable->trimmed,
         .transmitted = durable->trimmed,
         .room = options->window,
@@ -89,14 +93,16 @@ static bool numbers_agree(struct troupe__link *link, const struct troupe__frame 
                                  "back, or restore the whole troupe from a snapshot";
     const char *who = NULL, *lacks = NULL;
     uint64_t has = 0, needs = 0;
+    uint64_t left = link->ever_up ? link->durable.left : link->start_left;
+    uint64_t peer_left = link->peer_incarnation == link->row.peer_incarnation ? hello->left : hello->start_left;
     if (hello->trimmed > link->durable.accepted) {
         who = "this node", lacks = "messages it had taken in", has = link->durable.accepted, needs = hello->trimmed;
-    } else if (link->start.accepted > hello->sent) {
-        who = "the peer", lacks = "messages it had sent", has = hello->sent, needs = link->start.accepted;
-    } else if (link->start.trimmed > hello->accepted) {
-        who = "the peer", lacks = "messages it had taken in", has = hello->accepted, needs = link->start.trimmed;
-    } else if (hello->accepted > link->durable.sent) {
-        who = "this node", lacks = "messages it had sent", has = link->durable.sent, needs = hello->accepted;
+    } else if (link->known_accepted > peer_left) {
+        who = "the peer", lacks = "messages it had sent", has = peer_left, needs = link->known_accepted;
+    } else if (link->known_acknowledged > hello->accepted) {
+        who = "the peer", lacks = "messages it had taken in", has = hello->accepted, needs = link->known_acknowledged;
+    } else if (hello->accepted > left) {
+        who = "this node", lacks = "messages it had sent", has = left, needs = hello->accepted;
     } else {
         return true;
     }
@@ -108,7 +114,7 @@ static bool numbers_agree(struct troupe__link *link, const struct troupe__frame 
 /* The peer has this from us, durably. */
 static bool take_acknowledgement(struct troupe__link *link, uint64_t accepted, uint64_t now_ns)
 {
-    if (accepted <= link->acknowledged || accepted > link->durable.sent) {
+    if (accepted <= link->acknowledged || accepted > link->durable.left) {
         return false;
     }
     link->acknowledged = accepted;
@@ -156,6 +162,8 @@ static void receive_hello(struct troupe__link *link, const struct troupe__frame 
     update->counts = take_acknowledgement(link, hello->accepted, now_ns);
     if (link->state == TROUPE__LINK_GREETING) {
         link->state = TROUPE__LINK_UP;
+        link->ever_up = true;
+        link->row.peer_incarnation = link->peer_incarnation;
         link->wait_ns = link->options.resend_ns;
         link->resend_at_ns = TROUPE__NEVER;
         link->credit = link->options.window;
@@ -203,8 +211,8 @@ void troupe__link_receive(struct troupe__link *link, const struct troupe__frame 
         }
         return;
     }
-    if (frame->incarnation != link->row.peer_incarnation) {
-        if (!troupe__incarnation_later(frame->incarnation, link->row.peer_incarnation)) {
+    if (frame->incarnation != link->peer_incarnation) {
+        if (!troupe__incarnation_later(frame->incarnation, link->peer_incarnation)) {
             /* Late, or of a peer that has lost its memory: a hello tells it. */
             if (frame->kind == TROUPE__FRAME_HELLO && !(frame->flags & TROUPE__HELLO_LOST)) {
                 link->due |= TROUPE__DUE_HELLO;
@@ -212,7 +220,9 @@ void troupe__link_receive(struct troupe__link *link, const struct troupe__frame 
             }
             return;
         }
-        link->row.peer_incarnation = frame->incarnation;
+        link->peer_incarnation = frame->incarnation;
+        link->known_accepted = link->row.accepted;
+        link->known_acknowledged = link->acknowledged;
         if (link->state == TROUPE__LINK_UP) {
             link->state = TROUPE__LINK_GREETING;
             link->wait_ns = link->options.resend_ns;
@@ -246,6 +256,7 @@ bool troupe__link_seal(struct troupe__link *link, uint64_t *ret_first, uint64_t 
     *ret_first = link->row.trimmed + 1;
     *ret_last = link->acknowledged;
     link->row.trimmed = link->acknowledged;
+    link->row.left = link->ever_up ? link->row.sent : link->row.left;
     bool changed = memcmp(&link->row, &link->sealed, sizeof link->row) != 0;
     link->sealed = link->row;
     return changed;
@@ -288,7 +299,7 @@ void troupe__link_set_room(struct troupe__link *link, uint64_t room)
 uint64_t troupe__link_next(const struct troupe__link *link)
 {
     uint64_t allowed = link->credit < link->options.window ? link->credit : link->options.window;
-    bool waits = link->state != TROUPE__LINK_UP || link->transmitted == link->durable.sent || allowed == 0 ||
+    bool waits = link->state != TROUPE__LINK_UP || link->transmitted == link->durable.left || allowed == 0 ||
                  link->flight_size >= allowed || link->flight_count == TROUPE__FRAMES_IN_FLIGHT;
     return waits ? 0 : link->transmitted + 1;
 }
@@ -309,8 +320,9 @@ void troupe__link_fill(struct troupe__link *link, enum troupe__frame_kind kind, 
     frame->kind = kind;
     switch (kind) {
     case TROUPE__FRAME_HELLO:
-        frame->peer_incarnation = link->row.peer_incarnation;
-        frame->sent = link->durable.sent;
+        frame->peer_incarnation = link->peer_incarnation;
+        frame->start_left = link->start_left;
+        frame->left = link->durable.left;
         frame->trimmed = link->durable.trimmed;
         frame->accepted = link->durable.accepted;
         frame->flags =

@@ -6,12 +6,13 @@
  *
  * Messages to the peer are numbered from 1, each put into the outbox in the epoch that sent it:
  *
- *     trimmed <= acknowledged <= transmitted <= durable.sent <= sent
+ *     trimmed <= acknowledged <= transmitted <= durable.left <= durable.sent <= sent
  *
  * Only what is durable is transmitted, so a number never stands for two messages. The peer takes in the next number
  * only: a repeat is acknowledged again and dropped, a gap is asked for again. `accepted`, the mark, is an effect of the
  * epoch that took the message in; only durable marks are acknowledged, each for all before it. What is acknowledged is
- * trimmed from the outbox as an effect of the next epoch.
+ * trimmed from the outbox as an effect of the next epoch. `left`, durable before a message leaves, is what may have
+ * left: all that was sent, once the link was up; what an incarnation sent that never was up with this peer has not.
  *
  *              hello that knows our incarnation, numbers agree
  *   GREETING ---------------------------------------------------> UP
@@ -19,11 +20,13 @@
  *      '--------------------> LOST <-------------------------------'
  *          numbers disagree, or the peer says so: stays so until the node starts again
  *
- * A hello says sent, trimmed and accepted as they are durable. A node that lost its memory (an older copy of its
- * directory was put back) is found by either side: `peer's trimmed <= our accepted`, `our accepted <= peer's sent`, and
- * the same the other way; or because the peer knows a later incarnation of this node. Hellos may be late or repeated,
- * so the smaller side of each inequality is as it was when this incarnation began, and only a hello that knows our
- * incarnation counts: it was written later than that. Safety does not rest on incarnations, which only make the loss of
+ * A hello says left, trimmed and accepted as they are durable. A node that lost its memory (an older copy of its
+ * directory was put back) is found by either side: for each direction `trimmed <= accepted <= left` must hold, whoever
+ * says them; or because the peer knows a later incarnation of this node. Hellos may be late or repeated, so the smaller
+ * side of an inequality is as it was when the peer's incarnation became known: whatever that one says is at least so
+ * much. And only a hello that knows our incarnation counts: it is no older than that. What was lost may have been made
+ * again meanwhile, under the same numbers with other content: so the greater side is what had left before the
+ * incarnation began, until numbers have agreed. Safety does not rest on incarnations, which only make the loss of
  * memory visible.
  *
  * Not thread-safe. */
@@ -46,7 +49,8 @@ enum { TROUPE__FRAMES_IN_FLIGHT = 64 };
 
 /* The row of a link. */
 struct troupe__link_row {
-    uint64_t sent, trimmed, accepted, peer_incarnation;
+    uint64_t sent, left, trimmed, accepted;
+    uint64_t peer_incarnation; /* the last one whose numbers agreed */
 };
 
 struct troupe__link_options {
@@ -56,11 +60,13 @@ struct troupe__link_options {
 
 struct troupe__link {
     struct troupe__link_options options;
-    uint64_t incarnation; /* ours */
+    uint64_t incarnation, peer_incarnation; /* ours, and the latest of the peer that was heard of */
     enum troupe__link_state state;
     unsigned due;                                 /* of enum troupe__link_due */
     struct troupe__link_row row, sealed, durable; /* of the open epoch, of the one being committed, of the last one */
-    struct troupe__link_row start;                /* durable when this incarnation began */
+    uint64_t start_left;                          /* durable when this incarnation began */
+    uint64_t known_accepted, known_acknowledged;  /* when the peer's incarnation became known, or ours began */
+    bool ever_up;                                 /* in this incarnation: it may have transmitted */
     uint64_t acknowledged, transmitted;
     uint64_t requested;       /* the number asked for again last */
     uint64_t credit;          /* what the peer takes beyond `acknowledged`, in bytes */
@@ -106,6 +112,12 @@ void troupe__link_receive(struct troupe__link *link, const struct troupe__frame 
 /* The open epoch is being sealed: from `*ret_first` to `*ret_last` is to be trimmed in it (nothing when first > last).
  * Returns whether the row has changed since it was sealed last. */
 bool troupe__link_seal(struct troupe__link *link, uint64_t *ret_first, uint64_t *ret_last);
+
+/* Whether an epoch must say that what was sent may leave, before it does. */
+static inline bool troupe__link_waits_to_leave(const struct troupe__link *link)
+{
+    return link->ever_up && link->sealed.left < link->sealed.sent;
+}
 
 /* The epoch sealed last is durable: what it sent may leave, what it accepted is acknowledged. */
 void troupe__link_durable(struct troupe__link *link, uint64_t now_ns);

@@ -31,6 +31,7 @@
     X(SLOW_COMMIT, "slow-commit")                                                                                      \
     X(FAILING_COMMIT, "failing-commit")                                                                                \
     X(CLOCK, "clock")   /* jump or drift of a node's clock */                                                          \
+    X(JOB, "job")       /* how long a job takes */                                                                     \
     X(COLOUR, "colour") /* when a node takes the next colour by itself */
 
 #define TROUPE__CHOICE_ENUM(name, text) TROUPE__CHOOSE_##name,

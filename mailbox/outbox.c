@@ -4,13 +4,12 @@
 
 #include <assert.h>
 
-enum { ROW_SIZE_GUESS = 128 }; /* of the rows found in the tables at the start */
+enum { ROW_SIZE_GUESS = 128 }; /* of a row, while none is known */
 
 void troupe__outbox_init(struct troupe__outbox *outbox, uint16_t link, size_t memory_max, uint64_t first, uint64_t last)
 {
     assert(first >= 1 && last + 1 >= first);
     *outbox = (struct troupe__outbox){.link = link, .memory_max = memory_max, .first = first, .last = last};
-    outbox->spilled_size = (last + 1 - first) * ROW_SIZE_GUESS;
 }
 
 void troupe__outbox_fini(struct troupe__outbox *outbox)
@@ -46,7 +45,7 @@ static void compact(struct troupe__outbox *outbox)
     outbox->bytes.size = size;
 }
 
-bool troupe__outbox_push(struct troupe__outbox *outbox, uint64_t epoch, struct troupe_bytes message)
+bool troupe__outbox_push(struct troupe__outbox *outbox, uint64_t epoch, struct troupe_bytes message, bool found)
 {
     if (outbox->count == outbox->capacity) {
         size_t capacity = outbox->capacity ? outbox->capacity * 2 : 64;
@@ -64,7 +63,15 @@ bool troupe__outbox_push(struct troupe__outbox *outbox, uint64_t epoch, struct t
     }
     outbox->entries[outbox->count++] = (struct troupe__outbox_entry){epoch, outbox->bytes.size};
     outbox->last++;
+    outbox->pushed_size += found ? 0 : message.size;
+    outbox->pushed_count += found ? 0 : 1;
     return true;
+}
+
+uint64_t troupe__outbox_size(const struct troupe__outbox *outbox)
+{
+    uint64_t count = outbox->last + 1 - outbox->first;
+    return count > 0 ? count * ((outbox->pushed_size + ROW_SIZE_GUESS) / (outbox->pushed_count + 1)) : 0;
 }
 
 enum troupe_error troupe__outbox_get(struct troupe__outbox *outbox, struct troupe__store *store, uint64_t number,
@@ -99,10 +106,6 @@ void troupe__outbox_trim(struct troupe__outbox *outbox, uint64_t number)
     uint64_t spilled = memory_first(outbox) > outbox->first ? memory_first(outbox) - outbox->first : 0;
     uint64_t gone = number - outbox->first + 1;
     uint64_t gone_spilled = gone < spilled ? gone : spilled;
-    if (gone_spilled > 0) {
-        outbox->spilled_size -= (uint64_t)((double)outbox->spilled_size * (double)gone_spilled / (double)spilled);
-    }
-    outbox->spilled_size = gone_spilled == spilled ? 0 : outbox->spilled_size;
     for (uint64_t left = gone - gone_spilled; left > 0; left--) {
         forget_first(outbox);
     }
@@ -113,9 +116,7 @@ void troupe__outbox_trim(struct troupe__outbox *outbox, uint64_t number)
 void troupe__outbox_spill(struct troupe__outbox *outbox, uint64_t folded)
 {
     while (troupe__outbox_memory(outbox) > outbox->memory_max && outbox->entries[outbox->head].epoch <= folded) {
-        size_t before = outbox->bytes_head;
         forget_first(outbox);
-        outbox->spilled_size += outbox->bytes_head - before;
     }
     compact(outbox);
 }

@@ -19,8 +19,8 @@ struct troupe__outbox {
     } * entries;        /* of the newest; entries[head] is number last - (count - head) + 1 */
     size_t head, count, capacity;
     struct troupe__buffer bytes;
-    size_t bytes_head;     /* where those of entries[head] begin */
-    uint64_t spilled_size; /* bytes of those not in memory, about: by their average when some of them go */
+    size_t bytes_head;                  /* where those of entries[head] begin */
+    uint64_t pushed_size, pushed_count; /* of all messages since the start: their average is that of those on disk */
 };
 
 /* `first` to `last` (none when first > last) are rows of the tables. */
@@ -28,8 +28,9 @@ void troupe__outbox_init(struct troupe__outbox *outbox, uint16_t link, size_t me
                          uint64_t last);
 void troupe__outbox_fini(struct troupe__outbox *outbox);
 
-/* Append number last + 1, written by `epoch`. Returns false when out of memory. */
-bool troupe__outbox_push(struct troupe__outbox *outbox, uint64_t epoch, struct troupe_bytes message);
+/* Append number last + 1, written by `epoch`; `found` says that it was found at the start. Returns false when out of
+ * memory. */
+bool troupe__outbox_push(struct troupe__outbox *outbox, uint64_t epoch, struct troupe_bytes message, bool found);
 
 /* A message by number, which must be in it; valid until the next call of this or of the store's read. Errors: those of
  * the store's read; TROUPE_ENOTFOUND when its row is missing. */
@@ -47,11 +48,8 @@ static inline size_t troupe__outbox_memory(const struct troupe__outbox *outbox)
     return outbox->bytes.size - outbox->bytes_head;
 }
 
-/* Bytes of all that is in it, about. */
-static inline uint64_t troupe__outbox_size(const struct troupe__outbox *outbox)
-{
-    return outbox->spilled_size + troupe__outbox_memory(outbox);
-}
+/* Bytes of all that is in it, about: so many messages of average size. The same wherever they lie. */
+uint64_t troupe__outbox_size(const struct troupe__outbox *outbox);
 
 /* The key of a row. */
 static inline void troupe__outbox_key(unsigned char key[static 10], uint16_t link, uint64_t number)

@@ -112,10 +112,11 @@ static enum troupe_error read_row(struct troupe__links *links, uint16_t node, st
     if (mark.data) {
         struct troupe__cursor cursor = {mark.data, (const unsigned char *)mark.data + mark.size, false};
         row->sent = troupe__cursor_varint(&cursor);
+        row->left = troupe__cursor_varint(&cursor);
         row->trimmed = troupe__cursor_varint(&cursor);
         row->accepted = troupe__cursor_varint(&cursor);
         row->peer_incarnation = troupe__cursor_varint(&cursor);
-        if (cursor.failed || row->trimmed > row->sent) {
+        if (cursor.failed || row->trimmed > row->left || row->left > row->sent) {
             return TROUPE_ECORRUPT;
         }
     }
@@ -163,7 +164,7 @@ static enum troupe_error open_link(struct troupe__links *links, uint16_t node)
         if (number != outbox->last + 1) {
             return TROUPE_ECORRUPT;
         }
-        if (!troupe__outbox_push(outbox, links->machine->store->last_epoch, message)) {
+        if (!troupe__outbox_push(outbox, links->machine->store->last_epoch, message, true)) {
             return TROUPE_ENOMEM;
         }
     }
@@ -201,6 +202,7 @@ enum troupe_error troupe__links_open(struct troupe__machine *machine, const stru
 {
     uint16_t node_count = options->slots->node_count;
     assert(!machine->links && options->self < node_count);
+    assert(machine->fresh_count == 0); /* Nothing may have been taken in that belongs to another node. */
     struct troupe__links *links = calloc(1, sizeof *links);
     struct troupe__link *each = calloc(node_count, sizeof *each);
     struct troupe__outbox *outboxes = calloc(node_count, sizeof *outboxes);
@@ -261,7 +263,7 @@ enum troupe_error troupe__links_put(struct troupe__links *links, struct troupe__
     links->row.size = 0;
     troupe__message_encode(message, &links->row);
     struct troupe_bytes row = {links->row.data, links->row.size};
-    if (links->row.failed || !troupe__outbox_push(&links->outboxes[node], links->machine->epoch, row)) {
+    if (links->row.failed || !troupe__outbox_push(&links->outboxes[node], links->machine->epoch, row, false)) {
         return out_of_memory(links);
     }
     troupe__outbox_key(key, node, troupe__link_append(&links->links[node]));
@@ -298,6 +300,7 @@ static void seal_link(struct troupe__links *links, uint16_t node)
     snprintf(name, sizeof name, LINK_ROW_FORMAT, node);
     links->row.size = 0;
     troupe__buffer_put_varint(&links->row, link->row.sent);
+    troupe__buffer_put_varint(&links->row, link->row.left);
     troupe__buffer_put_varint(&links->row, link->row.trimmed);
     troupe__buffer_put_varint(&links->row, link->row.accepted);
     troupe__buffer_put_varint(&links->row, link->row.peer_incarnation);
@@ -315,7 +318,7 @@ void troupe__links_seal(struct troupe__links *links)
         put_varint_row(links, COLOUR_ROW, links->colour);
         links->sealed_colour = links->colour;
     }
-    links->trims_due = false;
+    links->trims_due = links->rows_due = false;
     links->trim_at_ns = TROUPE__NEVER;
     links->machine->record.failed |= links->row.failed;
     update_full(links);
@@ -457,6 +460,7 @@ enum troupe_error troupe__links_take(struct troupe__links *links, uint64_t now_n
     } else if (link->state == TROUPE__LINK_UP && before != TROUPE__LINK_UP) {
         report(links, TROUPE_INFO, "the link to node %u is up", frame.sender);
     }
+    links->rows_due |= update.accept_count > 0 || troupe__link_waits_to_leave(link);
     if (update.counts) {
         troupe__links_colour(links, frame.colour);
     }
@@ -503,7 +507,7 @@ static enum troupe_error send_data(struct troupe__links *links, uint16_t node, u
     frame.first = first;
     troupe__frame_begin(&frame, &links->frame);
     uint32_t count = 0;
-    while (first + count <= link->durable.sent && (count == 0 || links->frame.size < size_max)) {
+    while (first + count <= link->durable.left && (count == 0 || links->frame.size < size_max)) {
         struct troupe_bytes message;
         enum troupe_error result =
             troupe__outbox_get(&links->outboxes[node], links->machine->store, first + count, &message);

@@ -7,7 +7,7 @@
  *     machine sends ---> outbox (row of the open epoch) --- seal, commit, durable ---> pump ---> wire
  *     wire ---> take: next number only ---> machine (open epoch, mark) --- seal, commit, durable ---> pump: acknowledge
  *
- * Rows: OUTBOX (mailbox/outbox.h); META "link/NODE" (varints sent, trimmed, accepted, incarnation of the peer),
+ * Rows: OUTBOX (mailbox/outbox.h); META "link/NODE" (varints sent, left, trimmed, accepted, incarnation of the peer),
  * "cluster" (varints cluster, generation, node), "incarnation", "colour" (a varint each). A crash leaves the last
  * durable epoch, which has all of them as they belong together.
  *
@@ -53,14 +53,15 @@ struct troupe__links {
     bool live;           /* this incarnation is durable: frames may leave */
     uint64_t trim_at_ns; /* when trims alone make an epoch; TROUPE__NEVER when there are none */
     bool trims_due;
+    bool rows_due; /* a mark has moved, maybe nothing else (an answer that came too late), or messages wait to leave */
     struct troupe__buffer frame, row;
     struct troupe__links_stats stats;
     char error[512];
 };
 
-/* Connect a machine that has just been started. The first epoch holds the new incarnation; nothing leaves before it is
- * durable. Errors: TROUPE_EINVAL (the directory belongs to another cluster, generation or node), TROUPE_ECORRUPT,
- * TROUPE_ENOMEM; with a text in `error`. */
+/* Connect a machine that has just been started, before it is told the time: due messages may be for other nodes. The
+ * first epoch holds the new incarnation; nothing leaves before it is durable. Errors: TROUPE_EINVAL (the directory
+ * belongs to another cluster, generation or node), TROUPE_ECORRUPT, TROUPE_ENOMEM; with a text in `error`. */
 enum troupe_error troupe__links_open(struct troupe__machine *machine, const struct troupe__links_options *options,
                                      struct troupe__links **ret, char *error, size_t error_size);
 /* Before the machine's fini. NULL is fine. */
@@ -105,7 +106,7 @@ void troupe__links_seal(struct troupe__links *links);
 /* Whether the open epoch must be sealed for the links' sake. */
 static inline bool troupe__links_dirty(const struct troupe__links *links)
 {
-    return links->trims_due;
+    return links->trims_due || links->rows_due;
 }
 
 #endif

@@ -54,6 +54,36 @@ void troupe__memory_disk_free(struct troupe__memory_disk *disk)
     free(disk);
 }
 
+struct troupe__memory_disk *troupe__memory_disk_copy(struct troupe__memory_disk *disk)
+{
+    struct troupe__memory_disk *copy = troupe__memory_disk_new();
+    if (!copy) {
+        return NULL;
+    }
+    pthread_mutex_lock(&disk->mutex);
+    troupe__buffer_put(&copy->journal, disk->journal.data, disk->journal.size);
+    copy->last = disk->last;
+    copy->folded = disk->folded;
+    copy->row_capacity = disk->row_count;
+    copy->rows = disk->row_count > 0 ? calloc(disk->row_count, sizeof(struct row *)) : NULL;
+    bool ok = !copy->journal.failed && (copy->rows || disk->row_count == 0);
+    for (size_t i = 0; ok && i < disk->row_count; i++) {
+        size_t size = sizeof(struct row) + disk->rows[i]->key_size + disk->rows[i]->value_size;
+        struct row *row = malloc(size);
+        ok = row != NULL;
+        if (ok) {
+            memcpy(row, disk->rows[i], size);
+            copy->rows[copy->row_count++] = row;
+        }
+    }
+    pthread_mutex_unlock(&disk->mutex);
+    if (!ok) {
+        troupe__memory_disk_free(copy);
+        return NULL;
+    }
+    return copy;
+}
+
 void troupe__memory_disk_fail_after(struct troupe__memory_disk *disk, int64_t commits, bool durable)
 {
     pthread_mutex_lock(&disk->mutex);

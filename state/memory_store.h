@@ -11,6 +11,9 @@ struct troupe__memory_disk;
 struct troupe__memory_disk *troupe__memory_disk_new(void);
 void troupe__memory_disk_free(struct troupe__memory_disk *disk);
 
+/* A copy of what is durable; a store may be open on `disk`. Returns NULL when out of memory. */
+struct troupe__memory_disk *troupe__memory_disk_copy(struct troupe__memory_disk *disk);
+
 /* After `commits` more commits each one fails with TROUPE_EIO, durable or not as `durable` says. -1: none fails. */
 void troupe__memory_disk_fail_after(struct troupe__memory_disk *disk, int64_t commits, bool durable);
 

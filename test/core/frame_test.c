@@ -54,7 +54,8 @@ static void every_kind_comes_back_as_it_was_sent(void **state)
     for (int kind = TROUPE__FRAME_ACKNOWLEDGEMENT; kind <= TROUPE__FRAME_CREDIT; kind++) {
         struct troupe__frame sent = head, got;
         sent.kind = (enum troupe__frame_kind)kind;
-        sent.accepted = 11, sent.credit = 12, sent.peer_incarnation = 13, sent.sent = 14, sent.trimmed = 15;
+        sent.accepted = 11, sent.credit = 12, sent.peer_incarnation = 13, sent.left = 14, sent.trimmed = 15;
+        sent.start_left = 16;
         sent.flags = TROUPE__HELLO_LOST;
         troupe__frame_encode(&sent, &buffer);
         assert_int_equal(troupe__frame_decode(bytes_of(&buffer), &got), TROUPE_OK);
@@ -65,7 +66,8 @@ static void every_kind_comes_back_as_it_was_sent(void **state)
         bool hello = kind == TROUPE__FRAME_HELLO;
         assert_int_equal(got.credit, credits ? 12 : 0);
         assert_int_equal(got.peer_incarnation, hello ? 13 : 0);
-        assert_int_equal(got.sent, hello ? 14 : 0);
+        assert_int_equal(got.left, hello ? 14 : 0);
+        assert_int_equal(got.start_left, hello ? 16 : 0);
         assert_int_equal(got.trimmed, hello ? 15 : 0);
         assert_int_equal(got.flags, hello ? TROUPE__HELLO_LOST : 0);
     }

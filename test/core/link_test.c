@@ -243,7 +243,7 @@ static bool loss_is_seen(uint64_t a_start, struct troupe__link_row a, struct tro
 static void a_node_that_lost_its_memory_is_found(void **state)
 {
     (void)state;
-    struct troupe__link_row a = {.sent = 9, .trimmed = 5}, b = {.accepted = 7}, b_then = b;
+    struct troupe__link_row a = {.sent = 9, .left = 9, .trimmed = 5}, b = {.accepted = 7}, b_then = b;
     assert_false(loss_is_seen(9, a, b));
     b_then.accepted = 5;
     assert_false(loss_is_seen(9, a, b_then)); /* Older, and nothing is missing. */
@@ -257,6 +257,40 @@ static void a_node_that_lost_its_memory_is_found(void **state)
     assert_true(loss_is_seen(9, a, b)); /* It knows another start of the same count. */
 }
 
+/* A rolled-back sender makes another message under a number that the peer has, starts again before a hello comes
+ * through, and is found all the same: what it made since has not left. */
+static void what_never_left_does_not_hide_what_was_lost(void **state)
+{
+    (void)state;
+    struct pair pair = {0};
+    init(&pair.a, 3, (struct troupe__link_row){.sent = 5, .left = 5, .trimmed = 5});
+    init(&pair.b, 1, (struct troupe__link_row){.accepted = 6, .peer_incarnation = UINT64_C(2) << 32 | 7});
+    send(&pair.a, 1);
+    assert_int_equal(pair.a.durable.sent, 6);
+    init(&pair.a, 4, pair.a.durable);
+    send(&pair.a, 1);
+    answer(&pair);
+    assert_int_equal(pair.a.state, TROUPE__LINK_LOST);
+    assert_int_equal(pair.b.state, TROUPE__LINK_LOST);
+}
+
+/* Once the link is up an epoch must say that what waits may leave; then it does. */
+static void what_waited_for_the_link_leaves_after_one_more_epoch(void **state)
+{
+    (void)state;
+    struct pair pair = {0};
+    init(&pair.a, 1, (struct troupe__link_row){0});
+    init(&pair.b, 1, (struct troupe__link_row){0});
+    send(&pair.a, 2);
+    assert_false(troupe__link_waits_to_leave(&pair.a));
+    answer(&pair);
+    assert_true(troupe__link_waits_to_leave(&pair.a));
+    assert_int_equal(troupe__link_next(&pair.a), 0);
+    commit(&pair.a);
+    assert_false(troupe__link_waits_to_leave(&pair.a));
+    assert_int_equal(troupe__link_next(&pair.a), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -268,6 +302,8 @@ int main(void)
         cmocka_unit_test(silence_makes_it_send_again_ever_more_slowly),
         cmocka_unit_test(a_new_start_of_the_peer_is_greeted_and_sent_what_it_lacks),
         cmocka_unit_test(a_node_that_lost_its_memory_is_found),
+        cmocka_unit_test(what_never_left_does_not_hide_what_was_lost),
+        cmocka_unit_test(what_waited_for_the_link_leaves_after_one_more_epoch),
     };
     return cmocka_run_group_tests_name("link", tests, NULL, NULL);
 }

@@ -29,13 +29,14 @@ static void feed_link(const struct troupe__frame *frame)
     static const struct troupe__link_options options = {1000, 100, 400};
     struct troupe__link link;
     struct troupe__link_update update;
-    struct troupe__link_row row = {.sent = 20, .trimmed = 10, .accepted = 5, .peer_incarnation = frame->incarnation};
+    struct troupe__link_row row = {
+        .sent = 20, .left = 20, .trimmed = 10, .accepted = 5, .peer_incarnation = frame->incarnation};
     troupe__link_init(&link, &options, UINT64_C(1) << 32, &row);
     if (frame->kind != TROUPE__FRAME_HELLO) {
         struct troupe__frame hello = {.kind = TROUPE__FRAME_HELLO,
                                       .incarnation = frame->incarnation,
                                       .peer_incarnation = link.incarnation,
-                                      .sent = 5,
+                                      .left = 5,
                                       .trimmed = 5,
                                       .accepted = 12};
         troupe__link_receive(&link, &hello, 1, &update);

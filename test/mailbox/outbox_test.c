@@ -30,7 +30,7 @@ static void push(struct fixture *f, uint64_t number)
                                    (size_t)snprintf(text, sizeof text, "message %llu", (unsigned long long)number)};
     troupe__outbox_key(key, LINK, number);
     troupe__record_set(&f->record, TROUPE__OUTBOX, key, sizeof key, message.data, message.size);
-    assert_true(troupe__outbox_push(&f->outbox, f->epoch + 1, message));
+    assert_true(troupe__outbox_push(&f->outbox, f->epoch + 1, message, false));
 }
 
 static uint64_t commit(struct fixture *f, bool fold)
