@@ -74,7 +74,8 @@ deps: ## install what is missing (Debian, Ubuntu)
 	@command -v dpkg-query >/dev/null || { echo "not Debian: install yourself: $(PACKAGES)"; exit 0; }; \
 	have=$$(dpkg-query -W -f '$${db:Status-Abbrev}\n' $(PACKAGES) 2>/dev/null | grep -c '^ii'); \
 	[ "$$have" -ge $(words $(PACKAGES)) ] && exit 0; \
-	[ "$$(id -u)" = 0 ] && sudo= || sudo=sudo; \
+	if [ "$$(id -u)" = 0 ]; then sudo=; elif command -v sudo >/dev/null; then sudo=sudo; \
+	else echo "Not root, and there is no sudo. Have somebody run: apt-get install $(PACKAGES)"; exit 1; fi; \
 	$$sudo apt-get update && \
 	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $(PACKAGES)
 
@@ -162,17 +163,19 @@ run-bench: all $(BENCH)
 	@$(if $(BENCH),$(BENCH),echo "no test/bench/bench.c")
 
 install: all ## install to $(DESTDIR)$(PREFIX)
-	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin include lib/pkgconfig share/man/man1)
-	install -m 755 $(BUILD)/troupe $(DESTDIR)$(PREFIX)/bin/troupe
-	install -m 644 core/troupe.h $(DESTDIR)$(PREFIX)/include/troupe.h
-	install -m 644 $(BUILD)/libtroupe.a $(DESTDIR)$(PREFIX)/lib/libtroupe.a
-	install -m 755 $(BUILD)/libtroupe.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/
-	ln -sf libtroupe.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/$(SONAME)
-	ln -sf $(SONAME) $(DESTDIR)$(PREFIX)/lib/libtroupe.so
-	printf '%s\n' 'prefix=$(PREFIX)' 'Name: troupe' 'Description: durable actors for C' 'Version: $(VERSION)' \
+	$(call say,INST,$(DESTDIR)$(PREFIX))
+	$(Q)install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin include lib/pkgconfig share/man/man1)
+	$(Q)install -s -m 755 $(BUILD)/troupe $(DESTDIR)$(PREFIX)/bin/troupe
+	$(Q)install -m 644 core/troupe.h $(DESTDIR)$(PREFIX)/include/troupe.h
+	$(Q)install -m 644 $(BUILD)/libtroupe.a $(DESTDIR)$(PREFIX)/lib/libtroupe.a
+	$(Q)install -s -m 755 $(BUILD)/libtroupe.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/
+	$(Q)ln -sf libtroupe.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/$(SONAME)
+	$(Q)ln -sf $(SONAME) $(DESTDIR)$(PREFIX)/lib/libtroupe.so
+	$(Q)printf '%s\n' 'prefix=$(PREFIX)' 'Name: troupe' 'Description: durable actors for C' 'Version: $(VERSION)' \
 	    'Cflags: -I$${prefix}/include' 'Libs: -L$${prefix}/lib -ltroupe' 'Libs.private: $(LIBS)' \
 	    > $(DESTDIR)$(PREFIX)/lib/pkgconfig/troupe.pc
-	if [ -f docs/troupe.1 ]; then install -m 644 docs/troupe.1 $(DESTDIR)$(PREFIX)/share/man/man1/troupe.1; fi
+	$(Q)install -m 644 docs/troupe.1 $(DESTDIR)$(PREFIX)/share/man/man1/troupe.1
+	$(Q)[ -n '$(DESTDIR)' ] || ldconfig 2>/dev/null || true
 
 uninstall: ## remove what install put there
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,bin/troupe include/troupe.h lib/libtroupe.a lib/libtroupe.so lib/$(SONAME) \
