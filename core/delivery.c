@@ -700,6 +700,10 @@ enum troupe_error troupe__delivery_run(struct troupe_context *ctx, const struct 
         .job_attempts = message->job_attempts,
     };
     enum troupe_error result = actor->type->declared->handler(ctx, &seen);
+    if ((unsigned)result >= TROUPE_ERROR_COUNT) {
+        result =
+            troupe_fail(ctx, TROUPE_EFAILED, "the handler returned %d, which is no enum troupe_error", (int)result);
+    }
     if (result == TROUPE_OK) {
         result = ctx->sticky;
     }

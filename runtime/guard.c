@@ -54,6 +54,25 @@ static void on_crash(int signal)
     raise(signal); /* SA_RESETHAND: now it kills. */
 }
 
+/* The node itself ends its process when no handler runs; its workers never do. */
+static void on_exit_of_process(void)
+{
+    if (this_thread >= TROUPE__WORKER_THREAD || (this_thread == TROUPE__LOOP_THREAD && caught->delivering)) {
+        caught->crashed = this_thread;
+        caught->exited = 1;
+    }
+}
+
+const char *troupe__guard_signal_text(int signal, char text[static TROUPE__SIGNAL_TEXT_MAX])
+{
+    if (signal == TROUPE__EXITED) {
+        snprintf(text, TROUPE__SIGNAL_TEXT_MAX, "it called exit");
+    } else {
+        snprintf(text, TROUPE__SIGNAL_TEXT_MAX, "signal %d (%s)", signal, strsignal(signal));
+    }
+    return text;
+}
+
 void troupe__guard_catch_signals(struct troupe__guard *guard)
 {
     static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
@@ -62,6 +81,7 @@ void troupe__guard_catch_signals(struct troupe__guard *guard)
     backtrace(&frame, 1); /* Loads what backtrace needs now, not in the handler. */
     caught = guard;
     this_thread = TROUPE__LOOP_THREAD;
+    atexit(on_exit_of_process);
     stack_t stack = {.ss_sp = stack_memory, .ss_size = sizeof stack_memory};
     sigaltstack(&stack, NULL);
     for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
@@ -119,7 +139,7 @@ const struct troupe__suspect *troupe__guard_count_crash(struct troupe__guard *gu
 {
     struct troupe__suspect *suspect = NULL;
     bool noted = guard->signal != 0;
-    sig_atomic_t thread = noted ? guard->crashed : TROUPE__LOOP_THREAD;
+    sig_atomic_t thread = noted || guard->exited ? guard->crashed : TROUPE__LOOP_THREAD;
     int worker = thread - TROUPE__WORKER_THREAD;
     if (thread == TROUPE__LOOP_THREAD && guard->delivering) {
         suspect = find_suspect(guard, guard->fingerprint);
@@ -139,6 +159,7 @@ const struct troupe__suspect *troupe__guard_count_crash(struct troupe__guard *gu
     guard->delivering = 0;
     guard->number = 0;
     guard->signal = 0;
+    guard->exited = 0;
     for (size_t i = 0; i < TROUPE__WORKERS_MAX && guard->jobs[i].type[0]; i++) {
         guard->jobs[i].running = 0; /* Workers are started in order. */
     }

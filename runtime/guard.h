@@ -33,6 +33,7 @@ struct troupe__guard {
     uint64_t fingerprint;
     char type[TROUPE_NAME_MAX + 1], key[TROUPE_KEY_MAX + 1], name[TROUPE_NAME_MAX + 1];
     volatile sig_atomic_t signal, crashed; /* crashed: the thread, see enum troupe__guard_thread */
+    volatile sig_atomic_t exited;          /* by a handler or job; crashed is the thread */
     char trace[TROUPE__TRACE_MAX];
     struct troupe__suspect suspects[TROUPE__SUSPECTS_MAX];
     struct troupe__guard_job {
@@ -96,12 +97,18 @@ static inline void troupe__guard_leave_job(struct troupe__guard *guard, unsigned
 void *troupe__guard_catch_thread(unsigned worker);
 void troupe__guard_forget_thread(void *stack); /* NULL is fine. */
 
+/* Signal 0 in all of this is exit: a handler or job that ends the process is treated as one that crashes it. */
+enum { TROUPE__EXITED = 0, TROUPE__SIGNAL_TEXT_MAX = 64 };
+
+/* "signal 11 (Segmentation fault)", or that it called exit. Returns `text`. */
+const char *troupe__guard_signal_text(int signal, char text[static TROUPE__SIGNAL_TEXT_MAX]);
+
 /* Memory that children of this process share with it; NULL when there is none. */
 struct troupe__guard *troupe__guard_new(void);
 void troupe__guard_free(struct troupe__guard *guard);
 
 /* In the node's process: on SIGSEGV, SIGBUS, SIGFPE, SIGILL and SIGABRT note the signal and a backtrace, then die of
- * it. */
+ * it; note an exit from within a handler or job too. */
 void troupe__guard_catch_signals(struct troupe__guard *guard);
 
 /* In the supervisor: the node died of `signal`; count the message it was delivering, or the job it was running, if one

@@ -323,9 +323,9 @@ static enum troupe_error handle_failure(struct troupe__machine *machine, struct 
 static enum troupe_error bury_crasher(struct troupe__machine *machine, struct troupe__actor *actor,
                                       const struct troupe__suspect *suspect)
 {
-    char reason[TROUPE__TRACE_MAX + 160];
-    snprintf(reason, sizeof reason, "crashed the node %u times: signal %d (%s)\n%s", suspect->crashes, suspect->signal,
-             strsignal(suspect->signal), suspect->trace);
+    char reason[TROUPE__TRACE_MAX + 160], text[TROUPE__SIGNAL_TEXT_MAX];
+    snprintf(reason, sizeof reason, "crashed the node %u times: %s\n%s", suspect->crashes,
+             troupe__guard_signal_text(suspect->signal, text), suspect->trace);
     return bury_oldest(machine, actor, TROUPE_EFAILED, reason);
 }
 

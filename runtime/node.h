@@ -30,6 +30,8 @@
 #include "transport/keys.h"
 #include "transport/output.h"
 
+enum { TROUPE__SLOW_MS = 10000 /* the default of slow_ms */ };
+
 enum { TROUPE__RECORD_SIZE_MAX = 1 << 23 /* bytes of an epoch at which nothing is run until the committer is free */ };
 
 /* How far a node is. */

@@ -27,7 +27,11 @@ static void on_watch(struct ev_loop *loop, ev_timer *watcher, int events)
 
 enum troupe_error troupe__node_start_jobs(struct troupe_node *node, void (*wake)(void *context))
 {
-    struct troupe__workers_options options = {.count = node->options.workers, .wake = wake, .wake_context = node};
+    struct troupe__workers_options options = {.count = node->options.workers,
+                                              .slow_ms =
+                                                  node->options.slow_ms ? node->options.slow_ms : TROUPE__SLOW_MS,
+                                              .wake = wake,
+                                              .wake_context = node};
     if (options.count > TROUPE__WORKERS_MAX) {
         snprintf(node->error, sizeof node->error, "%u workers are over the limit of %d", options.count,
                  TROUPE__WORKERS_MAX);

@@ -18,8 +18,7 @@ enum {
     PAUSE_FIRST_MS = 100,
     PAUSE_MAX_MS = 5000,
     STEADY_MS = 60000,
-    LOOK_MS = 5000,
-    SLOW_LOOKS = 2,
+    LOOKS = 2,            /* at a delivery until it is slow */
     SAME_SIGNAL_MS = 300, /* a terminal, `timeout` and the like may send one twice: to us and to our group */
 };
 enum { EXIT_WRONG = 2 };
@@ -28,10 +27,10 @@ struct charge {
     const struct troupe__child *child;
     enum { PAUSED, RUNNING, ENDED } state;
     pid_t pid;
-    int64_t start_ms;     /* when it is to be, or was, started */
-    int64_t pause_ms;     /* the next one */
-    uint64_t seen_number; /* the delivery under way at the last look */
-    unsigned same_looks;
+    int64_t start_ms;             /* when it is to be, or was, started */
+    int64_t pause_ms;             /* the next one */
+    uint64_t seen_number;         /* the delivery under way at the last look */
+    unsigned looks, report_looks; /* how often it was seen since, and when to say so */
 };
 
 struct supervisor {
@@ -42,6 +41,7 @@ struct supervisor {
     sigset_t signals, before;
     bool stopping;
     int64_t stopping_ms; /* since when */
+    int64_t slow_ms;
     int code;
 };
 
@@ -105,14 +105,15 @@ static void start(struct supervisor *supervisor, struct charge *charge)
 
 static void report_crash(struct supervisor *supervisor, const struct charge *charge, int signal)
 {
+    char text[TROUPE__SIGNAL_TEXT_MAX];
     const struct troupe__suspect *suspect = troupe__guard_count_crash(charge->child->guard, signal);
     if (!suspect) {
-        report(supervisor, charge, TROUPE_ERROR,
-               "node died of signal %d (%s) outside of a handler or job; starting it again", signal, strsignal(signal));
+        report(supervisor, charge, TROUPE_ERROR, "node died outside of a handler or job: %s; starting it again",
+               troupe__guard_signal_text(signal, text));
         return;
     }
-    report(supervisor, charge, TROUPE_ERROR, "%s crashed the node: signal %d (%s), time %u of %d", suspect->what,
-           signal, strsignal(signal), suspect->crashes, TROUPE__CRASHES_MAX);
+    report(supervisor, charge, TROUPE_ERROR, "%s crashed the node: %s, time %u of %d", suspect->what,
+           troupe__guard_signal_text(signal, text), suspect->crashes, TROUPE__CRASHES_MAX);
     for (const char *line = suspect->trace; *line;) {
         size_t size = strcspn(line, "\n");
         report(supervisor, charge, TROUPE_ERROR, "  at %.*s", (int)size, line);
@@ -137,6 +138,8 @@ static void stop_all(struct supervisor *supervisor)
         supervisor->stopping_ms = now_ms;
         signal_all(supervisor, SIGTERM);
     } else if (now_ms - supervisor->stopping_ms >= SAME_SIGNAL_MS) {
+        report(supervisor, &supervisor->charges[0], TROUPE_WARNING,
+               "told to stop again: all ends at once; what is durable is safe");
         signal_all(supervisor, SIGKILL);
     }
 }
@@ -148,8 +151,14 @@ static void take_end(struct supervisor *supervisor, struct charge *charge, int s
         charge->state = ENDED; /* It was still opening: nothing was under way. */
         return;
     }
-    if (WIFSIGNALED(status)) {
-        report_crash(supervisor, charge, WTERMSIG(status));
+    if (WIFSIGNALED(status) && supervisor->stopping && WTERMSIG(status) == SIGKILL) {
+        charge->state = ENDED;
+        supervisor->code = EXIT_FAILURE;
+        return;
+    }
+    const struct troupe__guard *guard = charge->child->guard;
+    if (WIFSIGNALED(status) || guard->exited || guard->delivering) {
+        report_crash(supervisor, charge, WIFSIGNALED(status) ? WTERMSIG(status) : TROUPE__EXITED);
         supervisor->code = supervisor->stopping ? EXIT_FAILURE : supervisor->code;
         pause_charge(charge);
         return;
@@ -175,13 +184,15 @@ static void look_at_delivery(struct supervisor *supervisor, struct charge *charg
     const struct troupe__guard *guard = charge->child->guard;
     if (!guard->delivering || guard->number != charge->seen_number) {
         charge->seen_number = guard->number;
-        charge->same_looks = 0;
+        charge->looks = 0;
+        charge->report_looks = LOOKS;
         return;
     }
-    if (++charge->same_looks >= SLOW_LOOKS) {
+    if (++charge->looks >= charge->report_looks) {
+        charge->report_looks = charge->looks * 2;
         report(supervisor, charge, TROUPE_WARNING,
-               "handler of %s/%s message '%s' has been running for %u s or more: all others wait for it", guard->type,
-               guard->key, guard->name, charge->same_looks * LOOK_MS / 1000);
+               "handler of %s/%s message '%s' has been running for %.1f s or more: all others wait for it", guard->type,
+               guard->key, guard->name, (double)supervisor->slow_ms * charge->looks / LOOKS / 1000);
     }
 }
 
@@ -213,7 +224,7 @@ static int64_t turn(struct supervisor *supervisor, bool *ret_left)
 
 static void watch(struct supervisor *supervisor)
 {
-    int64_t look_ms = monotonic_ms() + LOOK_MS;
+    int64_t interval_ms = supervisor->slow_ms / LOOKS, look_ms = monotonic_ms() + interval_ms;
     bool left;
     for (;;) {
         int64_t next_ms = turn(supervisor, &left), now_ms = monotonic_ms();
@@ -221,7 +232,7 @@ static void watch(struct supervisor *supervisor)
             return;
         }
         if (now_ms >= look_ms) {
-            look_ms = now_ms + LOOK_MS;
+            look_ms = now_ms + interval_ms;
             for (size_t i = 0; i < supervisor->count; i++) {
                 if (supervisor->charges[i].state == RUNNING) {
                     look_at_delivery(supervisor, &supervisor->charges[i]);
@@ -238,10 +249,14 @@ static void watch(struct supervisor *supervisor)
     }
 }
 
-int troupe__supervise(const struct troupe__child *children, size_t count, troupe_log_fn log, void *log_context)
+int troupe__supervise(const struct troupe__child *children, size_t count, int64_t slow_ms, troupe_log_fn log,
+                      void *log_context)
 {
-    struct supervisor supervisor = {
-        .charges = calloc(count, sizeof *supervisor.charges), .count = count, .log = log, .log_context = log_context};
+    struct supervisor supervisor = {.charges = calloc(count, sizeof *supervisor.charges),
+                                    .count = count,
+                                    .slow_ms = slow_ms,
+                                    .log = log,
+                                    .log_context = log_context};
     if (!supervisor.charges) {
         return EXIT_FAILURE;
     }

@@ -12,13 +12,14 @@ struct troupe__child {
     void *context;
 };
 
-/* Run each child in a process of its own. One that dies of a signal is started again, with growing pauses (0.1 to 5 s),
- * while the others go on. One that ends by itself has ended, with one exception: among several, one that failed (exit
- * code 1) is started again too, since the others need it. Wrong arguments (2) of any end all.
- * The first SIGINT or SIGTERM is passed on to all, the second kills them at once. When this process dies so do they. A
- * handler that has been running for more than ten seconds is reported while it runs.
+/* Run each child in a process of its own. One that dies of a signal, or whose handler or job calls exit, is started
+ * again, with growing pauses (0.1 to 5 s), while the others go on. One that ends by itself has ended, with one
+ * exception: among several, one that failed (exit code 1) is started again too, since the others need it. Wrong
+ * arguments (2) of any end all. The first SIGINT or SIGTERM is passed on to all, the second kills them at once. When
+ * this process dies so do they. A handler that has been running for more than `slow_ms` is reported while it runs.
  * Returns, when none is left, the exit code of the only one, or 0 if all have ended well, else 1. Call before any
  * thread is started. */
-int troupe__supervise(const struct troupe__child *children, size_t count, troupe_log_fn log, void *log_context);
+int troupe__supervise(const struct troupe__child *children, size_t count, int64_t slow_ms, troupe_log_fn log,
+                      void *log_context);
 
 #endif

@@ -8,8 +8,6 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { SLOW_MS = 10000 };
-
 struct list {
     struct troupe_job_context *oldest, *newest;
 };
@@ -74,8 +72,9 @@ static void run_guarded(struct worker *worker, struct troupe_job_context *run)
         guard ? troupe__guard_convicted(guard, troupe__guard_job_fingerprint(run->job)) : NULL;
     if (suspect) {
         run->result = TROUPE_EREJECTED;
-        snprintf(run->reason, sizeof run->reason, "crashed the node %u times: signal %d (%s)\n%s", suspect->crashes,
-                 suspect->signal, strsignal(suspect->signal), suspect->trace);
+        char text[TROUPE__SIGNAL_TEXT_MAX];
+        snprintf(run->reason, sizeof run->reason, "crashed the node %u times: %s\n%s", suspect->crashes,
+                 troupe__guard_signal_text(suspect->signal, text), suspect->trace);
         return;
     }
     if (guard) {
@@ -106,7 +105,7 @@ static void *work(void *context)
         }
         worker->run = run;
         worker->begun_ms = monotonic_ms();
-        worker->report_ms = worker->begun_ms + SLOW_MS;
+        worker->report_ms = worker->begun_ms + workers->options.slow_ms;
         workers->running++;
         pthread_mutex_unlock(&workers->mutex);
         if (!troupe_job_cancelled(run)) {

@@ -14,6 +14,7 @@ struct troupe__workers;
 
 struct troupe__workers_options {
     unsigned count;              /* 1 to TROUPE__WORKERS_MAX */
+    int64_t slow_ms;             /* a job that runs longer is reported */
     void (*wake)(void *context); /* on a worker's thread: there is something to take */
     void *wake_context;
 };
@@ -40,7 +41,7 @@ void troupe__workers_wait(struct troupe__workers *workers, int64_t timeout_ms);
 /* Jobs that run now. */
 unsigned troupe__workers_running(struct troupe__workers *workers);
 
-/* Log each job that has been running for ten seconds, then twenty, forty and so on. */
+/* Log each job that has been running for `slow_ms`, then twice as long, and so on. */
 void troupe__workers_report_slow(struct troupe__workers *workers, troupe_log_fn log, void *log_context);
 
 /* Begin no more, and let troupe_job_cancelled say so to those that run. */

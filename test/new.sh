@@ -24,7 +24,7 @@ refused() {
     grep -q -- "$text" "$dir/log" || failed "troupe new $* does not say: $text"
 }
 
-export MAKEFLAGS= ASAN_OPTIONS=detect_leaks=0
+export MAKEFLAGS='' ASAN_OPTIONS=detect_leaks=0
 "$build/troupe" new first >"$dir/log"
 make -C first test CC="${CC:-cc}" CFLAGS="-Wall -Wextra -Werror -O1" TROUPE_DIR="$root" TROUPE_BUILD="$build" \
     >"$dir/log" 2>&1 || failed "the test of a new project"

@@ -109,6 +109,15 @@ static const char *set_durability(void *run, const char *value)
     return strcmp(value, "disk") == 0 || strcmp(value, "process") == 0 ? NULL : "disk or process";
 }
 
+static const char *set_slow(void *run, const char *value)
+{
+    char *end;
+    double seconds = strtod(value, &end);
+    bool right = *value && !*end && seconds >= 0.1 && seconds <= 86400;
+    ((struct run *)run)->node.slow_ms = right ? (int64_t)(seconds * 1000) : 0;
+    return right ? NULL : "seconds, 0.1 to 86400";
+}
+
 static const char *set_workers(void *run, const char *value)
 {
     char *end;
@@ -160,6 +169,7 @@ static const struct troupe__option options[] = {
     {"durability", "disk|process", set_durability,
      "what an epoch survives: power loss (default), or only the\nprocess's death"},
     {"workers", "N", set_workers, "threads for jobs, 1 to 256 (default: as many as the machine has cores)"},
+    {"slow", "SECONDS", set_slow, "report a handler or job that runs longer (default: 10)"},
     {"no-supervisor", NULL, set_no_supervisor, "one process only: a handler that crashes ends the run"},
     {"log", "LEVEL", set_log, "debug, info, warning or error (default: info)"},
     {"log-format", "logfmt|json", set_log_format, "one event a line, on the standard error (default: logfmt)"},
@@ -330,7 +340,8 @@ static int run_nodes(struct run *all)
         children[i] =
             (struct troupe__child){all->cluster.nodes[i].name, members[i].run.guard, run_node, &members[i].run};
     }
-    int code = ready ? troupe__supervise(children, all->nodes, troupe__log_line, &all->log) : EXIT_FAILURE;
+    int code =
+        ready ? troupe__supervise(children, all->nodes, all->node.slow_ms, troupe__log_line, &all->log) : EXIT_FAILURE;
     if (!ready) {
         fail("out of memory", TROUPE_ENOMEM);
     }
@@ -361,9 +372,10 @@ static const struct troupe_module *load_module(const char *name)
 
 int troupe__run(int argc, char **argv)
 {
-    struct run run = {.node = {.data = "troupe-data", .output = "-", .stop_on_signals = true},
-                      .log = {.least = TROUPE_INFO},
-                      .progress = {.command = "run"}};
+    struct run run = {
+        .node = {.data = "troupe-data", .output = "-", .stop_on_signals = true, .slow_ms = TROUPE__SLOW_MS},
+        .log = {.least = TROUPE_INFO},
+        .progress = {.command = "run"}};
     const struct troupe__command command = {"run", usage, after, options, &run, troupe__config_read};
     int operands;
     int code = troupe__options_parse(&command, argc, argv, &operands);
@@ -408,7 +420,7 @@ int troupe__run(int argc, char **argv)
         return fail("out of memory", TROUPE_ENOMEM);
     }
     const struct troupe__child child = {run.name, run.guard, run_node, &run};
-    code = troupe__supervise(&child, 1, troupe__log_line, &run.log);
+    code = troupe__supervise(&child, 1, run.node.slow_ms, troupe__log_line, &run.log);
     troupe__cluster_fini(&run.cluster);
     return code;
 }
