@@ -132,7 +132,7 @@ static const char *name_of(const char *path)
     const char *name = path + disk.root_size + 1;
     if (disk.root_size == 0 || size < disk.root_size + 2 || strncmp(path, disk.root, disk.root_size) != 0 ||
         path[disk.root_size] != '/' || strchr(name, '/') || strcmp(name, "lock") == 0 || strcmp(name, "..") == 0 ||
-        (size > 5 && strcmp(path + size - 5, "-lock") == 0)) {
+        strcmp(name, ".") == 0 || (size > 5 && strcmp(path + size - 5, "-lock") == 0)) {
         return NULL;
     }
     assert(strlen(name) < DISK_NAME_MAX);
@@ -170,7 +170,8 @@ static void opened(int fd, const char *path, int flags)
     if (disk.root_size == 0) {
         return;
     }
-    if (strcmp(path, disk.root) == 0) {
+    if (strncmp(path, disk.root, disk.root_size) == 0 &&
+        (path[disk.root_size] == '\0' || strcmp(path + disk.root_size, "/.") == 0)) {
         disk.fds[fd] = DISK_DIRECTORY;
     } else if (is_parent(path)) {
         disk.fds[fd] = DISK_PARENT;

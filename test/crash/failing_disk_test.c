@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "state/lmdb_store.h"
+#include "test/crash/counter.h"
 #include "test/crash/disk.h"
 #include "test/crash/model.h"
 
@@ -159,79 +160,19 @@ static void a_store_stops_at_its_last_epoch_whichever_call_fails(void **state)
 
 /* ---- a node ------------------------------------------------------------------------------------------------------ */
 
-enum { LINES = 120, ACTORS = 7 };
-
-static const struct troupe_value count_value = {"count", TROUPE_INT};
-static const struct troupe_value *const values[] = {&count_value, NULL};
-
-static enum troupe_error counter(struct troupe_context *ctx, const struct troupe_message *message)
-{
-    (void)message;
-    int64_t count = 0;
-    enum troupe_error result = troupe_get_int(ctx, &count_value, &count);
-    if (result != TROUPE_OK && result != TROUPE_ENOTFOUND) {
-        return result;
-    }
-    result = troupe_set_int(ctx, &count_value, ++count);
-    return result == TROUPE_OK ? troupe_emit(ctx, "counts", troupe_self(ctx).key, troupe_pack(ctx, "i", count))
-                               : result;
-}
-
-static const struct troupe_type types[] = {{.name = "test/counter", .handler = counter, .values = values}};
-static const struct troupe_module module = {TROUPE_ABI, "counter", "1", types, 1};
-
-static enum troupe_error run_node(const struct fixture *f, char *error, size_t error_size)
-{
-    struct troupe_node_options options = {
-        .module = &module, .data = f->directory, .input = f->input, .output = f->output, .until = TROUPE_UNTIL_IDLE};
-    struct troupe_node *node;
-    enum troupe_error result = troupe_node_open(&options, &node, error, error_size);
-    if (result != TROUPE_OK) {
-        return result;
-    }
-    if ((result = troupe_node_run(node)) != TROUPE_OK) {
-        snprintf(error, error_size, "%s", troupe_node_error(node));
-    }
-    enum troupe_error closed = troupe_node_close(node);
-    return result == TROUPE_OK ? closed : result;
-}
-
-/* Each record once, in order, and each actor's count without a gap. */
-static void check_output(const struct fixture *f, const char *text)
-{
-    FILE *file = fopen(f->output, "r");
-    int lines = 0, counts[ACTORS] = {0};
-    char line[200];
-    assert_non_null(file);
-    while (fgets(line, sizeof line, file)) {
-        int seq, key, count;
-        if (sscanf(line, "{\"egress\":\"counts\",\"seq\":%d,\"key\":\"%d\",\"body\":%d}", &seq, &key, &count) != 3 ||
-            seq != ++lines || key < 0 || key >= ACTORS || count != ++counts[key]) {
-            fail_msg("after '%s': line %d: %s", text, lines, line);
-        }
-    }
-    fclose(file);
-    assert_int_equal(lines, LINES);
-}
-
 /* Whichever call fails, of the store or of the output file: the node ends with an error and a text, and another run
  * ends with the output of one that never failed. */
 static void a_node_ends_with_a_text_and_goes_on_later_whichever_call_fails(void **state)
 {
     struct fixture *f = *state;
-    FILE *input = fopen(f->input, "w");
-    assert_non_null(input);
-    for (int i = 0; i < LINES; i++) {
-        fprintf(input, "{\"to\":\"test/counter/%d\",\"type\":\"count\"}\n", i % ACTORS);
-    }
-    fclose(input);
+    counter_input(f->input);
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
         int64_t calls = 0, ends = 0;
         for (bool failed = true; failed; calls++) {
-            char error[600] = "";
+            char error[600] = "", wrong[600];
             disk_watch(f->directory);
             disk_fail(ways[i].fault, NULL, calls, ways[i].error, ways[i].done);
-            enum troupe_error result = run_node(f, error, sizeof error);
+            enum troupe_error result = counter_run(f->directory, f->input, f->output, error, sizeof error);
             failed = disk_failed();
             struct disk_log log = disk_unwatch();
             disk_log_free(&log);
@@ -239,12 +180,17 @@ static void a_node_ends_with_a_text_and_goes_on_later_whichever_call_fails(void 
                 ends++;
                 assert_true(failed && error[0]);
                 assert_true(result == TROUPE_EIO || result == TROUPE_ENOSPACE);
+                if (!counter_check_release(f->directory, f->output, wrong, sizeof wrong)) {
+                    fail_msg("after '%s': %s", error, wrong);
+                }
                 char again[600] = "";
-                if (run_node(f, again, sizeof again) != TROUPE_OK) {
+                if (counter_run(f->directory, f->input, f->output, again, sizeof again) != TROUPE_OK) {
                     fail_msg("after '%s': %s", error, again);
                 }
             }
-            check_output(f, error);
+            if (!counter_check(f->output, wrong, sizeof wrong)) {
+                fail_msg("after '%s': %s", error, wrong);
+            }
             clear(f);
         }
         print_message("%s: %lld calls failed in turn, %lld ended the node\n", ways[i].text, (long long)calls - 1,

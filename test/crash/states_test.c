@@ -6,7 +6,7 @@
  * but one, for both files and the directory, each by itself. It must open, hold an epoch that was acknowledged or was
  * being committed, be equal to the model at that epoch (model.c), and commit again.
  * Two threads write, so no two recordings are alike: a failure keeps its log. TROUPE_LOG=file TROUPE_STATE=number
- * builds that state again; TROUPE_SEED sets the seed, TROUPE_STATES how many are built (4000). */
+ * builds that state again; TROUPE_SEED sets the seed, TROUPE_STATES how many are built (3000). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -27,10 +27,11 @@
 #include <unistd.h>
 
 #include "state/lmdb_store.h"
+#include "test/crash/counter.h"
 #include "test/crash/disk.h"
 #include "test/crash/model.h"
 
-enum { EPOCHS = 150, OPENINGS = 4, STATES = 4000, STATES_PER_CHILD = 500, FIRST_OPS_WEIGHT = 20, HANG_S = 120 };
+enum { EPOCHS = 150, OPENINGS = 4, STATES = 3000, STATES_PER_CHILD = 500, FIRST_OPS_WEIGHT = 20, HANG_S = 120 };
 
 /* ---- what a disk may hold ---------------------------------------------------------------------------------------- */
 
@@ -78,9 +79,11 @@ struct disk {
 enum { FILE_MAX = 1 << 23 };
 
 /* In children, where cmocka's assertions would go on with the next test. */
-static void must(bool holds)
+#define must(holds) must_at(holds, __LINE__)
+static void must_at(bool holds, int line)
 {
     if (!holds) {
+        fprintf(stderr, "line %d: errno %d\n", line, errno);
         abort();
     }
 }
@@ -271,8 +274,8 @@ static void build_file(const struct disk *d, const struct file *file, const char
 static void empty(const char *directory)
 {
     static const char *const names[] = {
-        "journal.mdb",    "tables.mdb", "journal.mdb-lock",     "tables.mdb-lock",    "journal.mdb.new",
-        "tables.mdb.new", "lock",       "journal.mdb.new-lock", "tables.mdb.new-lock"};
+        "journal.mdb",    "tables.mdb", "journal.mdb-lock", "tables.mdb-lock",      "journal.mdb.new",
+        "tables.mdb.new", "lock",       "out.jsonl",        "journal.mdb.new-lock", "tables.mdb.new-lock"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char path[640];
         snprintf(path, sizeof path, "%s/%s", directory, names[i]);
@@ -328,6 +331,20 @@ static const char *check_state(const struct model *model, const char *directory,
     return NULL;
 }
 
+/* A node that goes on from it ends with the output of one that was never interrupted. */
+static const char *check_node(const char *directory, const char *input)
+{
+    static char wrong[600];
+    char output[640];
+    snprintf(output, sizeof output, "%s/out.jsonl", directory);
+    if (!counter_check_release(directory, output, wrong, sizeof wrong) ||
+        counter_run(directory, input, output, wrong, sizeof wrong) != TROUPE_OK ||
+        !counter_check(output, wrong, sizeof wrong)) {
+        return wrong;
+    }
+    return NULL;
+}
+
 /* ---- all of them ------------------------------------------------------------------------------------------------- */
 
 struct progress { /* shared with the children */
@@ -338,6 +355,7 @@ struct progress { /* shared with the children */
 
 struct run {
     const struct model *model;
+    const char *input; /* NULL: the store of a model; else of a node that has this input */
     const struct disk_log *log;
     size_t from; /* states of moments before are not looked at */
     enum forget forget;
@@ -375,8 +393,9 @@ static void check_some(const struct run *run, uint64_t from, uint64_t to)
             run->progress->state = state;
             run->progress->at = at;
             build_state(&d, run->directory, &random);
-            const char *wrong =
-                check_state(run->model, run->directory, d.floor, d.top > d.floor ? d.top : d.floor, state % 3 == 0);
+            const char *wrong = run->input ? check_node(run->directory, run->input)
+                                           : check_state(run->model, run->directory, d.floor,
+                                                         d.top > d.floor ? d.top : d.floor, state % 3 == 0);
             run->progress->built++;
             if (wrong) {
                 snprintf(run->progress->wrong, sizeof run->progress->wrong, "%s", wrong);
@@ -620,6 +639,36 @@ static void a_failed_write_of_a_meta_page_leaves_no_trap(void **state)
     }
 }
 
+/* A node with its output file: whatever a loss of power leaves of the three files, no record is out that is not
+ * durable, and the node goes on to the output of one that was never interrupted. */
+static void a_node_goes_on_from_every_state_to_the_same_output(void **state)
+{
+    struct fixture *f = *state;
+    char input[160], output[160], error[600];
+    snprintf(input, sizeof input, "%s.jsonl", f->source);
+    snprintf(output, sizeof output, "%s/out.jsonl", f->source);
+    counter_input(input);
+    disk_watch(f->source);
+    if (counter_run(f->source, input, output, error, sizeof error) != TROUPE_OK) {
+        fail_msg("%s", error);
+    }
+    struct disk_log log = disk_unwatch();
+    empty(f->source);
+    f->run.input = input;
+    strcpy(f->run.directory, f->source); /* The position in the output goes by its path. */
+    f->run.log = &log;
+    f->run.states = f->run.states / 4;
+    bool good = check_all(&f->run, 0, f->run.states);
+    print_message("%zu operations, %llu states\n", log.count, (unsigned long long)f->run.progress->built);
+    if (!good) {
+        fail_msg("TROUPE_SEED=%llu: state %llu: after operation %llu: %s", (unsigned long long)f->run.seed,
+                 (unsigned long long)f->run.progress->state, (unsigned long long)f->run.progress->at,
+                 f->run.progress->wrong);
+    }
+    unlink(input);
+    disk_log_free(&log);
+}
+
 /* The test itself: each sync that is taken away, and a store without any, gives states that it finds wrong. */
 static void every_sync_that_is_left_out_is_noticed(void **state)
 {
@@ -649,6 +698,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_store_that_was_run_without_syncs_is_durable_from_its_next_opening_on, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_failed_write_of_a_meta_page_leaves_no_trap, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_node_goes_on_from_every_state_to_the_same_output, setup, teardown),
         cmocka_unit_test_setup_teardown(every_sync_that_is_left_out_is_noticed, setup, teardown),
     };
     return cmocka_run_group_tests_name("states", tests, NULL, NULL);
