@@ -12,6 +12,7 @@
 #include "runtime/cli/new.h"
 #include "runtime/cli/options.h"
 #include "runtime/cli/run.h"
+#include "runtime/cli/sim.h"
 #include "runtime/cli/snapshot.h"
 
 static const struct {
@@ -20,6 +21,7 @@ static const struct {
     const char *operands, *help;
 } commands[] = {
     {"run", troupe__run, "[MODULE.so]", "run a node that hosts the actors of a module"},
+    {"sim", troupe__sim, "MODULE.so", "run a module's actors on a simulated troupe, under faults"},
     {"new", troupe__new, "NAME", "make a project that builds, runs and is tested"},
     {"state", troupe__look_state, "ADDRESS", "the values of an actor"},
     {"actors", troupe__look_actors, "", "the actors there are"},

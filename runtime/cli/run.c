@@ -2,7 +2,6 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "runtime/cli/run.h"
 
-#include <dlfcn.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +13,7 @@
 #include "runtime/cli/config.h"
 #include "runtime/cli/local.h"
 #include "runtime/cli/log.h"
+#include "runtime/cli/module.h"
 #include "runtime/cli/options.h"
 #include "runtime/cli/progress.h"
 #include "runtime/node.h"
@@ -354,22 +354,6 @@ static int run_nodes(struct run *all)
     return code;
 }
 
-static const struct troupe_module *load_module(const char *name)
-{
-    char path[4096];
-    snprintf(path, sizeof path, "%s%s", strchr(name, '/') ? "" : "./", name);
-    void *object = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    if (!object) {
-        fprintf(stderr, "troupe run: cannot load module: %s\n", dlerror());
-        return NULL;
-    }
-    const struct troupe_module *module = dlsym(object, "troupe_module");
-    if (!module) {
-        fprintf(stderr, "troupe run: %s exports no `troupe_module`: see troupe.h, modules\n", path);
-    }
-    return module;
-}
-
 int troupe__run(int argc, char **argv)
 {
     struct run run = {
@@ -392,7 +376,7 @@ int troupe__run(int argc, char **argv)
     if (operands + 1 < argc) {
         return troupe__wrong("run", "one argument too many:", argv[operands + 1]);
     }
-    run.node.module = load_module(run.module_path);
+    run.node.module = troupe__module_load("run", run.module_path);
     if (!run.node.module) {
         return TROUPE__EXIT_WRONG;
     }

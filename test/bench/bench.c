@@ -32,6 +32,7 @@
 
 #include "runtime/committer.h"
 #include "runtime/machine.h"
+#include "runtime/simulator.h"
 #include "state/lmdb_store.h"
 
 enum {
@@ -1036,6 +1037,86 @@ static void measure_idle(void)
     report("idle_wakeups", switches / 5, "/s", -1, "");
 }
 
+/* ---- the simulator ----------------------------------------------------------------------------------------------- */
+
+/* Messages hop over 1,000 actors on five nodes, each counting. */
+static enum troupe_error handle_hop(struct troupe_context *ctx, const struct troupe_message *message)
+{
+    char key[24];
+    int64_t count = 0;
+    uint32_t left;
+    troupe_get_int(ctx, &seen, &count);
+    CHECK(troupe_set_int(ctx, &seen, count + 1) == TROUPE_OK && message->body.size == sizeof left);
+    memcpy(&left, message->body.data, sizeof left);
+    if (left-- == 0) {
+        return TROUPE_OK;
+    }
+    struct troupe_address to = troupe_to("bench/hop", format_key(key, troupe_random(ctx) % 1000));
+    return troupe_send(ctx, to, "hop", (struct troupe_bytes){&left, sizeof left});
+}
+
+static const struct troupe_type hop_types[] = {{.name = "bench/hop", .handler = handle_hop, .values = values}};
+static const struct troupe_module hop_module = {TROUPE_ABI, "hop", "1", hop_types, 1};
+
+struct hops {
+    size_t count; /* of each node */
+    uint64_t gap_ns;
+    uint32_t hops;
+    char key[24];
+};
+
+static bool next_hop(void *context, uint16_t node, size_t index, struct troupe__sim_input *ret)
+{
+    struct hops *hops = context;
+    if (index >= hops->count) {
+        return false;
+    }
+    *ret = (struct troupe__sim_input){.at_ns = index * hops->gap_ns,
+                                      .to = {"bench/hop", format_key(hops->key, (index * 7919 + node) % 1000)},
+                                      .type = "hop",
+                                      .body = {&hops->hops, sizeof hops->hops}};
+    return true;
+}
+
+/* Processor seconds of one run without faults. */
+static double simulate(struct hops hops, bool no_hash, struct troupe__sim_result *ret)
+{
+    struct troupe__random_oracle oracle;
+    troupe__random_oracle_init(&oracle, 1);
+    struct troupe__sim_options options = {.module = &hop_module,
+                                          .oracle = &oracle.base,
+                                          .node_count = 5,
+                                          .run_budget = 512,
+                                          .no_hash = no_hash,
+                                          .input = next_hop,
+                                          .context = &hops};
+    struct troupe__simulator *simulator = troupe__simulator_new(&options);
+    CHECK(simulator);
+    clock_t begin = clock();
+    CHECK(troupe__simulator_run(simulator, ret) == TROUPE_OK);
+    double seconds = (double)(clock() - begin) / CLOCKS_PER_SEC;
+    troupe__simulator_free(simulator);
+    return seconds;
+}
+
+static void measure_sim(void)
+{
+    static const struct hops many = {200, 0, 500, ""}, steady = {2000, 50000000, 1, ""}; /* five nodes: 100 a second */
+    double rates[RUNS], speeds[RUNS], costs[RUNS];
+    struct troupe__sim_result result;
+    simulate(many, false, &result);
+    for (int run = 0; run < RUNS; run++) {
+        rates[run] = (double)result.deliveries / simulate(many, false, &result);
+        double with = simulate(steady, false, &result), without = simulate(steady, true, &result);
+        speeds[run] = (double)result.now_ns / 1e9 / with;
+        costs[run] = (with - without) / without * 100;
+        simulate(many, false, &result);
+    }
+    report("sim_rate", percentile(rates, RUNS, 0.5), "/s", 300000, "");
+    report("sim_speed", percentile(speeds, RUNS, 0.5), "s/s", 700, "");
+    report("sim_hash", percentile(costs, RUNS, 0.5), "%", -6, "");
+}
+
 /* ---- main -------------------------------------------------------------------------------------------------------- */
 
 /* In this order: growth looks at big and actor_bytes. */
@@ -1057,6 +1138,7 @@ static const struct measurement {
     {"growth", measure_growth, false},
     {"size", measure_size, false},
     {"rss_idle cold_start idle_wakeups idle", measure_idle, false},
+    {"sim_rate sim_speed sim_hash sim", measure_sim, false},
 };
 
 static bool selected(const struct measurement *measurement, int argc, char **argv)

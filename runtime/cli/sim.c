@@ -1,0 +1,487 @@
+/* sim.c - `troupe sim`: a module's actors on a simulated troupe, under faults, by seed.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Each line of the input goes to the node that owns its actor's slot, as a router would send it: so the order of the
+ * lines for one actor stays, whatever the number of nodes. */
+#include "runtime/cli/sim.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "runtime/cli/log.h"
+#include "runtime/cli/module.h"
+#include "runtime/cli/options.h"
+#include "runtime/cli/progress.h"
+#include "runtime/simulator.h"
+#include "transport/input.h"
+#include "transport/json.h"
+
+enum { FAILURES_MAX = 10, NODES_MAX = 64 };
+
+/* One line of input. */
+struct line {
+    char *to_type, *to_key, *type;
+    struct troupe_bytes body;
+    uint16_t slot;
+};
+
+struct sim {
+    const struct troupe_module *module;
+    const char *input_path, *output_path;
+    uint16_t node_count; /* 0: by seed */
+    uint64_t seed_first, seed_last;
+    unsigned faults;
+    bool same_records, same_keys, no_dead, logs;
+    enum troupe_level least;
+
+    struct line *lines;
+    size_t line_count;
+    size_t **of_node; /* numbers of the lines, by node, in their order */
+    size_t *counts;
+    uint64_t span_ns;
+    uint64_t record_sum; /* of the run: the same for the same records in any order */
+    FILE *output;
+    struct troupe__buffer text;
+    struct troupe__progress progress;
+};
+
+static volatile uint64_t seed_running; /* for the signal handler */
+
+/* ---- options ----------------------------------------------------------------------------------------------------- */
+
+static const char *set_input(void *sim, const char *value)
+{
+    ((struct sim *)sim)->input_path = value;
+    return *value ? NULL : "a file";
+}
+
+static const char *set_output(void *sim, const char *value)
+{
+    ((struct sim *)sim)->output_path = value;
+    return *value ? NULL : "a file";
+}
+
+static const char *set_nodes(void *sim, const char *value)
+{
+    char *end;
+    long count = strtol(value, &end, 10);
+    ((struct sim *)sim)->node_count = (uint16_t)count;
+    return *value && !*end && count >= 1 && count <= NODES_MAX ? NULL : "a number of 1 to 64";
+}
+
+static const char *set_seeds(void *target, const char *value)
+{
+    static const char what[] = "a number, or two as in 1..1000";
+    struct sim *sim = target;
+    char *end;
+    if (*value < '0' || *value > '9') {
+        return what;
+    }
+    sim->seed_first = sim->seed_last = strtoull(value, &end, 10);
+    if (strncmp(end, "..", 2) == 0 && end[2] >= '0' && end[2] <= '9') {
+        sim->seed_last = strtoull(end + 2, &end, 10);
+    }
+    return *end || sim->seed_first > sim->seed_last ? what : NULL;
+}
+
+static const char *set_faults(void *target, const char *value)
+{
+    struct sim *sim = target;
+    sim->faults = strcmp(value, "all") == 0 ? UINT32_MAX : 0;
+    if (sim->faults || strcmp(value, "none") == 0) {
+        return NULL;
+    }
+    while (*value) {
+        size_t size = strcspn(value, ",");
+        int fault = TROUPE__CHOOSE_LOSS;
+        const char *name = troupe__choice_name(TROUPE__CHOOSE_LOSS);
+        while (fault <= TROUPE__CHOOSE_CLOCK && (strlen(name) != size || strncmp(name, value, size) != 0)) {
+            name = troupe__choice_name((enum troupe__choice)++ fault);
+        }
+        if (fault > TROUPE__CHOOSE_CLOCK) {
+            return "all, none, or some of loss, duplication, reordering, partition, slowness, crash, pause, "
+                   "slow-commit, "
+                   "failing-commit, clock, with commas";
+        }
+        sim->faults |= 1u << fault;
+        value += size + (value[size] == ',');
+    }
+    return NULL;
+}
+
+static const char *set_same_records(void *sim, const char *value)
+{
+    ((struct sim *)sim)->same_records = true;
+    ((struct sim *)sim)->same_keys = value != NULL;
+    return !value || strcmp(value, "keys") == 0 ? NULL : "nothing or keys";
+}
+
+static const char *set_no_dead(void *sim, const char *value)
+{
+    (void)value;
+    ((struct sim *)sim)->no_dead = true;
+    return NULL;
+}
+
+static const char *set_log(void *sim, const char *value)
+{
+    for (int level = TROUPE_DEBUG; level <= TROUPE_ERROR; level++) {
+        if (strcmp(value, troupe__log_levels[level]) == 0) {
+            ((struct sim *)sim)->least = (enum troupe_level)level;
+            ((struct sim *)sim)->logs = true;
+            return NULL;
+        }
+    }
+    return "debug, info, warning or error";
+}
+
+static const struct troupe__option options[] = {
+    {"input", "FILE", set_input, "JSON lines to take in, as of troupe run"},
+    {"nodes", "N", set_nodes, "so many nodes (default: 2 to 5, by seed)"},
+    {"seeds", "A..B", set_seeds, "the seeds to run, or one (default: 1..1000)"},
+    {"faults", "LIST", set_faults,
+     "all (default), none, or some of: loss, duplication, reordering,\npartition, slowness, crash, pause, slow-commit, "
+     "failing-commit, clock"},
+    {"same-records", "[=keys]", set_same_records,
+     "each seed must emit the records of a run without faults, in any order;\nwith =keys, their bodies may differ"},
+    {"no-dead", NULL, set_no_dead, "a dead letter is a failure"},
+    {"output", "FILE", set_output, "write the records of the last seed, as JSON lines"},
+    {"log", "LEVEL", set_log, "what the nodes log: debug, info, warning or error (default: nothing)"},
+    {0},
+};
+
+static const char usage[] =
+    "usage: troupe sim MODULE.so --input FILE [options]\n"
+    "\n"
+    "Runs the actors of a module on a simulated troupe of several nodes, in memory and in simulated time: once for "
+    "each\n"
+    "seed, which decides what is lost, delayed, repeated, cut off, who crashes between which two steps, whose disk or\n"
+    "clock fails, and where every other choice falls. Then the faults end, and all must come to its end: everything\n"
+    "handled once, nothing left. Each seed runs twice and must do the same: a handler that depends on anything but "
+    "its\n"
+    "messages, state, troupe_now and troupe_random is found.\n";
+
+static const char after[] =
+    "What the actors must keep to is theirs to say: let a handler emit what must be so (--same-records), or reject "
+    "what\n"
+    "must not be (--no-dead).\n"
+    "\n"
+    "Examples:\n"
+    "  troupe sim bank.so --input transfers.jsonl --same-records=keys --no-dead\n"
+    "  troupe sim bank.so --input transfers.jsonl --seeds 17 --log info\n"
+    "\n"
+    "Exit codes: 0 all seeds passed, 1 one failed (its number and what it found are on stderr), 2 wrong arguments.\n";
+
+/* ---- input ------------------------------------------------------------------------------------------------------- */
+
+static bool keep_line(struct sim *sim, const struct troupe__line *line)
+{
+    struct line *lines = realloc(sim->lines, (sim->line_count + 1) * sizeof *lines);
+    char *body = malloc(line->body.size + 1);
+    if (!lines || !body) {
+        sim->lines = lines ? lines : sim->lines;
+        free(body);
+        return false;
+    }
+    memcpy(body, line->body.data, line->body.size);
+    sim->lines = lines;
+    lines[sim->line_count++] = (struct line){strdup(line->to_type),
+                                             strdup(line->to_key),
+                                             strdup(line->type),
+                                             {body, line->body.size},
+                                             troupe__slot_of(line->to_type, line->to_key)};
+    struct line *kept = &lines[sim->line_count - 1];
+    return kept->to_type && kept->to_key && kept->type;
+}
+
+static bool read_input(struct sim *sim)
+{
+    struct troupe__input input;
+    struct troupe_bytes text;
+    struct troupe__line line;
+    char error[400];
+    enum troupe_error result = troupe__input_open(&input, sim->input_path, error, sizeof error);
+    if (result != TROUPE_OK) {
+        fprintf(stderr, "troupe sim: %s\n", error);
+        return false;
+    }
+    while ((result = troupe__input_next(&input, &text, error, sizeof error)) == TROUPE_OK) {
+        if (strspn(text.data, " \t\r") >= text.size) {
+            continue;
+        }
+        result = troupe__line_parse(text.data, text.size, &sim->text, &line, error, sizeof error);
+        if (result == TROUPE_OK && !keep_line(sim, &line)) {
+            snprintf(error, sizeof error, "out of memory");
+            result = TROUPE_ENOMEM;
+        }
+        if (result != TROUPE_OK) {
+            break;
+        }
+    }
+    if (result != TROUPE_ENOTFOUND) {
+        fprintf(stderr, "troupe sim: %s: line %" PRIu64 ": %s\n", sim->input_path, input.line, error);
+    }
+    troupe__input_close(&input);
+    return result == TROUPE_ENOTFOUND;
+}
+
+static void forget_input(struct sim *sim)
+{
+    for (size_t i = 0; i < sim->line_count; i++) {
+        free(sim->lines[i].to_type);
+        free(sim->lines[i].to_key);
+        free(sim->lines[i].type);
+        free((void *)sim->lines[i].body.data);
+    }
+    free(sim->lines);
+    troupe__buffer_free(&sim->text);
+}
+
+/* Which line goes to which of `node_count` nodes. */
+static bool split_input(struct sim *sim, uint16_t node_count)
+{
+    static struct troupe__slots slots;
+    troupe__slots_spread(&slots, 1, 1, node_count);
+    size_t *numbers = malloc((sim->line_count + 1) * sizeof *numbers);
+    sim->counts = calloc(node_count, sizeof *sim->counts);
+    sim->of_node = calloc(node_count, sizeof *sim->of_node);
+    if (!numbers || !sim->counts || !sim->of_node) {
+        free(numbers);
+        free(sim->counts);
+        free(sim->of_node);
+        sim->counts = NULL;
+        sim->of_node = NULL;
+        return false;
+    }
+    size_t at = 0;
+    for (uint16_t node = 0; node < node_count; node++) {
+        sim->of_node[node] = numbers + at;
+        for (size_t i = 0; i < sim->line_count; i++) {
+            if (slots.owner[sim->lines[i].slot] == node) {
+                numbers[at++] = i;
+                sim->counts[node]++;
+            }
+        }
+    }
+    return true;
+}
+
+static void forget_split(struct sim *sim)
+{
+    if (sim->of_node) {
+        free(sim->of_node[0]);
+    }
+    free(sim->of_node);
+    free(sim->counts);
+    sim->of_node = NULL;
+    sim->counts = NULL;
+}
+
+static bool give_input(void *context, uint16_t node, size_t index, struct troupe__sim_input *ret)
+{
+    const struct sim *sim = context;
+    if (index >= sim->counts[node]) {
+        return false;
+    }
+    size_t number = sim->of_node[node][index];
+    const struct line *line = &sim->lines[number];
+    *ret =
+        (struct troupe__sim_input){.at_ns = (uint64_t)((double)sim->span_ns * (double)number / (double)sim->line_count),
+                                   .to = troupe_to(line->to_type, line->to_key),
+                                   .type = line->type,
+                                   .body = line->body};
+    return true;
+}
+
+/* ---- runs -------------------------------------------------------------------------------------------------------- */
+
+static void take_record(void *context, uint16_t node, const struct troupe__egress *egress)
+{
+    struct sim *sim = context;
+    (void)node;
+    uint64_t hash = troupe__id_mix(troupe__hash(egress->name.data, egress->name.size),
+                                   troupe__hash(egress->key.data, egress->key.size));
+    uint64_t body = sim->same_keys ? 0 : troupe__hash(egress->body.data, egress->body.size);
+    sim->record_sum += troupe__id_mix(hash, body);
+    if (!sim->output) {
+        return;
+    }
+    sim->text.size = 0;
+    troupe__buffer_put(&sim->text, "{\"egress\":", 10);
+    troupe__json_write_string(egress->name.data, egress->name.size, &sim->text);
+    troupe__buffer_put(&sim->text, ",\"key\":", 7);
+    troupe__json_write_string(egress->key.data, egress->key.size, &sim->text);
+    troupe__buffer_put(&sim->text, ",\"body\":", 8);
+    if (troupe__json_write(egress->body, &sim->text) != TROUPE_OK) {
+        troupe__buffer_put(&sim->text, "null", 4);
+    }
+    troupe__buffer_put(&sim->text, "}\n", 2);
+    fwrite(sim->text.data, 1, sim->text.size, sim->output);
+}
+
+static void print_log(void *context, enum troupe_level level, const char *text)
+{
+    const struct sim *sim = context;
+    if (level >= sim->least) {
+        fprintf(stderr, "%sseed %" PRIu64 ": %s: %s\n", troupe__progress_clearing(), seed_running,
+                troupe__log_levels[level], text);
+    }
+}
+
+/* Faults of the seed if `faults`, else none. */
+static struct troupe__sim_result run_seed(struct sim *sim, uint64_t seed, unsigned faults)
+{
+    struct troupe__random_oracle oracle;
+    struct troupe__sim_result result = {.failure = "out of memory"};
+    uint16_t node_count = sim->node_count ? sim->node_count : (uint16_t)(2 + troupe__id_mix(seed, 1) % 4);
+    struct troupe__sim_options sim_options = {.module = sim->module,
+                                              .oracle = &oracle.base,
+                                              .node_count = node_count,
+                                              .input = give_input,
+                                              .record = take_record,
+                                              .context = sim,
+                                              .log = sim->logs ? print_log : NULL,
+                                              .log_context = sim};
+    troupe__random_oracle_init(&oracle, seed);
+    troupe__sim_draw(&sim_options, seed, faults);
+    sim->span_ns = sim_options.calm_ns / 4 * 3;
+    sim->record_sum = 0;
+    seed_running = seed;
+    struct troupe__simulator *simulator = split_input(sim, node_count) ? troupe__simulator_new(&sim_options) : NULL;
+    if (simulator) {
+        troupe__simulator_run(simulator, &result);
+        troupe__simulator_free(simulator);
+    }
+    forget_split(sim);
+    if (!result.failure[0] && sim->no_dead && result.dead > 0) {
+        snprintf(result.failure, sizeof result.failure, "%" PRIu64 " dead letters: see --log warning", result.dead);
+    }
+    return result;
+}
+
+/* Both runs of a seed. */
+static struct troupe__sim_result check_seed(struct sim *sim, uint64_t seed, uint64_t expected)
+{
+    struct troupe__sim_result first = run_seed(sim, seed, sim->faults);
+    uint64_t records = sim->record_sum;
+    if (first.failure[0]) {
+        return first;
+    }
+    if (sim->same_records && records != expected) {
+        snprintf(first.failure, sizeof first.failure, "its %" PRIu64 " records are not those of a run without faults",
+                 first.records);
+        return first;
+    }
+    bool logs = sim->logs;
+    sim->logs = false;
+    if (seed == sim->seed_last && sim->output_path) {
+        sim->output = fopen(sim->output_path, "w");
+    }
+    struct troupe__sim_result second = run_seed(sim, seed, sim->faults);
+    sim->logs = logs;
+    if (second.hash != first.hash) {
+        snprintf(first.failure, sizeof first.failure,
+                 "a second run of it differs: a handler depends on more than its messages, state, troupe_now and "
+                 "troupe_random");
+    }
+    return first;
+}
+
+static int run_seeds(struct sim *sim)
+{
+    struct troupe__sim_result sum = {0};
+    uint64_t expected = 0, failed = 0, seeds = 0, seconds = 0;
+    if (sim->same_records) {
+        struct troupe__sim_result calm = run_seed(sim, sim->seed_first, 0);
+        expected = sim->record_sum;
+        if (calm.failure[0]) {
+            fprintf(stderr, "troupe sim: without faults: %s\n", calm.failure);
+            return EXIT_FAILURE;
+        }
+    }
+    for (uint64_t seed = sim->seed_first; failed < FAILURES_MAX; seed++) {
+        struct troupe__sim_result result = check_seed(sim, seed, expected);
+        seeds++;
+        sum.deliveries += result.deliveries;
+        sum.crashes += result.crashes;
+        sum.dead += result.dead;
+        seconds += result.now_ns / 1000000000;
+        if (result.failure[0]) {
+            fprintf(stderr, "%sseed %" PRIu64 " FAILED: %s\n", troupe__progress_clearing(), seed, result.failure);
+            failed++;
+        }
+        if (seed == sim->seed_last) {
+            break;
+        }
+        if (troupe__progress_due(&sim->progress)) {
+            troupe__progress_count(&sim->progress, "simulated", seeds, "seeds");
+        }
+    }
+    troupe__progress_end(&sim->progress);
+    if (sim->output && fclose(sim->output) != 0) {
+        perror("troupe sim: output");
+        return EXIT_FAILURE;
+    }
+    printf("%" PRIu64 " seeds, each twice: %" PRIu64 " failed; %" PRIu64 " deliveries, %" PRIu64 " crashes, %" PRIu64
+           " dead letters, %" PRIu64 " simulated seconds\n",
+           seeds, failed, sum.deliveries, sum.crashes, sum.dead, seconds);
+    return failed > 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+/* A handler has crashed the process: say in which seed, and die of it. */
+static void on_crash(int signal_number)
+{
+    char text[80];
+    uint64_t seed = seed_running;
+    size_t at = sizeof text;
+    text[--at] = '\n';
+    do {
+        text[--at] = (char)('0' + seed % 10);
+        seed /= 10;
+    } while (seed > 0);
+    static const char what[] = "troupe sim: crashed in seed ";
+    at -= sizeof what - 1;
+    memcpy(text + at, what, sizeof what - 1);
+    ssize_t written = write(STDERR_FILENO, text + at, sizeof text - at);
+    (void)written;
+    signal(signal_number, SIG_DFL);
+    raise(signal_number);
+}
+
+int troupe__sim(int argc, char **argv)
+{
+    struct sim sim = {.seed_first = 1,
+                      .seed_last = 1000,
+                      .faults = UINT32_MAX,
+                      .least = TROUPE_ERROR,
+                      .progress = {.command = "sim"}};
+    const struct troupe__command command = {"sim", usage, after, options, &sim, NULL};
+    int operands, code = troupe__options_parse(&command, argc, argv, &operands);
+    if (code >= 0) {
+        return code;
+    }
+    if (operands == argc) {
+        return troupe__wrong("sim", "a module is missing:", "MODULE.so");
+    }
+    if (operands + 1 < argc) {
+        return troupe__wrong("sim", "one argument too many:", argv[operands + 1]);
+    }
+    if (!sim.input_path) {
+        return troupe__wrong("sim", "without input nothing happens: give", "--input FILE");
+    }
+    sim.module = troupe__module_load("sim", argv[operands]);
+    if (!sim.module) {
+        return TROUPE__EXIT_WRONG;
+    }
+    static const int crashes[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
+    for (size_t i = 0; i < sizeof crashes / sizeof *crashes; i++) {
+        signal(crashes[i], on_crash);
+    }
+    code = read_input(&sim) ? run_seeds(&sim) : EXIT_FAILURE;
+    forget_input(&sim);
+    return code;
+}
