@@ -42,12 +42,12 @@ struct troupe__job *troupe__job_new(struct troupe__actor *actor, struct troupe_b
     }
     *job = (struct troupe__job){.actor = actor,
                                 .declared = find_declared(actor, name),
-                                .references = 1,
                                 .input_size = (uint32_t)input.size,
                                 .name_size = (uint8_t)name.size,
                                 .result_size = (uint8_t)result.size,
                                 .type_size = (uint8_t)type.size,
                                 .key_size = (uint8_t)key.size};
+    atomic_init(&job->references, 1);
     atomic_init(&job->cancelled, false);
     put_text(put_text(put_text(put_text(job->data, name), result), type), key);
     if (input.size > 0) {
@@ -58,7 +58,7 @@ struct troupe__job *troupe__job_new(struct troupe__actor *actor, struct troupe_b
 
 void troupe__job_release(struct troupe__job *job)
 {
-    if (job && --job->references == 0) {
+    if (job && atomic_fetch_sub(&job->references, 1) == 1) {
         free(job);
     }
 }

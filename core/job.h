@@ -9,8 +9,8 @@
  * is begun (`attempt` grows), and removed in the epoch that takes its result in, or cancels it.
  * Row form: varint attempt, varint failures, the actor's type and key, job name, result name, input (counted strings).
  *
- * A job is shared by the machine and by whoever runs it. The loop thread counts the references; another thread reads
- * what never changes, and `cancelled`. */
+ * A job is shared by the machine and by whoever runs it, each with a reference. Threads other than the loop's read what
+ * never changes, and `cancelled`. */
 #ifndef TROUPE_CORE_JOB_H
 #define TROUPE_CORE_JOB_H
 
@@ -28,7 +28,7 @@ struct troupe__job {
     uint64_t id;
     struct troupe__actor *actor;            /* for the loop thread only, and while it is one of the node's jobs */
     const struct troupe_job_type *declared; /* NULL: the module has none of that name */
-    uint32_t references;
+    atomic_uint references;
     uint32_t attempt;  /* how often it was begun */
     uint32_t failures; /* how often it returned an error */
     uint32_t input_size;
@@ -68,7 +68,7 @@ struct troupe__job *troupe__job_new(struct troupe__actor *actor, struct troupe_b
 
 static inline struct troupe__job *troupe__job_hold(struct troupe__job *job)
 {
-    job->references++;
+    atomic_fetch_add(&job->references, 1);
     return job;
 }
 

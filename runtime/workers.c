@@ -17,6 +17,7 @@ struct worker {
     pthread_t thread;
     /* Under the mutex: */
     struct troupe_job_context *run; /* NULL: idle */
+    bool left;                      /* by the stop, which nobody waits for */
     int64_t begun_ms, report_ms;    /* monotonic */
 };
 
@@ -29,7 +30,8 @@ struct troupe__workers {
     /* Under the mutex: */
     struct list queue, done;
     unsigned idle, running;
-    bool leaving; /* threads end when they are idle */
+    bool leaving;  /* threads end when they are idle */
+    unsigned left; /* threads that were left behind; the last one frees all */
     /* Of the loop thread: */
     unsigned started;
     struct worker threads[];
@@ -86,6 +88,20 @@ static void run_guarded(struct worker *worker, struct troupe_job_context *run)
     }
 }
 
+static void free_all(struct troupe__workers *workers)
+{
+    while (workers->queue.oldest) {
+        troupe__job_run_free(pop(&workers->queue));
+    }
+    while (workers->done.oldest) {
+        troupe__job_run_free(pop(&workers->done));
+    }
+    pthread_cond_destroy(&workers->work);
+    pthread_cond_destroy(&workers->ended);
+    pthread_mutex_destroy(&workers->mutex);
+    free(workers);
+}
+
 static void *work(void *context)
 {
     struct worker *worker = context;
@@ -122,7 +138,11 @@ static void *work(void *context)
             workers->options.wake(workers->options.wake_context);
         }
     }
+    bool last = worker->left && --workers->left == 0;
     pthread_mutex_unlock(&workers->mutex);
+    if (last) {
+        free_all(workers);
+    }
     troupe__guard_forget_thread(stack);
     return NULL;
 }
@@ -268,30 +288,27 @@ void troupe__workers_hurry(struct troupe__workers *workers)
 
 void troupe__workers_stop(struct troupe__workers *workers)
 {
-    bool left = false;
     troupe__workers_hurry(workers);
     pthread_mutex_lock(&workers->mutex);
     workers->leaving = true;
     pthread_cond_broadcast(&workers->work);
     for (unsigned i = 0; i < workers->started; i++) {
-        bool busy = workers->threads[i].run != NULL;
-        left = left || busy;
-        pthread_mutex_unlock(&workers->mutex);
-        if (busy) {
+        workers->threads[i].left = workers->threads[i].run != NULL;
+        workers->left += workers->threads[i].left;
+    }
+    workers->left++; /* This thread too. */
+    pthread_mutex_unlock(&workers->mutex);
+    for (unsigned i = 0; i < workers->started; i++) {
+        if (workers->threads[i].left) {
             pthread_detach(workers->threads[i].thread);
         } else {
             pthread_join(workers->threads[i].thread, NULL);
         }
-        pthread_mutex_lock(&workers->mutex);
     }
-    while (workers->done.oldest) {
-        troupe__job_run_free(pop(&workers->done));
-    }
+    pthread_mutex_lock(&workers->mutex);
+    bool last = --workers->left == 0;
     pthread_mutex_unlock(&workers->mutex);
-    if (!left) {
-        pthread_cond_destroy(&workers->work);
-        pthread_cond_destroy(&workers->ended);
-        pthread_mutex_destroy(&workers->mutex);
-        free(workers);
+    if (last) {
+        free_all(workers);
     }
 }
