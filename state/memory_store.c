@@ -1,7 +1,9 @@
 /* memory_store.c - the store in memory, for tests and simulations: its disk survives close, and so a simulated crash.
  * SPDX-License-Identifier: Apache-2.0
  *
- * On disk: nothing. Rows are a sorted array of pointers; the journal is one buffer of epoch (8), size (8), record. */
+ * On disk: nothing. Rows are a sorted array of pointers for each table, with a gap at both ends: what comes and goes in
+ * the order of its keys, as mail and outboxes do, moves few. The journal is one buffer of epoch (8), size (8), record.
+ */
 #include "state/memory_store.h"
 
 #include <assert.h>
@@ -9,9 +11,13 @@
 #include <stdio.h>
 
 struct row {
-    enum troupe__table table;
     size_t key_size, value_size;
     unsigned char bytes[]; /* key, value */
+};
+
+struct table {
+    struct row **rows; /* the sorted ones: rows[begin] to rows[begin + count - 1] */
+    size_t begin, count, capacity;
 };
 
 struct troupe__memory_disk {
@@ -20,8 +26,7 @@ struct troupe__memory_disk {
     uint64_t last, folded;
     int64_t commits_left; /* -1: no limit */
     bool fail_durable, open;
-    struct row **rows;
-    size_t row_count, row_capacity;
+    struct table tables[TROUPE__TABLE_COUNT];
 };
 
 struct memory_store {
@@ -45,13 +50,34 @@ void troupe__memory_disk_free(struct troupe__memory_disk *disk)
         return;
     }
     assert(!disk->open);
-    for (size_t i = 0; i < disk->row_count; i++) {
-        free(disk->rows[i]);
+    for (size_t t = 0; t < TROUPE__TABLE_COUNT; t++) {
+        for (size_t i = 0; i < disk->tables[t].count; i++) {
+            free(disk->tables[t].rows[disk->tables[t].begin + i]);
+        }
+        free(disk->tables[t].rows);
     }
-    free(disk->rows);
     troupe__buffer_free(&disk->journal);
     pthread_mutex_destroy(&disk->mutex);
     free(disk);
+}
+
+static bool copy_table(const struct table *from, struct table *to)
+{
+    if (from->count == 0) {
+        return true;
+    }
+    to->rows = calloc(from->count, sizeof(struct row *));
+    to->capacity = to->rows ? from->count : 0;
+    for (; to->rows && to->count < from->count; to->count++) {
+        const struct row *row = from->rows[from->begin + to->count];
+        size_t size = sizeof *row + row->key_size + row->value_size;
+        to->rows[to->count] = malloc(size);
+        if (!to->rows[to->count]) {
+            return false;
+        }
+        memcpy(to->rows[to->count], row, size);
+    }
+    return to->rows != NULL;
 }
 
 struct troupe__memory_disk *troupe__memory_disk_copy(struct troupe__memory_disk *disk)
@@ -64,17 +90,9 @@ struct troupe__memory_disk *troupe__memory_disk_copy(struct troupe__memory_disk 
     troupe__buffer_put(&copy->journal, disk->journal.data, disk->journal.size);
     copy->last = disk->last;
     copy->folded = disk->folded;
-    copy->row_capacity = disk->row_count;
-    copy->rows = disk->row_count > 0 ? calloc(disk->row_count, sizeof(struct row *)) : NULL;
-    bool ok = !copy->journal.failed && (copy->rows || disk->row_count == 0);
-    for (size_t i = 0; ok && i < disk->row_count; i++) {
-        size_t size = sizeof(struct row) + disk->rows[i]->key_size + disk->rows[i]->value_size;
-        struct row *row = malloc(size);
-        ok = row != NULL;
-        if (ok) {
-            memcpy(row, disk->rows[i], size);
-            copy->rows[copy->row_count++] = row;
-        }
+    bool ok = !copy->journal.failed;
+    for (size_t t = 0; ok && t < TROUPE__TABLE_COUNT; t++) {
+        ok = copy_table(&disk->tables[t], &copy->tables[t]);
     }
     pthread_mutex_unlock(&disk->mutex);
     if (!ok) {
@@ -92,23 +110,20 @@ void troupe__memory_disk_fail_after(struct troupe__memory_disk *disk, int64_t co
     pthread_mutex_unlock(&disk->mutex);
 }
 
-static int compare(const struct row *row, enum troupe__table table, struct troupe_bytes key)
+static int compare(const struct row *row, struct troupe_bytes key)
 {
-    if (row->table != table) {
-        return row->table < table ? -1 : 1;
-    }
     size_t shorter = row->key_size < key.size ? row->key_size : key.size;
     int order = shorter > 0 ? memcmp(row->bytes, key.data, shorter) : 0;
     return order != 0 ? order : row->key_size < key.size ? -1 : row->key_size > key.size;
 }
 
-/* The first row not before the key. */
-static size_t find(const struct troupe__memory_disk *disk, enum troupe__table table, struct troupe_bytes key)
+/* The index of the first row not before the key. */
+static size_t find(const struct table *table, struct troupe_bytes key)
 {
-    size_t low = 0, high = disk->row_count;
+    size_t low = 0, high = table->count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (compare(disk->rows[middle], table, key) < 0) {
+        if (compare(table->rows[table->begin + middle], key) < 0) {
             low = middle + 1;
         } else {
             high = middle;
@@ -117,49 +132,80 @@ static size_t find(const struct troupe__memory_disk *disk, enum troupe__table ta
     return low;
 }
 
-static bool is_at(const struct troupe__memory_disk *disk, size_t at, enum troupe__table table, struct troupe_bytes key)
+static bool is_at(const struct table *table, size_t at, struct troupe_bytes key)
 {
-    return at < disk->row_count && compare(disk->rows[at], table, key) == 0;
+    return at < table->count && compare(table->rows[table->begin + at], key) == 0;
+}
+
+/* Close the place `at`, moving the shorter side. */
+static void close_place(struct table *table, size_t at)
+{
+    struct row **first = table->rows + table->begin;
+    if (at < table->count / 2) {
+        memmove(first + 1, first, at * sizeof *first);
+        table->begin++;
+    } else {
+        memmove(first + at, first + at + 1, (table->count - at - 1) * sizeof *first);
+    }
+    table->count--;
+}
+
+/* Open a place `at`. Returns false when out of memory. */
+static bool open_place(struct table *table, size_t at)
+{
+    if (table->begin > 0 && at < table->count / 2) {
+        struct row **first = table->rows + table->begin;
+        memmove(first - 1, first, at * sizeof *first);
+        table->begin--;
+        table->count++;
+        return true;
+    }
+    if (table->begin + table->count == table->capacity && table->begin > table->count) {
+        memmove(table->rows, table->rows + table->begin, table->count * sizeof(struct row *));
+        table->begin = 0;
+    }
+    if (table->begin + table->count == table->capacity) {
+        size_t capacity = table->capacity > 0 ? table->capacity * 2 : 64;
+        struct row **rows = realloc(table->rows, capacity * sizeof(struct row *));
+        if (!rows) {
+            return false;
+        }
+        table->rows = rows;
+        table->capacity = capacity;
+    }
+    struct row **place = table->rows + table->begin + at;
+    memmove(place + 1, place, (table->count - at) * sizeof *place);
+    table->count++;
+    return true;
 }
 
 /* Returns false when out of memory; applying the whole record again is harmless. */
 static bool apply_change(struct troupe__memory_disk *disk, const struct troupe__change *change)
 {
-    size_t at = find(disk, change->table, change->key);
-    bool found = is_at(disk, at, change->table, change->key);
+    struct table *table = &disk->tables[change->table];
+    size_t at = find(table, change->key);
+    bool found = is_at(table, at, change->key);
     if (change->removed) {
         if (found) {
-            free(disk->rows[at]);
-            disk->row_count--;
-            memmove(disk->rows + at, disk->rows + at + 1, (disk->row_count - at) * sizeof *disk->rows);
+            free(table->rows[table->begin + at]);
+            close_place(table, at);
         }
         return true;
     }
-    if (!found && disk->row_count == disk->row_capacity) {
-        size_t capacity = disk->row_capacity > 0 ? disk->row_capacity * 2 : 64;
-        struct row **rows = realloc(disk->rows, capacity * sizeof(struct row *));
-        if (!rows) {
-            return false;
-        }
-        disk->rows = rows;
-        disk->row_capacity = capacity;
-    }
     struct row *row = malloc(sizeof *row + change->key.size + change->value.size);
-    if (!row) {
+    if (!row || (!found && !open_place(table, at))) {
+        free(row);
         return false;
     }
-    *row = (struct row){.table = change->table, .key_size = change->key.size, .value_size = change->value.size};
+    *row = (struct row){.key_size = change->key.size, .value_size = change->value.size};
     memcpy(row->bytes, change->key.data, change->key.size);
     if (change->value.size > 0) {
         memcpy(row->bytes + change->key.size, change->value.data, change->value.size);
     }
     if (found) {
-        free(disk->rows[at]);
-    } else {
-        memmove(disk->rows + at + 1, disk->rows + at, (disk->row_count - at) * sizeof *disk->rows);
-        disk->row_count++;
+        free(table->rows[table->begin + at]);
     }
-    disk->rows[at] = row;
+    table->rows[table->begin + at] = row;
     return true;
 }
 
@@ -204,48 +250,54 @@ static enum troupe_error memory_commit(struct troupe__store *store, uint64_t epo
     return result;
 }
 
-static enum troupe_error memory_read(struct troupe__store *store, enum troupe__table table, struct troupe_bytes key,
+static const struct table *table_of(struct troupe__store *store, enum troupe__table table)
+{
+    return &disk_of(store)->tables[table];
+}
+
+static enum troupe_error memory_read(struct troupe__store *store, enum troupe__table which, struct troupe_bytes key,
                                      struct troupe_bytes *ret)
 {
-    struct troupe__memory_disk *disk = disk_of(store);
-    size_t at = find(disk, table, key);
-    if (!is_at(disk, at, table, key)) {
+    const struct table *table = table_of(store, which);
+    size_t at = find(table, key);
+    if (!is_at(table, at, key)) {
         return TROUPE_ENOTFOUND;
     }
-    *ret = (struct troupe_bytes){disk->rows[at]->bytes + disk->rows[at]->key_size, disk->rows[at]->value_size};
+    const struct row *row = table->rows[table->begin + at];
+    *ret = (struct troupe_bytes){row->bytes + row->key_size, row->value_size};
     return TROUPE_OK;
 }
 
-static enum troupe_error memory_scan(struct troupe__store *store, enum troupe__table table, struct troupe_bytes prefix,
+static enum troupe_error tell_row(const struct row *found, troupe__row_fn row, void *context)
+{
+    return row(context, (struct troupe_bytes){found->bytes, found->key_size},
+               (struct troupe_bytes){found->bytes + found->key_size, found->value_size});
+}
+
+static enum troupe_error memory_scan(struct troupe__store *store, enum troupe__table which, struct troupe_bytes prefix,
                                      troupe__row_fn row, void *context)
 {
-    struct troupe__memory_disk *disk = disk_of(store);
+    const struct table *table = table_of(store, which);
     enum troupe_error result = TROUPE_OK;
-    for (size_t at = find(disk, table, prefix); result == TROUPE_OK && at < disk->row_count; at++) {
-        const struct row *found = disk->rows[at];
-        if (found->table != table || found->key_size < prefix.size ||
-            (prefix.size > 0 && memcmp(found->bytes, prefix.data, prefix.size) != 0)) {
+    for (size_t at = find(table, prefix); result == TROUPE_OK && at < table->count; at++) {
+        const struct row *found = table->rows[table->begin + at];
+        if (found->key_size < prefix.size || (prefix.size > 0 && memcmp(found->bytes, prefix.data, prefix.size) != 0)) {
             break;
         }
-        result = row(context, (struct troupe_bytes){found->bytes, found->key_size},
-                     (struct troupe_bytes){found->bytes + found->key_size, found->value_size});
+        result = tell_row(found, row, context);
     }
     return result;
 }
 
-static enum troupe_error memory_range(struct troupe__store *store, enum troupe__table table,
+static enum troupe_error memory_range(struct troupe__store *store, enum troupe__table which,
                                       const struct troupe__range *range, troupe__row_fn row, void *context)
 {
-    struct troupe__memory_disk *disk = disk_of(store);
+    const struct table *table = table_of(store, which);
     enum troupe_error result = TROUPE_OK;
-    struct troupe_bytes none = {NULL, 0};
-    size_t low = find(disk, table, range->low);
-    size_t high =
-        range->high.size > 0 ? find(disk, table, range->high) : find(disk, (enum troupe__table)(table + 1), none);
+    size_t low = find(table, range->low);
+    size_t high = range->high.size > 0 ? find(table, range->high) : table->count;
     while (result == TROUPE_OK && low < high) {
-        const struct row *found = disk->rows[range->backward ? --high : low++];
-        result = row(context, (struct troupe_bytes){found->bytes, found->key_size},
-                     (struct troupe_bytes){found->bytes + found->key_size, found->value_size});
+        result = tell_row(table->rows[table->begin + (range->backward ? --high : low++)], row, context);
     }
     return result;
 }
