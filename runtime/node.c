@@ -640,8 +640,9 @@ enum troupe_error troupe__node_open(const struct troupe_node_options *options, c
            (unsigned long long)node->store->last_epoch, node->machine.waiting,
            options->durability == TROUPE_DISK ? "disk" : "process");
     result = open_loop(node);
-    result = result == TROUPE_OK ? troupe__machine_set_now(&node->machine, troupe__wall_ms(node->clock)) : result;
+    /* Before the time: what is due may be for another node. */
     result = result == TROUPE_OK && place ? troupe__node_join(node, place) : result;
+    result = result == TROUPE_OK ? troupe__machine_set_now(&node->machine, troupe__wall_ms(node->clock)) : result;
     result = result == TROUPE_OK ? open_input(node) : result;
     result = result == TROUPE_OK ? open_output(node) : result;
     init_watchers(node);
