@@ -323,6 +323,19 @@ static void check_links(struct node *node)
     }
 }
 
+/* Right after the outboxes were told what the tables have: the rest is what they do not have. */
+static void check_memory(struct node *node)
+{
+    for (uint16_t peer = 0; peer < node->simulator->options.node_count; peer++) {
+        const struct troupe__outbox *outbox = &node->links->outboxes[peer];
+        if (troupe__outbox_memory(outbox) > node->links->options.outbox_memory_max &&
+            outbox->entries[outbox->head].epoch <= node->machine.folded) {
+            fail(node->simulator, "node %u: the outbox to node %u holds %zu bytes in memory that are on disk",
+                 node->number, peer, troupe__outbox_memory(outbox));
+        }
+    }
+}
+
 static bool keep_cut(struct node *node, uint64_t colour)
 {
     uint16_t node_count = node->simulator->options.node_count;
@@ -674,6 +687,7 @@ static void turn(struct node *node)
     if (!node->committing && troupe__machine_dirty(&node->machine)) {
         if (simulator->calm || troupe__choose(simulator->options.oracle, TROUPE__CHOOSE_TURN, 3, ~id) == 0) {
             troupe__machine_refresh(&node->machine);
+            check_memory(node);
         }
         seal(node);
         links_ns = troupe__links_tick(node->links, simulator->now_ns);

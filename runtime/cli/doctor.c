@@ -101,7 +101,12 @@ static void check_meta(struct doctor *doctor, const struct troupe__view_row *row
         varints = 1;
     } else if (has_prefix(row, "input/")) {
         varints = 2;
-    } else if (has_prefix(row, "egress/") || (has_prefix(row, "id/") && row->key.size == 3 + 16)) {
+    } else if (has_prefix(row, "link/")) {
+        varints = 5;
+    } else if (is_key(row, "cluster")) {
+        varints = 3;
+    } else if (is_key(row, "incarnation") || is_key(row, "colour") || has_prefix(row, "egress/") ||
+               (has_prefix(row, "id/") && row->key.size == 3 + 16)) {
         varints = 1;
     } else {
         return; /* Another's mark: its form is not known here. */
@@ -303,6 +308,67 @@ static void check_egress(struct doctor *doctor)
     free(runs);
 }
 
+/* The row of the link to node `number`; false when there is none, or it is malformed. */
+static bool link_row(struct doctor *doctor, uint64_t number, uint64_t *ret_sent, uint64_t *ret_trimmed)
+{
+    char key[32];
+    struct troupe_bytes bytes = {key, (size_t)snprintf(key, sizeof key, "link/%llu", (unsigned long long)number)};
+    const struct troupe__view_row *row = troupe__view_find(&doctor->view, TROUPE__META, bytes);
+    if (!row) {
+        return false;
+    }
+    struct troupe__cursor cursor = cursor_of(row);
+    *ret_sent = troupe__cursor_varint(&cursor);
+    uint64_t left = troupe__cursor_varint(&cursor);
+    *ret_trimmed = troupe__cursor_varint(&cursor);
+    return !cursor.failed && *ret_trimmed <= left && left <= *ret_sent;
+}
+
+/* An outbox holds what was sent and not trimmed, without a hole. Rows are in the order of their keys. */
+static void check_outboxes(struct doctor *doctor)
+{
+    const struct troupe__view_table *table = &doctor->view.tables[TROUPE__OUTBOX];
+    bool compare = doctor->complete[TROUPE__META] && doctor->complete[TROUPE__OUTBOX];
+    uint64_t link = UINT64_MAX, next = 0, sent = 0;
+    for (size_t i = 0; i < table->count; i++) {
+        const struct troupe__view_row *row = table->rows[i];
+        const unsigned char *key = row->key.data;
+        struct troupe__message *message = NULL;
+        if (row->key.size != 10) {
+            find(doctor, "outbox", "a key of %zu bytes, not 10", row->key.size);
+            continue;
+        }
+        uint64_t this_link = (uint64_t)key[0] << 8 | key[1], number = troupe__get_be64(key + 2);
+        if (troupe__message_decode(&doctor->view.actors, row->value, &message) != TROUPE_OK) {
+            find(doctor, "outbox", "message %llu to node %llu is malformed", (unsigned long long)number,
+                 (unsigned long long)this_link);
+        }
+        troupe__message_free(message);
+        if (this_link != link) {
+            if (compare && link != UINT64_MAX && next != sent + 1) {
+                find(doctor, "outbox", "to node %llu it ends at %llu, %llu were sent", (unsigned long long)link,
+                     (unsigned long long)next - 1, (unsigned long long)sent);
+            }
+            link = this_link;
+            if (compare && !link_row(doctor, link, &sent, &next)) {
+                find(doctor, "outbox", "the row of the link to node %llu is missing or malformed",
+                     (unsigned long long)link);
+                compare = false;
+            }
+            next++;
+        }
+        if (compare && number != next) {
+            find(doctor, "outbox", "to node %llu message %llu stands where %llu belongs", (unsigned long long)link,
+                 (unsigned long long)number, (unsigned long long)next);
+        }
+        next = number + 1;
+    }
+    if (compare && link != UINT64_MAX && next != sent + 1) {
+        find(doctor, "outbox", "to node %llu it ends at %llu, %llu were sent", (unsigned long long)link,
+             (unsigned long long)next - 1, (unsigned long long)sent);
+    }
+}
+
 static void check_counters(struct doctor *doctor)
 {
     const struct troupe__view_table *meta = &doctor->view.tables[TROUPE__META];
@@ -350,12 +416,13 @@ static void check_rows(struct doctor *doctor)
                 check_state(doctor, table->rows[i]);
             } else if (t == TROUPE__JOB) {
                 check_job(doctor, table->rows[i]);
-            } else if (t != TROUPE__EGRESS) {
+            } else if (t == TROUPE__MAIL || t == TROUPE__TIMER || t == TROUPE__DEAD) {
                 check_message(doctor, (enum troupe__table)t, table->rows[i]);
             }
         }
     }
     check_egress(doctor);
+    check_outboxes(doctor);
 }
 
 static void show_progress(void *progress, uint64_t rows)
