@@ -50,10 +50,11 @@ static inline uint32_t troupe__choose(struct troupe__oracle *oracle, enum troupe
     return oracle->choose(oracle, kind, n, id);
 }
 
-/* Mix two numbers into an id. */
+/* Mix two numbers into an id; small ones never give that of others. */
 static inline uint64_t troupe__id_mix(uint64_t a, uint64_t b)
 {
-    uint64_t mixed = (a ^ (b + UINT64_C(0x9e3779b97f4a7c15))) * UINT64_C(0xff51afd7ed558ccd);
+    uint64_t mixed = (a * UINT64_C(0xd6e8feb86659fd93)) ^ (b + UINT64_C(0x9e3779b97f4a7c15));
+    mixed = (mixed ^ (mixed >> 32)) * UINT64_C(0xff51afd7ed558ccd);
     mixed = (mixed ^ (mixed >> 32)) * UINT64_C(0xc4ceb9fe1a85ec53);
     return mixed ^ (mixed >> 29);
 }

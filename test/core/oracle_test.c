@@ -74,9 +74,25 @@ static void a_replayed_oracle_says_what_was_noted_and_else_nothing(void **state)
     troupe__decisions_fini(&recorded.decisions);
 }
 
+/* Ids made of small numbers, as (node, step), are all different. */
+static void small_numbers_mix_into_different_ids(void **state)
+{
+    (void)state;
+    enum { SIDE = 200 };
+    struct troupe__decisions seen = {0};
+    for (uint64_t a = 0; a < SIDE; a++) {
+        for (uint64_t b = 0; b < SIDE; b++) {
+            assert_true(troupe__decisions_set(&seen, (struct troupe__decision){troupe__id_mix(a, b), 1, 0}));
+        }
+    }
+    assert_int_equal(seen.count, SIDE * SIDE);
+    troupe__decisions_fini(&seen);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(small_numbers_mix_into_different_ids),
         cmocka_unit_test(a_decision_is_a_function_of_seed_kind_and_id),
         cmocka_unit_test(chance_is_fair_and_within_its_bound),
         cmocka_unit_test(a_replayed_oracle_says_what_was_noted_and_else_nothing),

@@ -195,7 +195,8 @@ struct plan {
     uint64_t span_ns; /* inputs come within */
     struct body body;
     char directory[64]; /* of stores on disk; "" for memory */
-    bool no_failing_commit, put_back, log;
+    bool no_failing_commit, put_back, log, one_crash;
+    uint64_t crash_node, crash_step;
 };
 
 static uint64_t dice_of(uint64_t seed, uint64_t what)
@@ -318,6 +319,12 @@ static struct troupe__sim_options make_options(struct plan *plan, struct troupe_
     if (plan->no_failing_commit) {
         options.faults.failing_commit = 0;
     }
+    if (plan->one_crash) {
+        options.node_count = 3;
+        options.restore_ns = 0;
+        options.calm_ns = 5000 * MS; /* when all is long over */
+        options.faults = (struct troupe__sim_faults){.crash = 1};
+    }
     if (plan->put_back) {
         options.restore_ns = 0;
         options.faults.crash = 30; /* Several starts between two hellos are what is hard. */
@@ -355,13 +362,30 @@ static void read_disks(struct plan *plan, const struct troupe__sim_options *opti
     }
 }
 
+/* Leaves all to chance but when a node crashes: at one step of one node only. */
+struct crash_oracle {
+    struct troupe__oracle base;
+    struct troupe__random_oracle chance;
+    uint64_t target;
+};
+
+static uint32_t choose_one_crash(struct troupe__oracle *base, enum troupe__choice kind, uint32_t n, uint64_t id)
+{
+    struct crash_oracle *oracle = (struct crash_oracle *)base;
+    if (kind == TROUPE__CHOOSE_CRASH && n == 1000) {
+        return id == oracle->target;
+    }
+    return troupe__choose(&oracle->chance.base, kind, n, id);
+}
+
 static struct troupe__sim_result run_once(struct plan plan)
 {
-    struct troupe__random_oracle oracle;
+    struct crash_oracle oracle = {.base = {choose_one_crash},
+                                  .target = troupe__id_mix(plan.crash_node, plan.crash_step)};
     struct ledger ledger = {0};
     struct troupe__sim_result result;
-    troupe__random_oracle_init(&oracle, plan.seed);
-    struct troupe__sim_options options = make_options(&plan, &oracle.base);
+    troupe__random_oracle_init(&oracle.chance, plan.seed);
+    struct troupe__sim_options options = make_options(&plan, plan.one_crash ? &oracle.base : &oracle.chance.base);
     struct troupe__simulator *simulator = troupe__simulator_new(&options);
     assert_non_null(simulator);
     bool ok = troupe__simulator_run(simulator, &result) == TROUPE_OK;
@@ -509,12 +533,39 @@ static void an_older_directory_that_is_put_back_is_noticed_or_harmless(void **st
     assert_true(count < 100 || (noticed > count / 10 && noticed < count));
 }
 
+/* Not by chance: between any two steps of each node, one after the other. */
+static void a_crash_at_any_step_of_any_node_changes_nothing(void **state)
+{
+    (void)state;
+    uint64_t graphs = number_from("TROUPE_SIM_SEEDS", 1000) / 250, runs = 0;
+    for (uint64_t seed = 1; seed <= graphs; seed++) {
+        for (uint64_t node = 0; node < 3; node++) {
+            struct troupe__sim_result result = {.crashes = 1};
+            for (uint64_t step = 0; result.crashes > 0; step++) {
+                struct plan plan = make_plan(seed);
+                plan.one_crash = true;
+                plan.crash_node = node;
+                plan.crash_step = step;
+                result = run_once(plan);
+                runs++;
+                if (result.failure[0] || result.crashes > 1) {
+                    fail_msg("graph %" PRIu64 ", node %" PRIu64 " crashes at its step %" PRIu64 ": %s", seed, node,
+                             step, result.failure);
+                }
+            }
+        }
+    }
+    print_message("%" PRIu64 " graphs, %" PRIu64 " crashes\n", graphs, runs);
+    assert_true(runs >= graphs * 100);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_seed_ends_as_if_nothing_had_failed_and_runs_the_same_twice),
         cmocka_unit_test(a_run_on_disk_is_the_run_in_memory),
         cmocka_unit_test(an_older_directory_that_is_put_back_is_noticed_or_harmless),
+        cmocka_unit_test(a_crash_at_any_step_of_any_node_changes_nothing),
     };
     return cmocka_run_group_tests_name("sim", tests, NULL, NULL);
 }
