@@ -289,7 +289,7 @@ static enum troupe_error open_on_disk(void *context, uint16_t node, uint64_t gen
                                       char *error, size_t error_size)
 {
     const struct plan *plan = context;
-    struct troupe__lmdb_options options = {.sync = false, .map_size = 1 << 26};
+    struct troupe__lmdb_options options = {.sync = false, .map_size = 1 << 26, .fold_interval_ms = 5};
     char path[128];
     snprintf(path, sizeof path, "%s/%" PRIu64 "-%u-%" PRIu64, plan->directory, plan->seed, node, generation);
     return troupe__lmdb_store_open(path, &options, ret, error, error_size);
