@@ -70,6 +70,21 @@ struct troupe__range {
     bool backward; /* the last row first */
 };
 
+/* All rows as they are after one epoch, while the store goes on: what a snapshot is made of. From `wait` to `close` it
+ * is used on one thread, which may be any but the committer's; it must be closed before its store. */
+struct troupe__photo {
+    /* Wait until the rows can be read; the photo is of `epoch` then. Blocks until the epoch is durable and folded.
+     * Errors, with `error`: folding cannot go on, as TROUPE_ENOSPACE; TROUPE_EFULL from a store whose commits are on
+     * this very thread: wait again when the epoch is durable. */
+    enum troupe_error (*wait)(struct troupe__photo *photo);
+    /* As the store's, after a `wait` that succeeded. */
+    enum troupe_error (*scan)(struct troupe__photo *photo, enum troupe__table table, struct troupe_bytes prefix,
+                              troupe__row_fn row, void *context);
+    void (*close)(struct troupe__photo *photo);
+    uint64_t epoch;
+    char error[512];
+};
+
 struct troupe__store {
     /* Make epoch `epoch` (one more than the last) durable. Blocks for a disk sync. `record` stays the caller's. */
     enum troupe_error (*commit)(struct troupe__store *store, uint64_t epoch, struct troupe_bytes record);
@@ -86,6 +101,11 @@ struct troupe__store {
                                troupe__row_fn row, void *context);
     /* Move reads to the newest folded tables; returns the epoch up to which they hold everything. Never blocks. */
     uint64_t (*refresh)(struct troupe__store *store);
+    /* Have all rows photographed as of `epoch`; exactly as of that if it is not committed yet, else of that or a later
+     * one. Folding stops there until the photo is closed: that should be within seconds, since memory holds what is not
+     * folded, and in the end commits wait. Loop's thread; does not block. Errors: TROUPE_EBUSY (there is a photo),
+     * TROUPE_ENOMEM. */
+    enum troupe_error (*photograph)(struct troupe__store *store, uint64_t epoch, struct troupe__photo **ret);
     /* At open, once: the records beyond the tables, in order. */
     enum troupe_error (*replay)(struct troupe__store *store, troupe__replay_fn record, void *context);
     uint64_t last_epoch; /* the last durable epoch when the store was opened; 0 for a new store */

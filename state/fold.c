@@ -291,7 +291,7 @@ static void spread(struct troupe__fold *fold, struct timespec start, size_t byte
     add_ms(&start, (int64_t)(0.9 * whole_ms * part));
     pthread_mutex_lock(&fold->mutex);
     int code = 0;
-    while (!code && !fold->closing && !fold->behind && fold->queue.size <= fold->bytes_max) {
+    while (!code && !fold->closing && !fold->behind && fold->hold == 0 && fold->queue.size <= fold->bytes_max) {
         code = pthread_cond_timedwait(&fold->work, &fold->mutex, &start);
     }
     pthread_mutex_unlock(&fold->mutex);
@@ -301,7 +301,7 @@ static void spread(struct troupe__fold *fold, struct timespec start, size_t byte
 static int fold_some(struct troupe__fold *fold, size_t *ret_done)
 {
     size_t at = fold->batch_done, written = 0;
-    uint64_t epoch = 0, hash = 0;
+    uint64_t epoch = 0, hash = 0, hold = fold->hold;
     struct timespec start;
     clock_gettime(CLOCK_MONOTONIC, &start);
     fold->item_count = fold->other_count = 0;
@@ -318,8 +318,8 @@ static int fold_some(struct troupe__fold *fold, size_t *ret_done)
             return code;
         }
         at += ENTRY_SIZE + record.size;
-    } while (at < fold->batch.size && fold->item_count < ROWS_PER_FOLD && fold->other_count < OTHERS_PER_FOLD &&
-             at - fold->batch_done < fold->bytes_max);
+    } while (at < fold->batch.size && epoch != hold && fold->item_count < ROWS_PER_FOLD &&
+             fold->other_count < OTHERS_PER_FOLD && at - fold->batch_done < fold->bytes_max);
     if (fold->item_count > 0) {
         qsort(fold->items, fold->item_count, sizeof *fold->items, compare_items);
     }
@@ -347,6 +347,13 @@ static void wait_for_work(struct troupe__fold *fold)
 {
     int code = 0;
     while (!fold->closing && code != ETIMEDOUT) {
+        if (fold->held) {
+            pthread_cond_wait(&fold->work, &fold->mutex);
+            continue;
+        }
+        if (fold->hold > 0 && fold->pushed >= fold->hold && fold->failed == TROUPE_OK) {
+            break;
+        }
         if (fold->failed == TROUPE_OK && fold->queue.size > fold->bytes_max) {
             break;
         }
@@ -376,11 +383,17 @@ static bool take_queue(struct troupe__fold *fold)
     return true;
 }
 
+/* Under the mutex: whether the tables are where they are to stay. */
+static bool at_hold(const struct troupe__fold *fold)
+{
+    return fold->hold > 0 && fold->folded >= fold->hold && !fold->closing;
+}
+
 /* Under the mutex, which it lets go while it writes: fold the batch. */
 static int fold_batch(struct troupe__fold *fold)
 {
     int code = 0;
-    while (!code && fold->batch_left > 0) {
+    while (!code && fold->batch_left > 0 && !at_hold(fold)) {
         pthread_mutex_unlock(&fold->mutex);
         size_t done = 0;
         code = fold_some(fold, &done);
@@ -408,12 +421,15 @@ static void *run(void *context)
             break; /* Closing: nothing can be done any more. */
         }
         do {
-            if (fold->batch_left == 0 && fold->queue.size > 0 && !take_queue(fold)) {
+            if (fold->batch_left == 0 && fold->queue.size > 0 && !at_hold(fold) && !take_queue(fold)) {
                 code = ENOMEM;
             } else {
                 code = fold_batch(fold);
             }
         } while (!code && fold->closing && fold->queue.size > 0);
+        if (!code && at_hold(fold) && !fold->held) {
+            code = mdb_txn_begin(fold->tables->env, NULL, MDB_RDONLY, &fold->held);
+        }
         enum troupe_error failed = code ? troupe__lmdb_error(code) : TROUPE_OK;
         bool passing = failed == TROUPE_OK || failed == TROUPE_ENOSPACE || failed == TROUPE_ENOMEM;
         fold->failed = passing ? failed : TROUPE_EIO;
@@ -436,6 +452,7 @@ enum troupe_error troupe__fold_start(struct troupe__fold *fold, struct troupe__l
     pthread_condattr_t monotonic;
     *fold = (struct troupe__fold){.tables = tables, .bytes_max = bytes_max, .interval_ms = interval_ms};
     atomic_init(&fold->folded, folded);
+    fold->pushed = folded;
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_mutex_init(&fold->mutex, NULL);
@@ -481,17 +498,58 @@ void troupe__fold_push(struct troupe__fold *fold, uint64_t epoch, uint64_t hash,
     troupe__buffer_put(&fold->queue, entry, ENTRY_SIZE);
     troupe__buffer_put(&fold->queue, record.data, record.size);
     fold->reserved = 0;
+    fold->pushed = epoch;
     if (first && fold->failed == TROUPE_OK) {
         set_due(fold);
     }
-    if (first || (before <= fold->bytes_max && fold->queue.size > fold->bytes_max)) {
+    if (first || epoch == fold->hold || (before <= fold->bytes_max && fold->queue.size > fold->bytes_max)) {
         pthread_cond_signal(&fold->work);
     }
     pthread_mutex_unlock(&fold->mutex);
 }
 
+void troupe__fold_hold(struct troupe__fold *fold, uint64_t epoch)
+{
+    pthread_mutex_lock(&fold->mutex);
+    assert(fold->hold == 0 && epoch > 0);
+    fold->hold = epoch;
+    pthread_cond_signal(&fold->work);
+    pthread_mutex_unlock(&fold->mutex);
+}
+
+enum troupe_error troupe__fold_wait_held(struct troupe__fold *fold, MDB_txn **ret, uint64_t *ret_epoch, char *error,
+                                         size_t error_size)
+{
+    pthread_mutex_lock(&fold->mutex);
+    while (!fold->held && fold->failed == TROUPE_OK) {
+        pthread_cond_wait(&fold->done, &fold->mutex);
+    }
+    enum troupe_error result = fold->held ? TROUPE_OK : fold->failed;
+    if (result == TROUPE_OK) {
+        *ret = fold->held;
+        *ret_epoch = fold->folded;
+    } else {
+        snprintf(error, error_size, "%s", fold->error);
+    }
+    pthread_mutex_unlock(&fold->mutex);
+    return result;
+}
+
+void troupe__fold_release(struct troupe__fold *fold)
+{
+    pthread_mutex_lock(&fold->mutex);
+    if (fold->held) {
+        mdb_txn_abort(fold->held);
+        fold->held = NULL;
+    }
+    fold->hold = 0;
+    pthread_cond_signal(&fold->work);
+    pthread_mutex_unlock(&fold->mutex);
+}
+
 void troupe__fold_stop(struct troupe__fold *fold)
 {
+    assert(fold->hold == 0);
     pthread_mutex_lock(&fold->mutex);
     fold->closing = true;
     pthread_cond_signal(&fold->work);

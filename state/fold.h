@@ -42,6 +42,9 @@ struct troupe__fold {
     size_t reserved;             /* what a commit in flight will push */
     struct timespec due;         /* when the oldest queued record is to be folded */
     bool behind;                 /* the batch was taken because of its size: it is not spread */
+    uint64_t pushed;             /* the last epoch pushed */
+    _Atomic uint64_t hold;       /* folding stops at this epoch; 0: it does not */
+    MDB_txn *held;               /* the tables as they are there, once it has */
     bool closing;
     enum troupe_error failed; /* the last fold's result; TROUPE_EIO is final */
     char error[256];
@@ -73,7 +76,19 @@ enum troupe_error troupe__fold_reserve(struct troupe__fold *fold, size_t size, c
 /* Queue a committed record for which room was reserved. Never fails. */
 void troupe__fold_push(struct troupe__fold *fold, uint64_t epoch, uint64_t hash, struct troupe_bytes record);
 
-/* Fold what is queued if that works, end the thread, free. */
+/* Stop folding at the first moment when the tables hold everything up to `epoch` and nothing else; exactly that if it
+ * was not pushed yet. What is pushed behind it waits in the queue. One at a time. */
+void troupe__fold_hold(struct troupe__fold *fold, uint64_t epoch);
+
+/* Wait for that; `*ret` is a read transaction of the tables, for the caller's use until the release. Blocks; on any
+ * thread but those that commit and fold. Errors: TROUPE_ENOSPACE and others, with a text: folding cannot go on. */
+enum troupe_error troupe__fold_wait_held(struct troupe__fold *fold, MDB_txn **ret, uint64_t *ret_epoch, char *error,
+                                         size_t error_size);
+
+/* Go on folding, whether it was held already or not. */
+void troupe__fold_release(struct troupe__fold *fold);
+
+/* Fold what is queued if that works, end the thread, free. Nothing may be held. */
 void troupe__fold_stop(struct troupe__fold *fold);
 
 #endif

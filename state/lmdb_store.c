@@ -42,6 +42,7 @@ struct lmdb_store {
     uint64_t reader_folded, reader_transactions;
     uint64_t opened_folded, opened_chain; /* where replay begins */
     struct troupe__fold fold;
+    atomic_bool photographed; /* there is a photo */
     /* The committer's. */
     struct troupe__journal journal;
     bool dead; /* a commit failed: whether it is durable is not known */
@@ -62,7 +63,8 @@ static enum troupe_error fail_code(struct lmdb_store *store, const char *what, i
     return troupe__lmdb_error(code);
 }
 
-static enum troupe_error fail_row(struct lmdb_store *store, const void *row_key, size_t size)
+static enum troupe_error damaged_row(const char *directory, const void *row_key, size_t size, char *error,
+                                     size_t error_size)
 {
     static const char *const names[TROUPE__TABLE_COUNT] = {"meta",   "state", "mail",     "timer", "dead",
                                                            "egress", "job",   "response", "outbox"};
@@ -71,10 +73,15 @@ static enum troupe_error fail_row(struct lmdb_store *store, const void *row_key,
     for (size_t i = 1; i < size && i <= 64; i++) {
         snprintf(text + 2 * (i - 1), 3, "%02x", at[i]);
     }
-    snprintf(store->base.error, sizeof store->base.error,
+    snprintf(error, error_size,
              "read %s: table %s, key %s (hexadecimal%s): its checksum is wrong: run `troupe doctor`, restore a backup",
-             store->directory, at[0] < TROUPE__TABLE_COUNT ? names[at[0]] : "?", text, size > 65 ? ", shortened" : "");
+             directory, at[0] < TROUPE__TABLE_COUNT ? names[at[0]] : "?", text, size > 65 ? ", shortened" : "");
     return TROUPE_ECORRUPT;
+}
+
+static enum troupe_error fail_row(struct lmdb_store *store, const void *row_key, size_t size)
+{
+    return damaged_row(store->directory, row_key, size, store->base.error, sizeof store->base.error);
 }
 
 static enum troupe_error wake_reader(struct lmdb_store *store)
@@ -118,27 +125,48 @@ static enum troupe_error lmdb_read(struct troupe__store *base, enum troupe__tabl
     return TROUPE_OK;
 }
 
-static enum troupe_error lmdb_scan(struct troupe__store *base, enum troupe__table table, struct troupe_bytes prefix,
+/* What a scan reads with, and where its errors go. */
+struct scanned {
+    MDB_cursor *cursor;
+    const char *directory;
+    char *error;
+    size_t error_size;
+};
+
+static enum troupe_error scan_rows(const struct scanned *scanned, enum troupe__table table, struct troupe_bytes prefix,
                                    troupe__row_fn row, void *context)
 {
-    struct lmdb_store *store = of(base);
     unsigned char bytes[TROUPE__ROW_KEY_MAX + 1];
     if (prefix.size > TROUPE__ROW_KEY_MAX) {
         return TROUPE_OK;
     }
-    enum troupe_error error = wake_reader(store);
     size_t size = troupe__fold_row_key(bytes, table, prefix);
     MDB_val key = {size, bytes}, value;
-    int code = error == TROUPE_OK ? mdb_cursor_get(store->cursor, &key, &value, MDB_SET_RANGE) : 0;
+    enum troupe_error error = TROUPE_OK;
+    int code = mdb_cursor_get(scanned->cursor, &key, &value, MDB_SET_RANGE);
     while (error == TROUPE_OK && !code && key.mv_size >= size && memcmp(key.mv_data, bytes, size) == 0) {
         struct troupe_bytes found, name = {(unsigned char *)key.mv_data + 1, key.mv_size - 1};
-        error = troupe__fold_row_check(key, value, &found) ? row(context, name, found)
-                                                           : fail_row(store, key.mv_data, key.mv_size);
+        error = troupe__fold_row_check(key, value, &found)
+                    ? row(context, name, found)
+                    : damaged_row(scanned->directory, key.mv_data, key.mv_size, scanned->error, scanned->error_size);
         if (error == TROUPE_OK) {
-            code = mdb_cursor_get(store->cursor, &key, &value, MDB_NEXT);
+            code = mdb_cursor_get(scanned->cursor, &key, &value, MDB_NEXT);
         }
     }
-    return error != TROUPE_OK || !code || code == MDB_NOTFOUND ? error : fail_code(store, "read", code);
+    if (error == TROUPE_OK && code && code != MDB_NOTFOUND) {
+        snprintf(scanned->error, scanned->error_size, "read %s: %s", scanned->directory, mdb_strerror(code));
+        error = troupe__lmdb_error(code);
+    }
+    return error;
+}
+
+static enum troupe_error lmdb_scan(struct troupe__store *base, enum troupe__table table, struct troupe_bytes prefix,
+                                   troupe__row_fn row, void *context)
+{
+    struct lmdb_store *store = of(base);
+    struct scanned scanned = {store->cursor, store->directory, base->error, sizeof base->error};
+    enum troupe_error error = wake_reader(store);
+    return error == TROUPE_OK ? scan_rows(&scanned, table, prefix, row, context) : error;
 }
 
 static int compare_keys(const MDB_val *left, const unsigned char *right, size_t right_size)
@@ -268,6 +296,73 @@ static enum troupe_error lmdb_replay(struct troupe__store *base, troupe__replay_
                                                      replay_one, &replay, base->error, sizeof base->error);
     store->replayed = error == TROUPE_OK;
     return error;
+}
+
+/* ---- photographs ------------------------------------------------------------------------------------------------- */
+
+struct lmdb_photo {
+    struct troupe__photo base;
+    struct lmdb_store *store;
+    MDB_cursor *cursor;
+};
+
+static enum troupe_error photo_wait(struct troupe__photo *base)
+{
+    struct lmdb_photo *photo = (struct lmdb_photo *)base;
+    MDB_txn *txn;
+    enum troupe_error result =
+        troupe__fold_wait_held(&photo->store->fold, &txn, &base->epoch, base->error, sizeof base->error);
+    if (result == TROUPE_OK && !photo->cursor) {
+        int code = mdb_cursor_open(txn, photo->store->tables.dbi, &photo->cursor);
+        if (code) {
+            snprintf(base->error, sizeof base->error, "read %s: %s", photo->store->directory, mdb_strerror(code));
+            result = troupe__lmdb_error(code);
+        }
+    }
+    return result;
+}
+
+static enum troupe_error photo_scan(struct troupe__photo *base, enum troupe__table table, struct troupe_bytes prefix,
+                                    troupe__row_fn row, void *context)
+{
+    struct lmdb_photo *photo = (struct lmdb_photo *)base;
+    struct scanned scanned = {photo->cursor, photo->store->directory, base->error, sizeof base->error};
+    assert(photo->cursor);
+    return scan_rows(&scanned, table, prefix, row, context);
+}
+
+static void photo_close(struct troupe__photo *base)
+{
+    struct lmdb_photo *photo = (struct lmdb_photo *)base;
+    struct lmdb_store *store = photo->store;
+    if (photo->cursor) {
+        mdb_cursor_close(photo->cursor);
+    }
+    troupe__fold_release(&store->fold);
+    atomic_store(&store->photographed, false);
+    free(photo);
+}
+
+static enum troupe_error lmdb_photograph(struct troupe__store *base, uint64_t epoch, struct troupe__photo **ret)
+{
+    struct lmdb_store *store = of(base);
+    assert(!store->read_only && store->replayed);
+    if (atomic_exchange(&store->photographed, true)) {
+        snprintf(base->error, sizeof base->error, "photograph %s: another snapshot is being taken: try again later",
+                 store->directory);
+        return TROUPE_EBUSY;
+    }
+    struct lmdb_photo *photo = calloc(1, sizeof *photo);
+    if (!photo) {
+        atomic_store(&store->photographed, false);
+        snprintf(base->error, sizeof base->error, "photograph %s: out of memory", store->directory);
+        return TROUPE_ENOMEM;
+    }
+    photo->base = (struct troupe__photo){.wait = photo_wait, .scan = photo_scan, .close = photo_close};
+    photo->store = store;
+    troupe__fold_hold(&store->fold, epoch);
+    *ret = &photo->base;
+    return TROUPE_OK;
 }
 
 /* ---- opening ----------------------------------------------------------------------------------------------------- */
@@ -573,6 +668,7 @@ enum troupe_error troupe__lmdb_store_open(const char *directory, const struct tr
         .scan = lmdb_scan,
         .range = lmdb_range,
         .refresh = lmdb_refresh,
+        .photograph = lmdb_photograph,
         .replay = lmdb_replay,
         .last_epoch = store->journal.last,
         .close = lmdb_close,

@@ -32,6 +32,8 @@ struct troupe__memory_disk {
 struct memory_store {
     struct troupe__store base;
     struct troupe__memory_disk *disk;
+    bool photographed;
+    uint64_t hold; /* nothing beyond this epoch is folded; 0: everything is */
 };
 
 struct troupe__memory_disk *troupe__memory_disk_new(void)
@@ -332,11 +334,17 @@ static enum troupe_error fold_record(void *context, uint64_t epoch, struct troup
     return TROUPE_OK;
 }
 
+static enum troupe_error fold_until_hold(void *context, uint64_t epoch, struct troupe_bytes record)
+{
+    struct memory_store *store = context;
+    return store->hold > 0 && epoch > store->hold ? TROUPE_EFULL : fold_record(store->disk, epoch, record);
+}
+
 static uint64_t memory_refresh(struct troupe__store *store)
 {
     struct troupe__memory_disk *disk = disk_of(store);
     pthread_mutex_lock(&disk->mutex);
-    if (walk(disk, fold_record, disk) == TROUPE_OK) {
+    if (walk(disk, fold_until_hold, store) == TROUPE_OK) {
         disk->journal.size = 0;
     }
     uint64_t folded = disk->folded;
@@ -347,6 +355,60 @@ static uint64_t memory_refresh(struct troupe__store *store)
 static enum troupe_error memory_replay(struct troupe__store *store, troupe__replay_fn record, void *context)
 {
     return record ? walk(disk_of(store), record, context) : TROUPE_OK; /* At open: there is no other thread. */
+}
+
+/* ---- photographs: the rows themselves, kept as they are until the photo is closed -------------------------------- */
+
+struct memory_photo {
+    struct troupe__photo base;
+    struct memory_store *store;
+};
+
+static enum troupe_error memory_photo_wait(struct troupe__photo *base)
+{
+    struct memory_photo *photo = (struct memory_photo *)base;
+    base->epoch = memory_refresh(&photo->store->base);
+    if (base->epoch < photo->store->hold) { /* There is no one to wait for: who commits is on this thread. */
+        snprintf(base->error, sizeof base->error, "photograph: epoch %llu is not durable yet",
+                 (unsigned long long)photo->store->hold);
+        return TROUPE_EFULL;
+    }
+    return TROUPE_OK;
+}
+
+static enum troupe_error memory_photo_scan(struct troupe__photo *base, enum troupe__table table,
+                                           struct troupe_bytes prefix, troupe__row_fn row, void *context)
+{
+    return memory_scan(&((struct memory_photo *)base)->store->base, table, prefix, row, context);
+}
+
+static void memory_photo_close(struct troupe__photo *base)
+{
+    struct memory_photo *photo = (struct memory_photo *)base;
+    photo->store->photographed = false;
+    photo->store->hold = 0;
+    free(photo);
+}
+
+static enum troupe_error memory_photograph(struct troupe__store *base, uint64_t epoch, struct troupe__photo **ret)
+{
+    struct memory_store *store = (struct memory_store *)base;
+    if (store->photographed) {
+        snprintf(base->error, sizeof base->error, "photograph: there is a photo already");
+        return TROUPE_EBUSY;
+    }
+    struct memory_photo *photo = calloc(1, sizeof *photo);
+    if (!photo) {
+        snprintf(base->error, sizeof base->error, "photograph: out of memory");
+        return TROUPE_ENOMEM;
+    }
+    photo->base =
+        (struct troupe__photo){.wait = memory_photo_wait, .scan = memory_photo_scan, .close = memory_photo_close};
+    photo->store = store;
+    store->photographed = true;
+    store->hold = epoch;
+    *ret = &photo->base;
+    return TROUPE_OK;
 }
 
 static void memory_close(struct troupe__store *store)
@@ -375,6 +437,7 @@ enum troupe_error troupe__memory_store_open(struct troupe__memory_disk *disk, st
         .scan = memory_scan,
         .range = memory_range,
         .refresh = memory_refresh,
+        .photograph = memory_photograph,
         .replay = memory_replay,
         .last_epoch = disk->last,
         .close = memory_close,
