@@ -55,6 +55,8 @@ static struct troupe__type *add_type(struct troupe__actors *actors, const char *
     type->hash = troupe__hash(name, strlen(name)) * 0x9e3779b97f4a7c15u;
     if (declared) {
         while (declared->values && declared->values[type->value_count]) {
+            type->leased = type->leased || declared->values[type->value_count]->ttl_ms > 0;
+            type->owning = type->owning || declared->values[type->value_count]->kind >= TROUPE_STRING;
             type->value_count++;
         }
         type->retry = declared->retry;
@@ -64,6 +66,30 @@ static struct troupe__type *add_type(struct troupe__actors *actors, const char *
     type->retry.backoff_max_ms = type->retry.backoff_max_ms ? type->retry.backoff_max_ms : 60000;
     actors->types[actors->type_count++] = type;
     return type;
+}
+
+/* What is wrong with a declaration; NULL when nothing is. */
+static const char *fault_of(const struct troupe_value *value)
+{
+    if ((unsigned)value->kind > TROUPE_LIST) {
+        return "its kind is unknown";
+    }
+    if (value->version > 0 && !value->migrate) {
+        return "it has a version over 0 and no migrate that makes it of older ones";
+    }
+    if (value->version == 0 && value->migrate) {
+        return "it has a migrate and version 0, of which there is no older one";
+    }
+    if (value->ttl_ms < 0 || value->ttl_ms > TROUPE__TTL_MAX_MS) {
+        return "its ttl_ms is not within 0 and ten years";
+    }
+    if ((unsigned)value->ttl > TROUPE_TTL_AFTER_READ) {
+        return "its ttl is neither TROUPE_TTL_AFTER_WRITE nor TROUPE_TTL_AFTER_READ";
+    }
+    if (value->ttl != TROUPE_TTL_AFTER_WRITE && value->ttl_ms == 0) {
+        return "it has TROUPE_TTL_AFTER_READ and no ttl_ms";
+    }
+    return NULL;
 }
 
 static enum troupe_error check_type(const struct troupe_type *declared, const struct troupe__type *known, char *error,
@@ -88,6 +114,11 @@ static enum troupe_error check_type(const struct troupe_type *declared, const st
             snprintf(error, error_size,
                      "module: type '%s': value %zu: needs a name of 1 to %d bytes, at most %d values", declared->name,
                      i, TROUPE_NAME_MAX, TROUPE_VALUES_MAX);
+            return TROUPE_EINVAL;
+        }
+        const char *fault = fault_of(declared->values[i]);
+        if (fault) {
+            snprintf(error, error_size, "module: type '%s': value '%s': %s", declared->name, name, fault);
             return TROUPE_EINVAL;
         }
         for (size_t j = 0; j < i; j++) {
@@ -128,40 +159,67 @@ enum troupe_error troupe__actors_init(struct troupe__actors *actors, const struc
 
 /* Every size that there can be has a pool: see check_type and the limits of troupe.h. */
 _Static_assert(sizeof(struct troupe__actor) + TROUPE_KEY_MAX + 1 + 8 +
-                       TROUPE_VALUES_MAX * sizeof(struct troupe__cell) <=
+                       TROUPE_VALUES_MAX * (sizeof(struct troupe__cell) + sizeof(struct troupe__lease)) <=
                    TROUPE__ACTOR_POOLS * TROUPE__ACTOR_GRAIN,
                "an actor has a pool");
 
 static size_t actor_size(const struct troupe__type *type, size_t key_size)
 {
     size_t size = (offsetof(struct troupe__actor, key) + key_size + 1 + 7) & ~(size_t)7;
-    size += type->value_count * sizeof(struct troupe__cell);
+    size += type->value_count * (sizeof(struct troupe__cell) + (type->leased ? sizeof(struct troupe__lease) : 0));
     size = size < sizeof(struct troupe__actor) ? sizeof(struct troupe__actor) : size;
     return (size + TROUPE__ACTOR_GRAIN - 1) / TROUPE__ACTOR_GRAIN * TROUPE__ACTOR_GRAIN;
 }
 
-static bool owns_bytes(const struct troupe__actor *actor, const struct troupe__cell *cell, size_t index)
+static bool owns_bytes(const struct troupe__cell *cell, enum troupe_kind kind)
 {
-    return cell->state == TROUPE__SLOT_PRESENT && actor->type->declared->values[index]->kind >= TROUPE_STRING;
+    return cell->state == TROUPE__SLOT_ROW || (cell->state == TROUPE__SLOT_PRESENT && troupe__kind_is_bytes(kind));
+}
+
+void troupe__cell_free(struct troupe__cell *cell, enum troupe_kind kind)
+{
+    if (owns_bytes(cell, kind)) {
+        free(cell->as.bytes);
+    }
+}
+
+struct troupe__collection *troupe__actor_collection(struct troupe__actor *actor, size_t index)
+{
+    struct troupe__cell *cell = &troupe__actor_cells(actor)[index];
+    assert(troupe__kind_is_collection(actor->type->declared->values[index]->kind));
+    if (!cell->as.collection && (cell->as.collection = calloc(1, sizeof *cell->as.collection))) {
+        cell->as.collection->overlay.actor = actor;
+        cell->as.collection->overlay.index = (uint32_t)index;
+    }
+    return cell->as.collection;
 }
 
 static void free_cells(struct troupe__actor *actor)
 {
     struct troupe__cell *cells = troupe__actor_cells(actor);
     for (size_t i = 0; i < actor->type->value_count; i++) {
-        if (owns_bytes(actor, &cells[i], i)) {
-            free(cells[i].as.bytes);
+        enum troupe_kind kind = actor->type->declared->values[i]->kind;
+        if (!troupe__kind_is_collection(kind)) {
+            troupe__cell_free(&cells[i], kind);
+        } else if (cells[i].as.collection) {
+            troupe__overlay_fini(&actor->type->actors->unfolded, &cells[i].as.collection->overlay);
+            free(cells[i].as.collection);
         }
     }
 }
 
-void troupe__actor_measure(struct troupe__actor *actor)
+void troupe__actor_measure_owning(struct troupe__actor *actor)
 {
     enum { MALLOC_HEAD = 16 };
     struct troupe__cell *cells = troupe__actor_cells(actor);
     size_t size = 0;
     for (size_t i = 0; i < actor->type->value_count; i++) {
-        size += owns_bytes(actor, &cells[i], i) ? cells[i].size + MALLOC_HEAD : 0;
+        enum troupe_kind kind = actor->type->declared->values[i]->kind;
+        if (troupe__kind_is_collection(kind)) { /* Its rows are counted by themselves. */
+            size += cells[i].as.collection ? sizeof(struct troupe__collection) + MALLOC_HEAD : 0;
+        } else if (owns_bytes(&cells[i], kind)) {
+            size += cells[i].size + MALLOC_HEAD;
+        }
     }
     actor->type->actors->size += size - actor->value_size;
     actor->value_size = size < UINT32_MAX ? (uint32_t)size : UINT32_MAX;
@@ -336,6 +394,9 @@ void troupe__cell_encode(const struct troupe__cell *cell, enum troupe_kind kind,
     case TROUPE_PACKED:
         troupe__buffer_put(buffer, cell->as.bytes, cell->size);
         break;
+    case TROUPE_MAP:
+    case TROUPE_LIST:
+        assert(false);
     }
 }
 
@@ -369,7 +430,7 @@ static const unsigned char *raw_payload(struct troupe_bytes row, bool string, si
 
 enum troupe_error troupe__cell_decode(struct troupe__cell *cell, enum troupe_kind kind, struct troupe_bytes row)
 {
-    if (kind >= TROUPE_STRING) {
+    if (troupe__kind_is_bytes(kind)) {
         size_t size = row.size;
         const unsigned char *bytes = kind == TROUPE_PACKED ? row.data : raw_payload(row, kind == TROUPE_STRING, &size);
         if (!bytes || row.size == 0) { /* Even nil has a byte. */

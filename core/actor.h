@@ -6,18 +6,35 @@
  * handler first asks for them. One that is not in memory costs nothing; when it is addressed again it is made anew from
  * its rows. A type that no module declares has `declared == NULL`: its messages become dead letters.
  *
- * An actor is one block of a slab: struct, key, cells. */
+ * An actor is one block of a slab: struct, key, cells, and leases if a value of its type has a time to live. */
 #ifndef TROUPE_CORE_ACTOR_H
 #define TROUPE_CORE_ACTOR_H
 
 #include "core/buffer.h"
 #include "core/index.h"
+#include "core/overlay.h"
+#include "core/row.h"
 #include "core/slab.h"
 #include "core/troupe.h"
 
 enum { TROUPE__SLOTS = 4096 };
 
-enum troupe__slot_state { TROUPE__SLOT_UNKNOWN, TROUPE__SLOT_ABSENT, TROUPE__SLOT_PRESENT };
+#define TROUPE__TTL_MAX_MS (INT64_C(10) * 366 * 86400 * 1000)
+
+enum troupe__slot_state {
+    TROUPE__SLOT_UNKNOWN,
+    TROUPE__SLOT_ROW, /* `bytes` are its row, as replayed, not yet looked at */
+    TROUPE__SLOT_ABSENT,
+    TROUPE__SLOT_PRESENT
+};
+
+/* A map or list of one actor: what a delivery has learnt of its head, and the rows that are not in the tables. */
+struct troupe__collection {
+    struct troupe__overlay overlay;
+    struct troupe__head head;
+    int64_t expires_ms; /* of a list */
+    bool known;         /* the head and its time, else they are read again */
+};
 
 /* One value of one actor. */
 struct troupe__cell {
@@ -25,12 +42,19 @@ struct troupe__cell {
         int64_t integer;
         double number;
         bool truth;
-        char *bytes; /* owned; one NUL behind the last */
+        char *bytes;                           /* owned; one NUL behind the last */
+        struct troupe__collection *collection; /* owned; NULL until used */
     } as;
     uint64_t epoch; /* the epoch whose dirty list holds it */
     uint32_t size;  /* of bytes */
     uint8_t state;  /* enum troupe__slot_state */
     uint8_t stored; /* whether the store may hold a row of it */
+};
+
+/* When a value that has a time to live expires. */
+struct troupe__lease {
+    int64_t expires_ms; /* of a single value; 0: never */
+    int64_t sweep_ms;   /* the latest time for which a sweep of this value was noted since it came into memory */
 };
 
 struct troupe__actors;
@@ -41,6 +65,8 @@ struct troupe__type {
     const struct troupe_type *declared;
     size_t value_count;
     size_t actor_count; /* in memory */
+    bool leased;        /* a value has a time to live */
+    bool owning;        /* a value of it owns memory, once it is set */
     struct troupe_retry retry;
     struct troupe__actors *actors;
 };
@@ -65,7 +91,7 @@ struct troupe__actor {
 
 enum {
     TROUPE__ACTOR_GRAIN = 32,                         /* sizes of actors differ by it: one pool for each */
-    TROUPE__ACTOR_POOLS = 2048 / TROUPE__ACTOR_GRAIN, /* the largest has 255 bytes of key and 64 values */
+    TROUPE__ACTOR_POOLS = 3072 / TROUPE__ACTOR_GRAIN, /* the largest has 255 bytes of key and 64 leased values */
 };
 
 struct troupe__actors {
@@ -77,7 +103,19 @@ struct troupe__actors {
     size_t size;         /* bytes of actors and of what their cells own */
     size_t message_size; /* bytes of messages to them */
     uint64_t evicted;
+    struct troupe__unfolded unfolded; /* rows of maps and lists */
 };
+
+static inline bool troupe__kind_is_collection(enum troupe_kind kind)
+{
+    return kind >= TROUPE_MAP;
+}
+
+/* Whether a present cell of this kind owns bytes. */
+static inline bool troupe__kind_is_bytes(enum troupe_kind kind)
+{
+    return kind >= TROUPE_STRING && kind <= TROUPE_PACKED;
+}
 
 /* The slot of a key: of its {tag} if it has one, of all of it otherwise. */
 uint16_t troupe__slot_of(const char *type, const char *key);
@@ -100,8 +138,24 @@ static inline struct troupe__cell *troupe__actor_cells(struct troupe__actor *act
     return (struct troupe__cell *)(void *)((char *)actor + offset);
 }
 
+/* The lease of a value that has a time to live. */
+static inline struct troupe__lease *troupe__actor_lease(struct troupe__actor *actor, size_t index)
+{
+    return (struct troupe__lease *)(void *)(troupe__actor_cells(actor) + actor->type->value_count) + index;
+}
+
+/* The map or list that is value `index`; NULL when out of memory. */
+struct troupe__collection *troupe__actor_collection(struct troupe__actor *actor, size_t index);
+
 /* Count anew what the cells own; call it after a delivery. */
-void troupe__actor_measure(struct troupe__actor *actor);
+void troupe__actor_measure_owning(struct troupe__actor *actor);
+
+static inline void troupe__actor_measure(struct troupe__actor *actor)
+{
+    if (actor->type->owning) {
+        troupe__actor_measure_owning(actor);
+    }
+}
 
 /* Let the actor go if nothing refers to it and the store's tables, which hold everything up to epoch `folded`, have all
  * that it is. Returns whether it is gone. */
@@ -114,14 +168,17 @@ void troupe__actors_sweep(struct troupe__actors *actors, size_t places, uint64_t
 /* Bytes of memory in use. */
 static inline size_t troupe__actors_size(const struct troupe__actors *actors)
 {
-    return actors->size + actors->message_size + troupe__index_size(&actors->index);
+    return actors->size + actors->message_size + actors->unfolded.size + troupe__index_size(&actors->index);
 }
 
-/* Key of a state row: slot (2 bytes, big-endian), type NUL key NUL value. Returns its size. */
+/* Key of a state row, see row.h; of an element it is the beginning. Returns its size. */
 size_t troupe__actor_row_key(const struct troupe__actor *actor, const char *value,
                              unsigned char key[static TROUPE_NAME_MAX * 2 + TROUPE_KEY_MAX + 8]);
 
-/* A value's row form is msgpack. Errors of decode: TROUPE_ETYPE, TROUPE_ECORRUPT, TROUPE_ENOMEM. */
+/* Free what a single value's cell owns. */
+void troupe__cell_free(struct troupe__cell *cell, enum troupe_kind kind);
+
+/* A single value's payload is msgpack. Errors of decode: TROUPE_ETYPE, TROUPE_ECORRUPT, TROUPE_ENOMEM. */
 void troupe__cell_encode(const struct troupe__cell *cell, enum troupe_kind kind, struct troupe__buffer *buffer);
 enum troupe_error troupe__cell_decode(struct troupe__cell *cell, enum troupe_kind kind, struct troupe_bytes row);
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "core/pack.h"
+#include "core/state.h"
 
 /* ---- memory that lives for one delivery -------------------------------------------------------------------------- */
 
@@ -48,7 +49,7 @@ static void arena_reset(struct troupe_context *ctx)
     ctx->arena_used = 0;
 }
 
-static char *copy_to_arena(void *context, const void *data, size_t size)
+char *troupe__delivery_copy(void *context, const void *data, size_t size)
 {
     char *copy = arena_take(context, size + 1);
     if (copy) {
@@ -71,8 +72,7 @@ enum troupe_error troupe_fail(struct troupe_context *ctx, enum troupe_error erro
     return error;
 }
 
-/* Wrong use by the handler: the delivery fails even if the handler does not look at what the call returned. */
-static enum troupe_error misuse(struct troupe_context *ctx, enum troupe_error error)
+enum troupe_error troupe__delivery_misuse(struct troupe_context *ctx, enum troupe_error error)
 {
     if (ctx->sticky == TROUPE_OK) {
         ctx->sticky = error;
@@ -80,12 +80,8 @@ static enum troupe_error misuse(struct troupe_context *ctx, enum troupe_error er
     return error;
 }
 
-/* Make room for one more; grows by doubling. */
-static bool ensure(void **items, size_t count, size_t *capacity, size_t item_size)
+bool troupe__delivery_grow(void **items, size_t *capacity, size_t item_size)
 {
-    if (count < *capacity) {
-        return true;
-    }
     size_t more = *capacity ? *capacity * 2 : 64;
     void *grown = realloc(*items, more * item_size);
     if (!grown) {
@@ -96,175 +92,7 @@ static bool ensure(void **items, size_t count, size_t *capacity, size_t item_siz
     return true;
 }
 
-/* ---- state ------------------------------------------------------------------------------------------------------- */
-
-static enum troupe_error load_cell(struct troupe_context *ctx, const struct troupe_value *value,
-                                   struct troupe__cell *cell)
-{
-    unsigned char key[TROUPE_NAME_MAX * 2 + TROUPE_KEY_MAX + 8];
-    struct troupe_bytes row, row_key = {key, troupe__actor_row_key(ctx->actor, value->name, key)};
-    enum troupe_error result = ctx->store->read(ctx->store, TROUPE__STATE, row_key, &row);
-    if (result == TROUPE_ENOTFOUND) {
-        cell->state = TROUPE__SLOT_ABSENT;
-        return TROUPE_OK;
-    }
-    if (result != TROUPE_OK) {
-        troupe_fail(ctx, result, "read value '%s': %s", value->name, ctx->store->error);
-        return misuse(ctx, result);
-    }
-    result = troupe__cell_decode(cell, value->kind, row);
-    cell->stored = true;
-    if (result != TROUPE_OK) {
-        troupe_fail(ctx, result, "value '%s' is stored as another kind than the module declares", value->name);
-        return misuse(ctx, result);
-    }
-    return TROUPE_OK;
-}
-
-/* Find the cell of a declared value. */
-static enum troupe_error find_cell(struct troupe_context *ctx, const struct troupe_value *value, bool load,
-                                   struct troupe__cell **ret, uint32_t *ret_index)
-{
-    const struct troupe_value *const *values = ctx->actor->type->declared->values;
-    size_t count = ctx->actor->type->value_count, index = 0;
-    while (index < count && values[index] != value) {
-        index++;
-    }
-    if (index == count) {
-        troupe_fail(ctx, TROUPE_EINVAL, "value '%s' is not declared by type '%s'", value ? value->name : "NULL",
-                    ctx->actor->type->name);
-        return misuse(ctx, TROUPE_EINVAL);
-    }
-    struct troupe__cell *cells = troupe__actor_cells(ctx->actor);
-    *ret = &cells[index];
-    *ret_index = (uint32_t)index;
-    if (load && cells[index].state == TROUPE__SLOT_UNKNOWN) {
-        return load_cell(ctx, value, &cells[index]);
-    }
-    return TROUPE_OK;
-}
-
-static enum troupe_error get_cell(struct troupe_context *ctx, const struct troupe_value *value, bool kind_ok,
-                                  struct troupe__cell **ret)
-{
-    uint32_t index;
-    enum troupe_error result = find_cell(ctx, value, true, ret, &index);
-    if (result != TROUPE_OK) {
-        return result;
-    }
-    if (!kind_ok) {
-        troupe_fail(ctx, TROUPE_ETYPE, "value '%s' is declared as another kind than it is used as", value->name);
-        return misuse(ctx, TROUPE_ETYPE);
-    }
-    return (*ret)->state == TROUPE__SLOT_PRESENT ? TROUPE_OK : TROUPE_ENOTFOUND;
-}
-
-enum troupe_error troupe_get_int(struct troupe_context *ctx, const struct troupe_value *value, int64_t *ret)
-{
-    struct troupe__cell *cell;
-    enum troupe_error result = get_cell(ctx, value, value->kind == TROUPE_INT, &cell);
-    if (result == TROUPE_OK) {
-        *ret = cell->as.integer;
-    }
-    return result;
-}
-
-enum troupe_error troupe_get_double(struct troupe_context *ctx, const struct troupe_value *value, double *ret)
-{
-    struct troupe__cell *cell;
-    enum troupe_error result = get_cell(ctx, value, value->kind == TROUPE_DOUBLE, &cell);
-    if (result == TROUPE_OK) {
-        *ret = cell->as.number;
-    }
-    return result;
-}
-
-enum troupe_error troupe_get_bool(struct troupe_context *ctx, const struct troupe_value *value, bool *ret)
-{
-    struct troupe__cell *cell;
-    enum troupe_error result = get_cell(ctx, value, value->kind == TROUPE_BOOL, &cell);
-    if (result == TROUPE_OK) {
-        *ret = cell->as.truth;
-    }
-    return result;
-}
-
-enum troupe_error troupe_get_bytes(struct troupe_context *ctx, const struct troupe_value *value,
-                                   struct troupe_bytes *ret)
-{
-    struct troupe__cell *cell;
-    enum troupe_error result = get_cell(ctx, value, value->kind >= TROUPE_STRING, &cell);
-    if (result == TROUPE_OK) {
-        *ret = (struct troupe_bytes){cell->as.bytes, cell->size};
-    }
-    return result;
-}
-
-/* Note what the cell holds and that the epoch changes it, before it is changed. */
-static enum troupe_error touch(struct troupe_context *ctx, const struct troupe_value *value, bool kind_ok,
-                               struct troupe__cell **ret)
-{
-    uint32_t index;
-    enum troupe_error result = find_cell(ctx, value, false, ret, &index);
-    if (result != TROUPE_OK) {
-        return result;
-    }
-    struct troupe__cell *cell = *ret;
-    if (!kind_ok) {
-        troupe_fail(ctx, TROUPE_ETYPE, "value '%s' is declared as another kind than it is set as", value->name);
-        return misuse(ctx, TROUPE_ETYPE);
-    }
-    if (!ensure((void **)&ctx->undo, ctx->undo_count, &ctx->undo_capacity, sizeof *ctx->undo) ||
-        !ensure((void **)&ctx->dirty, ctx->dirty_count, &ctx->dirty_capacity, sizeof *ctx->dirty)) {
-        return misuse(ctx, TROUPE_ENOMEM);
-    }
-    if (cell->epoch != ctx->epoch) {
-        cell->epoch = ctx->epoch;
-        ctx->actor->changed_epoch = ctx->epoch;
-        ctx->dirty[ctx->dirty_count++] = (struct troupe__dirty){ctx->actor, index};
-    }
-    if (cell->state == TROUPE__SLOT_UNKNOWN) {
-        cell->stored = true; /* Perhaps it is: a later clear must remove the row. */
-    }
-    bool owned = value->kind >= TROUPE_STRING && cell->state == TROUPE__SLOT_PRESENT;
-    ctx->undo[ctx->undo_count++] = (struct troupe__undo){cell, *cell, owned};
-    return TROUPE_OK;
-}
-
-enum troupe_error troupe_set_int(struct troupe_context *ctx, const struct troupe_value *value, int64_t number)
-{
-    struct troupe__cell *cell;
-    enum troupe_error result = touch(ctx, value, value->kind == TROUPE_INT, &cell);
-    if (result == TROUPE_OK) {
-        cell->as.integer = number;
-        cell->state = TROUPE__SLOT_PRESENT;
-    }
-    return result;
-}
-
-enum troupe_error troupe_set_double(struct troupe_context *ctx, const struct troupe_value *value, double number)
-{
-    struct troupe__cell *cell;
-    enum troupe_error result = touch(ctx, value, value->kind == TROUPE_DOUBLE, &cell);
-    if (result == TROUPE_OK) {
-        cell->as.number = number;
-        cell->state = TROUPE__SLOT_PRESENT;
-    }
-    return result;
-}
-
-enum troupe_error troupe_set_bool(struct troupe_context *ctx, const struct troupe_value *value, bool truth)
-{
-    struct troupe__cell *cell;
-    enum troupe_error result = touch(ctx, value, value->kind == TROUPE_BOOL, &cell);
-    if (result == TROUPE_OK) {
-        cell->as.truth = truth;
-        cell->state = TROUPE__SLOT_PRESENT;
-    }
-    return result;
-}
-
-static enum troupe_error check_body(struct troupe_context *ctx, struct troupe_bytes body)
+enum troupe_error troupe__delivery_check_size(struct troupe_context *ctx, struct troupe_bytes body)
 {
     if (ctx->sticky != TROUPE_OK) {
         return ctx->sticky; /* The body came from a troupe_pack that failed. */
@@ -279,53 +107,13 @@ static enum troupe_error check_body(struct troupe_context *ctx, struct troupe_by
     return TROUPE_OK;
 }
 
-enum troupe_error troupe_set_bytes(struct troupe_context *ctx, const struct troupe_value *value,
-                                   struct troupe_bytes bytes)
-{
-    enum troupe_error result = check_body(ctx, bytes);
-    if (result != TROUPE_OK) {
-        return result;
-    }
-    if (value->kind == TROUPE_PACKED && !troupe__msgpack_valid(bytes, TROUPE__DEPTH_MAX)) {
-        return troupe_fail(ctx, TROUPE_EINVAL, "value '%s': the bytes are not one msgpack value", value->name);
-    }
-    char *copy = malloc(bytes.size + 1);
-    if (!copy) {
-        return misuse(ctx, TROUPE_ENOMEM);
-    }
-    if (bytes.size > 0) {
-        memcpy(copy, bytes.data, bytes.size);
-    }
-    copy[bytes.size] = '\0';
-    struct troupe__cell *cell;
-    result = touch(ctx, value, value->kind >= TROUPE_STRING, &cell);
-    if (result != TROUPE_OK) {
-        free(copy);
-        return result;
-    }
-    cell->as.bytes = copy;
-    cell->size = (uint32_t)bytes.size;
-    cell->state = TROUPE__SLOT_PRESENT;
-    ctx->effects_size += bytes.size;
-    return TROUPE_OK;
-}
-
-enum troupe_error troupe_clear(struct troupe_context *ctx, const struct troupe_value *value)
-{
-    struct troupe__cell *cell;
-    enum troupe_error result = touch(ctx, value, true, &cell);
-    if (result == TROUPE_OK) {
-        cell->state = TROUPE__SLOT_ABSENT;
-    }
-    return result;
-}
-
 /* ---- effects ----------------------------------------------------------------------------------------------------- */
 
-static struct troupe__effect *stage(struct troupe_context *ctx, enum troupe__effect_kind kind)
+struct troupe__effect *troupe__delivery_stage(struct troupe_context *ctx, enum troupe__effect_kind kind)
 {
-    if (!ensure((void **)&ctx->effects, ctx->effect_count, &ctx->effect_capacity, sizeof *ctx->effects)) {
-        misuse(ctx, TROUPE_ENOMEM);
+    if (!troupe__delivery_ensure((void **)&ctx->effects, ctx->effect_count, &ctx->effect_capacity,
+                                 sizeof *ctx->effects)) {
+        troupe__delivery_misuse(ctx, TROUPE_ENOMEM);
         return NULL;
     }
     struct troupe__effect *effect = &ctx->effects[ctx->effect_count++];
@@ -338,7 +126,7 @@ static enum troupe_error check_name(struct troupe_context *ctx, const char *what
     size_t size = name ? strlen(name) : 0;
     if (size == 0 || size > TROUPE_NAME_MAX) {
         troupe_fail(ctx, TROUPE_EINVAL, "%s '%.64s' must have 1 to %d bytes", what, name ? name : "", TROUPE_NAME_MAX);
-        return misuse(ctx, TROUPE_EINVAL);
+        return troupe__delivery_misuse(ctx, TROUPE_EINVAL);
     }
     *ret_size = size;
     return TROUPE_OK;
@@ -350,7 +138,7 @@ static enum troupe_error new_message(struct troupe_context *ctx, struct troupe_a
     size_t type_size, key_size = to.key ? strlen(to.key) : 0;
     enum troupe_error result = check_name(ctx, "message name", type, &type_size);
     if (result == TROUPE_OK) {
-        result = check_body(ctx, body);
+        result = troupe__delivery_check_size(ctx, body);
     }
     if (result != TROUPE_OK) {
         return result;
@@ -358,17 +146,17 @@ static enum troupe_error new_message(struct troupe_context *ctx, struct troupe_a
     if (key_size == 0 || key_size > TROUPE_KEY_MAX) {
         troupe_fail(ctx, TROUPE_EINVAL, "key '%.32s...' has %zu bytes and must have 1 to %d", to.key ? to.key : "",
                     key_size, TROUPE_KEY_MAX);
-        return misuse(ctx, TROUPE_EINVAL);
+        return troupe__delivery_misuse(ctx, TROUPE_EINVAL);
     }
     if (!to.type || !troupe__type_name_valid(to.type)) {
         troupe_fail(ctx, TROUPE_EINVAL, "type '%.64s' is not namespace/name of at most %d bytes",
                     to.type ? to.type : "", TROUPE_NAME_MAX);
-        return misuse(ctx, TROUPE_EINVAL);
+        return troupe__delivery_misuse(ctx, TROUPE_EINVAL);
     }
     struct troupe__actor *actor = troupe__actors_get(ctx->actors, to.type, to.key, key_size);
     struct troupe__message *message = actor ? troupe__message_new(actor, ctx->actor, type, type_size, body) : NULL;
     if (!message) {
-        return misuse(ctx, TROUPE_ENOMEM);
+        return troupe__delivery_misuse(ctx, TROUPE_ENOMEM);
     }
     ctx->effects_size += sizeof *message + type_size + body.size;
     *ret = message;
@@ -385,7 +173,7 @@ static enum troupe_error send(struct troupe_context *ctx, struct troupe_address 
     }
     message->kind = (uint8_t)kind;
     message->correlation = correlation;
-    struct troupe__effect *effect = stage(ctx, TROUPE__SEND);
+    struct troupe__effect *effect = troupe__delivery_stage(ctx, TROUPE__SEND);
     if (!effect) {
         troupe__message_free(message);
         return TROUPE_ENOMEM;
@@ -405,15 +193,15 @@ static enum troupe_error respond(struct troupe_context *ctx, const char *type, s
 {
     size_t type_size;
     enum troupe_error result = check_name(ctx, "message name", type, &type_size);
-    result = result == TROUPE_OK ? check_body(ctx, body) : result;
+    result = result == TROUPE_OK ? troupe__delivery_check_size(ctx, body) : result;
     if (result != TROUPE_OK) {
         return result;
     }
-    const char *type_copy = copy_to_arena(ctx, type, type_size);
-    const char *body_copy = copy_to_arena(ctx, body.data, body.size);
-    struct troupe__effect *effect = type_copy && body_copy ? stage(ctx, TROUPE__RESPOND) : NULL;
+    const char *type_copy = troupe__delivery_copy(ctx, type, type_size);
+    const char *body_copy = troupe__delivery_copy(ctx, body.data, body.size);
+    struct troupe__effect *effect = type_copy && body_copy ? troupe__delivery_stage(ctx, TROUPE__RESPOND) : NULL;
     if (!effect) {
-        return misuse(ctx, TROUPE_ENOMEM);
+        return troupe__delivery_misuse(ctx, TROUPE_ENOMEM);
     }
     effect->egress = type_copy;
     effect->body = (struct troupe_bytes){body_copy, body.size};
@@ -441,14 +229,14 @@ static enum troupe_error send_later(struct troupe_context *ctx, int64_t delay_ms
     const int64_t delay_max_ms = INT64_C(10) * 366 * 86400 * 1000;
     if (delay_ms < 0 || delay_ms > delay_max_ms) {
         troupe_fail(ctx, TROUPE_EINVAL, "a delay of %lld ms is not within 0 and ten years", (long long)delay_ms);
-        return misuse(ctx, TROUPE_EINVAL);
+        return troupe__delivery_misuse(ctx, TROUPE_EINVAL);
     }
     struct troupe__message *message;
     enum troupe_error result = new_message(ctx, to, type, body, &message);
     if (result != TROUPE_OK) {
         return result;
     }
-    struct troupe__effect *effect = stage(ctx, TROUPE__SEND_AFTER);
+    struct troupe__effect *effect = troupe__delivery_stage(ctx, TROUPE__SEND_AFTER);
     if (!effect) {
         troupe__message_free(message);
         return TROUPE_ENOMEM;
@@ -463,7 +251,7 @@ static enum troupe_error send_later(struct troupe_context *ctx, int64_t delay_ms
 enum troupe_error troupe_send_after(struct troupe_context *ctx, int64_t delay_ms, struct troupe_address to,
                                     const char *type, struct troupe_bytes body, uint64_t *ret_timer)
 {
-    struct troupe__effect *effect;
+    struct troupe__effect *effect = NULL;
     enum troupe_error result = send_later(ctx, delay_ms, to, type, body, &effect);
     if (result == TROUPE_OK && ret_timer) {
         *ret_timer = effect->timer;
@@ -476,9 +264,9 @@ enum troupe_error troupe_ask(struct troupe_context *ctx, struct troupe_address t
 {
     if (timeout_ms < 1) {
         troupe_fail(ctx, TROUPE_EINVAL, "a timeout of %lld ms is not at least 1", (long long)timeout_ms);
-        return misuse(ctx, TROUPE_EINVAL);
+        return troupe__delivery_misuse(ctx, TROUPE_EINVAL);
     }
-    struct troupe__effect *timeout;
+    struct troupe__effect *timeout = NULL;
     enum troupe_error result =
         send_later(ctx, timeout_ms, troupe_self(ctx), TROUPE_TIMEOUT, (struct troupe_bytes){NULL, 0}, &timeout);
     if (result != TROUPE_OK) {
@@ -509,7 +297,7 @@ enum troupe_error troupe_cancel(struct troupe_context *ctx, uint64_t timer)
     if (!pending) {
         return TROUPE_ENOTFOUND;
     }
-    struct troupe__effect *effect = stage(ctx, TROUPE__CANCEL);
+    struct troupe__effect *effect = troupe__delivery_stage(ctx, TROUPE__CANCEL);
     if (!effect) {
         return TROUPE_ENOMEM;
     }
@@ -522,21 +310,22 @@ enum troupe_error troupe_emit(struct troupe_context *ctx, const char *egress, co
     size_t name_size, key_size = key ? strlen(key) : 0;
     enum troupe_error result = check_name(ctx, "egress", egress, &name_size);
     if (result == TROUPE_OK) {
-        result = check_body(ctx, body);
+        result = troupe__delivery_check_size(ctx, body);
     }
     if (result != TROUPE_OK) {
         return result;
     }
     if (key_size > TROUPE_KEY_MAX) {
         troupe_fail(ctx, TROUPE_EINVAL, "a record's key has %zu bytes, over %d", key_size, TROUPE_KEY_MAX);
-        return misuse(ctx, TROUPE_EINVAL);
+        return troupe__delivery_misuse(ctx, TROUPE_EINVAL);
     }
-    const char *name_copy = copy_to_arena(ctx, egress, name_size);
-    const char *key_copy = copy_to_arena(ctx, key ? key : "", key_size);
-    const char *body_copy = copy_to_arena(ctx, body.data, body.size);
-    struct troupe__effect *effect = name_copy && key_copy && body_copy ? stage(ctx, TROUPE__EMIT) : NULL;
+    const char *name_copy = troupe__delivery_copy(ctx, egress, name_size);
+    const char *key_copy = troupe__delivery_copy(ctx, key ? key : "", key_size);
+    const char *body_copy = troupe__delivery_copy(ctx, body.data, body.size);
+    struct troupe__effect *effect =
+        name_copy && key_copy && body_copy ? troupe__delivery_stage(ctx, TROUPE__EMIT) : NULL;
     if (!effect) {
-        return misuse(ctx, TROUPE_ENOMEM);
+        return troupe__delivery_misuse(ctx, TROUPE_ENOMEM);
     }
     effect->egress = name_copy;
     effect->key = key_copy;
@@ -561,7 +350,7 @@ enum troupe_error troupe_job(struct troupe_context *ctx, const struct troupe_job
     size_t result_size;
     enum troupe_error result = check_name(ctx, "result name", result_name, &result_size);
     if (result == TROUPE_OK) {
-        result = check_body(ctx, input);
+        result = troupe__delivery_check_size(ctx, input);
     }
     if (result != TROUPE_OK) {
         return result;
@@ -569,7 +358,7 @@ enum troupe_error troupe_job(struct troupe_context *ctx, const struct troupe_job
     if (!declares_job(ctx->actor->type->declared, job)) {
         troupe_fail(ctx, TROUPE_EINVAL, "job '%s' is not declared by type '%s'", job ? job->name : "NULL",
                     ctx->actor->type->name);
-        return misuse(ctx, TROUPE_EINVAL);
+        return troupe__delivery_misuse(ctx, TROUPE_EINVAL);
     }
     size_t count = ctx->jobs->count + ctx->jobs_staged, size = ctx->jobs->input_size + ctx->jobs_staged_size;
     if (count >= TROUPE__JOBS_MAX || size + input.size > TROUPE__JOBS_SIZE_MAX) {
@@ -578,10 +367,10 @@ enum troupe_error troupe_job(struct troupe_context *ctx, const struct troupe_job
     }
     struct troupe__job *new_job = troupe__job_new(ctx->actor, (struct troupe_bytes){job->name, strlen(job->name)},
                                                   (struct troupe_bytes){result_name, result_size}, input);
-    struct troupe__effect *effect = new_job ? stage(ctx, TROUPE__START_JOB) : NULL;
+    struct troupe__effect *effect = new_job ? troupe__delivery_stage(ctx, TROUPE__START_JOB) : NULL;
     if (!effect) {
         troupe__job_release(new_job);
-        return misuse(ctx, TROUPE_ENOMEM);
+        return troupe__delivery_misuse(ctx, TROUPE_ENOMEM);
     }
     new_job->id = ++ctx->timer_last;
     effect->job = new_job;
@@ -626,12 +415,12 @@ struct troupe_bytes troupe_pack(struct troupe_context *ctx, const char *format, 
         if (ctx->sticky == TROUPE_OK) {
             troupe_fail(ctx, result, "troupe_pack: %s", result == TROUPE_EINVAL ? text : troupe_error_text(result));
         }
-        misuse(ctx, result);
+        troupe__delivery_misuse(ctx, result);
         return (struct troupe_bytes){NULL, 0};
     }
-    char *copy = copy_to_arena(ctx, ctx->scratch.data, ctx->scratch.size);
+    char *copy = troupe__delivery_copy(ctx, ctx->scratch.data, ctx->scratch.size);
     if (!copy) {
-        misuse(ctx, TROUPE_ENOMEM);
+        troupe__delivery_misuse(ctx, TROUPE_ENOMEM);
         return (struct troupe_bytes){NULL, 0};
     }
     return (struct troupe_bytes){copy, ctx->scratch.size};
@@ -641,9 +430,10 @@ enum troupe_error troupe_unpack(struct troupe_context *ctx, struct troupe_bytes 
 {
     va_list args;
     va_start(args, format);
-    enum troupe_error result = troupe__unpack(body, format, &args, copy_to_arena, ctx, ctx->error, sizeof ctx->error);
+    enum troupe_error result =
+        troupe__unpack(body, format, &args, troupe__delivery_copy, ctx, ctx->error, sizeof ctx->error);
     va_end(args);
-    return result == TROUPE_EINVAL || result == TROUPE_ENOMEM ? misuse(ctx, result) : result;
+    return result == TROUPE_EINVAL || result == TROUPE_ENOMEM ? troupe__delivery_misuse(ctx, result) : result;
 }
 
 /* ---- the run ----------------------------------------------------------------------------------------------------- */
@@ -655,25 +445,6 @@ static void drop_effects(struct troupe_context *ctx)
         troupe__job_release(ctx->effects[i].job);
     }
     ctx->effect_count = 0;
-}
-
-/* Backwards, so that a cell changed twice ends as it began. */
-static void roll_back(struct troupe_context *ctx)
-{
-    const struct troupe_type *declared = ctx->actor->type->declared;
-    while (ctx->undo_count > 0) {
-        struct troupe__undo *undo = &ctx->undo[--ctx->undo_count];
-        size_t index = (size_t)(undo->cell - troupe__actor_cells(ctx->actor));
-        if (declared->values[index]->kind >= TROUPE_STRING && undo->cell->state == TROUPE__SLOT_PRESENT) {
-            free(undo->cell->as.bytes);
-        }
-        uint64_t epoch = undo->cell->epoch;
-        bool stored = undo->cell->stored;
-        *undo->cell = undo->before;
-        undo->cell->epoch = epoch; /* It stays in the dirty list. */
-        undo->cell->stored = stored;
-    }
-    drop_effects(ctx);
 }
 
 enum troupe_error troupe__delivery_run(struct troupe_context *ctx, const struct troupe__message *message)
@@ -708,14 +479,11 @@ enum troupe_error troupe__delivery_run(struct troupe_context *ctx, const struct 
         result = ctx->sticky;
     }
     if (result != TROUPE_OK) {
-        roll_back(ctx);
+        troupe__state_roll_back(ctx);
+        drop_effects(ctx);
         return result;
     }
-    for (size_t i = 0; i < ctx->undo_count; i++) {
-        if (ctx->undo[i].owned) {
-            free(ctx->undo[i].before.as.bytes);
-        }
-    }
+    troupe__state_keep(ctx);
     return TROUPE_OK;
 }
 
@@ -728,6 +496,7 @@ void troupe__delivery_fini(struct troupe_context *ctx)
     }
     free(ctx->effects);
     free(ctx->undo);
+    free(ctx->row_undo);
     free(ctx->dirty);
     troupe__buffer_free(&ctx->scratch);
 }

@@ -19,7 +19,8 @@ enum troupe__effect_kind {
     TROUPE__CANCEL,
     TROUPE__EMIT,
     TROUPE__START_JOB,
-    TROUPE__RESPOND
+    TROUPE__RESPOND,
+    TROUPE__SWEEP_ROWS, /* remove the rows of state whose keys begin with `body`, in the background */
 };
 
 struct troupe__effect {
@@ -29,7 +30,7 @@ struct troupe__effect {
     uint64_t timer;                  /* of SEND_AFTER, CANCEL and START_JOB */
     int64_t due_ms;                  /* of SEND_AFTER */
     const char *egress, *key;        /* of EMIT, in the arena, as is the body; egress: the name of a RESPOND */
-    struct troupe_bytes body;
+    struct troupe_bytes body;        /* of EMIT, RESPOND and SWEEP_ROWS */
 };
 
 /* A cell that the open epoch changed. */
@@ -40,10 +41,21 @@ struct troupe__dirty {
 
 struct troupe__undo {
     struct troupe__cell *cell, before;
+    int64_t expires_ms; /* of its lease, if the value has a time to live */
+    uint32_t index;
     bool owned; /* `before` holds bytes to free on success */
 };
 
+/* What a row of a map or list was. */
+struct troupe__row_undo {
+    struct troupe__overlay_row *row;
+    char *bytes; /* owned */
+    uint32_t size;
+    bool made; /* there was no such row */
+};
+
 struct troupe__chunk;
+struct troupe__batch;
 
 struct troupe_context {
     struct troupe__actors *actors;
@@ -62,7 +74,10 @@ struct troupe_context {
     size_t jobs_staged, jobs_staged_size; /* of the effects: how many are jobs, bytes of their inputs */
     struct troupe__undo *undo;
     size_t undo_count, undo_capacity;
-    struct troupe__dirty *dirty; /* of the whole epoch; the machine empties it */
+    struct troupe__row_undo *row_undo;
+    size_t row_undo_count, row_undo_capacity;
+    struct troupe__batch *batches; /* of the walks of this delivery */
+    struct troupe__dirty *dirty;   /* of the whole epoch; the machine empties it */
     size_t dirty_count, dirty_capacity;
     struct troupe__chunk *arena;
     size_t arena_used;
@@ -70,6 +85,26 @@ struct troupe_context {
     enum troupe_error sticky; /* what makes the delivery fail even if the handler returns TROUPE_OK */
     char error[256];
 };
+
+/* Wrong use by the handler: the delivery fails even if the handler does not look at what the call returned. */
+enum troupe_error troupe__delivery_misuse(struct troupe_context *ctx, enum troupe_error error);
+
+/* A copy that lives until the handler returns, with a NUL behind it; NULL when out of memory. */
+char *troupe__delivery_copy(void *context, const void *data, size_t size);
+
+/* Check bytes against the limit of one body and the delivery's limit. Errors: TROUPE_ETOOBIG. */
+enum troupe_error troupe__delivery_check_size(struct troupe_context *ctx, struct troupe_bytes body);
+
+/* Make room for one more item; grows by doubling. False when out of memory. */
+bool troupe__delivery_grow(void **items, size_t *capacity, size_t item_size);
+
+static inline bool troupe__delivery_ensure(void **items, size_t count, size_t *capacity, size_t item_size)
+{
+    return count < *capacity || troupe__delivery_grow(items, capacity, item_size);
+}
+
+/* A new effect at the end of the list; NULL when out of memory, with the misuse noted. */
+struct troupe__effect *troupe__delivery_stage(struct troupe_context *ctx, enum troupe__effect_kind kind);
 
 void troupe__delivery_fini(struct troupe_context *ctx);
 

@@ -23,7 +23,7 @@
 
 enum troupe__table {
     TROUPE__META,     /* name -> anything: format, module, egress numbers, ingress positions, counters */
-    TROUPE__STATE,    /* actor prefix, value name -> msgpack */
+    TROUPE__STATE,    /* actor, value name [and element] -> see row.h */
     TROUPE__MAIL,     /* sequence (8 bytes, big-endian) -> message that waits */
     TROUPE__TIMER,    /* id (8 bytes, big-endian) -> due time, message */
     TROUPE__DEAD,     /* sequence (8 bytes, big-endian) -> reason, message */
@@ -31,6 +31,8 @@ enum troupe__table {
     TROUPE__JOB,      /* id (8 bytes, big-endian) -> blocking work whose result has not come back */
     TROUPE__RESPONSE, /* id of a message from outside -> the answer to it, kept for a repeated ask */
     TROUPE__OUTBOX,   /* link (2 bytes), number (8 bytes, both big-endian) -> message on its way to another node */
+    TROUPE__SWEEP,    /* time (8, big-endian), then a value's key: look there for rows that have expired by then; time
+                         0, then a prefix of keys: remove all rows of state that have it */
     TROUPE__TABLE_COUNT
 };
 

@@ -28,6 +28,7 @@ enum {
     TROUPE_KEY_MAX = 255,           /* bytes of an actor's key */
     TROUPE_BODY_MAX = 16 * 1048576, /* bytes of one body */
     TROUPE_VALUES_MAX = 64,         /* values of one type */
+    TROUPE_ELEMENT_KEY_MAX = 118,   /* bytes of a key in a map */
 };
 
 /* Each error is chosen by what the caller can do. */
@@ -94,17 +95,52 @@ typedef enum troupe_error (*troupe_handler_fn)(struct troupe_context *ctx, const
 
 /* ---- state ------------------------------------------------------------------------------------------------------- */
 
-enum troupe_kind { TROUPE_INT, TROUPE_DOUBLE, TROUPE_BOOL, TROUPE_STRING, TROUPE_BYTES, TROUPE_PACKED };
+enum troupe_kind {
+    TROUPE_INT,
+    TROUPE_DOUBLE,
+    TROUPE_BOOL,
+    TROUPE_STRING,
+    TROUPE_BYTES,
+    TROUPE_PACKED, /* one msgpack value */
+    TROUPE_MAP,    /* keys and values, in the order of the keys' bytes */
+    TROUPE_LIST,
+};
 
-/* One named value of an actor type; static storage, listed in its type's `values`. */
+enum troupe_ttl { TROUPE_TTL_AFTER_WRITE, TROUPE_TTL_AFTER_READ };
+
+struct troupe_value;
+
+/* Make a value of an older version into one of the declared version. `old` is what was stored: msgpack of a single
+ * value (a TROUPE_BYTES as bin), or the bytes of an element. `*ret`, with `ret->data` from troupe_pack or static, is
+ * the same in the declared version and kind. It may call troupe_pack, troupe_unpack and troupe_fail, nothing else.
+ * Any other result than TROUPE_OK fails the delivery. */
+typedef enum troupe_error (*troupe_migrate_fn)(struct troupe_context *ctx, const struct troupe_value *value,
+                                               uint32_t version, struct troupe_bytes old, struct troupe_bytes *ret);
+
+/* One named value of an actor type; static storage, listed in its type's `values`. Name and kind must be set; what is
+ * 0 is switched off, so set members by name: `{.name = "count", .kind = TROUPE_INT}`.
+ *
+ * A value that is stored with an older `version` is passed to `migrate` when a handler first reads it, and stored
+ * anew, as an effect of that delivery. An element of a map or list likewise, when it is got; a walk over elements
+ * migrates what it meets each time and stores nothing. A newer version fails the delivery (TROUPE_EVERSION).
+ *
+ * A value expires `ttl_ms` (1 ms to ten years) after it was set or, with TROUPE_TTL_AFTER_READ, read; from then on it
+ * is not found, and some time later it is removed from the disk. Each element of a map expires by itself (a walk is no
+ * reading of it); a list does so as a whole. A read prolongs only when an eighth of the time has gone, so that not
+ * every read is a write: what expires after reading may do so by that much early. Time is troupe_now. What was stored
+ * before the type declared a `ttl_ms` gets its time when it is next set, or, after read, got. */
 struct troupe_value {
     const char *name;
     enum troupe_kind kind;
+    uint32_t version;
+    troupe_migrate_fn migrate; /* goes with a version over 0 */
+    int64_t ttl_ms;            /* 0: never expires */
+    enum troupe_ttl ttl;
 };
 
 /* Read a value. Errors: TROUPE_ENOTFOUND (never set, or cleared), TROUPE_EINVAL (not a value of this actor's type),
- * TROUPE_ETYPE (declared or stored as another kind), TROUPE_EIO and TROUPE_ECORRUPT from the disk. `*ret` is
- * untouched on failure. */
+ * TROUPE_ETYPE (declared or stored as another kind), TROUPE_EVERSION, what `migrate` returned, TROUPE_EIO and
+ * TROUPE_ECORRUPT from the disk. `*ret` is untouched on failure. */
 enum troupe_error troupe_get_int(struct troupe_context *ctx, const struct troupe_value *value, int64_t *ret);
 enum troupe_error troupe_get_double(struct troupe_context *ctx, const struct troupe_value *value, double *ret);
 enum troupe_error troupe_get_bool(struct troupe_context *ctx, const struct troupe_value *value, bool *ret);
@@ -120,8 +156,78 @@ enum troupe_error troupe_set_bool(struct troupe_context *ctx, const struct troup
 enum troupe_error troupe_set_bytes(struct troupe_context *ctx, const struct troupe_value *value,
                                    struct troupe_bytes bytes);
 
-/* Remove a value; TROUPE_OK too when it was not there. */
+/* Remove a value, of a map or list all elements; TROUPE_OK too when it was not there. What a large one held is removed
+ * from the disk in the background. Errors: TROUPE_EINVAL, TROUPE_ENOMEM; of maps and lists also those of reading. */
 enum troupe_error troupe_clear(struct troupe_context *ctx, const struct troupe_value *value);
+
+/* Maps and lists hold any number of elements, each of which is read and stored by itself; what they hold is never
+ * loaded whole. An element is any bytes, msgpack by convention, of at most TROUPE_BODY_MAX. Errors of all: those of
+ * reading and setting a value (TROUPE_ETYPE: declared as another kind); TROUPE_ENOTFOUND: there is no such element.
+ * Bytes that are returned are followed by a NUL byte that is not counted. */
+
+/* A key has 1 to TROUPE_ELEMENT_KEY_MAX bytes, else TROUPE_EINVAL. */
+enum troupe_error troupe_map_get(struct troupe_context *ctx, const struct troupe_value *map, struct troupe_bytes key,
+                                 struct troupe_bytes *ret);
+enum troupe_error troupe_map_set(struct troupe_context *ctx, const struct troupe_value *map, struct troupe_bytes key,
+                                 struct troupe_bytes bytes);
+/* TROUPE_OK too when it was not there. */
+enum troupe_error troupe_map_remove(struct troupe_context *ctx, const struct troupe_value *map,
+                                    struct troupe_bytes key);
+
+/* The bytes of a C string without its NUL, for keys. */
+static inline struct troupe_bytes troupe_string(const char *string)
+{
+    struct troupe_bytes bytes = {string, 0};
+    while (string[bytes.size]) {
+        bytes.size++;
+    }
+    return bytes;
+}
+
+/* A walk over the elements with from <= key < to, the last one first if `backward`; no bytes are no bound. Set these
+ * members, zero the rest:
+ *     struct troupe_map_walk walk = {.from = troupe_string("2024-")};
+ *     while ((error = troupe_map_next(ctx, &map, &walk, &key, &bytes)) == TROUPE_OK) { ... }
+ * Stop whenever you like; the map may be changed meanwhile, and what lies ahead is met as it then is. */
+struct troupe_map_walk {
+    struct troupe_bytes from, to;
+    bool backward;
+    struct troupe__batch *batch; /* private; NULL at the beginning */
+};
+
+/* The next element; TROUPE_ENOTFOUND at the end. Key and bytes are valid until the next call with this walk, or until
+ * the element is changed. */
+enum troupe_error troupe_map_next(struct troupe_context *ctx, const struct troupe_value *map,
+                                  struct troupe_map_walk *walk, struct troupe_bytes *ret_key,
+                                  struct troupe_bytes *ret_bytes);
+
+/* Lists. Positions count from 0, the front. */
+enum troupe_error troupe_list_count(struct troupe_context *ctx, const struct troupe_value *list, uint64_t *ret);
+enum troupe_error troupe_list_push_front(struct troupe_context *ctx, const struct troupe_value *list,
+                                         struct troupe_bytes bytes);
+enum troupe_error troupe_list_push_back(struct troupe_context *ctx, const struct troupe_value *list,
+                                        struct troupe_bytes bytes);
+/* `ret` may be NULL. */
+enum troupe_error troupe_list_pop_front(struct troupe_context *ctx, const struct troupe_value *list,
+                                        struct troupe_bytes *ret);
+enum troupe_error troupe_list_pop_back(struct troupe_context *ctx, const struct troupe_value *list,
+                                       struct troupe_bytes *ret);
+enum troupe_error troupe_list_get(struct troupe_context *ctx, const struct troupe_value *list, uint64_t position,
+                                  struct troupe_bytes *ret);
+/* Replace an element. TROUPE_ENOTFOUND when there is none at `position`. */
+enum troupe_error troupe_list_set(struct troupe_context *ctx, const struct troupe_value *list, uint64_t position,
+                                  struct troupe_bytes bytes);
+
+/* A walk over the positions from <= position < to; 0 as `to` is no bound. Otherwise as of a map; do not push to or pop
+ * from the front meanwhile, which moves positions. */
+struct troupe_list_walk {
+    uint64_t from, to;
+    bool backward;
+    struct troupe__batch *batch;
+};
+enum troupe_error troupe_list_next(struct troupe_context *ctx, const struct troupe_value *list,
+                                   struct troupe_list_walk *walk, uint64_t *ret_position,
+                                   struct troupe_bytes *ret_bytes);
 
 /* ---- effects ----------------------------------------------------------------------------------------------------- */
 

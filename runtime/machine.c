@@ -264,6 +264,9 @@ static enum troupe_error carry_out(struct troupe__machine *machine, uint64_t ask
                 asked = 0;
             }
             break;
+        case TROUPE__SWEEP_ROWS:
+            troupe__machine_note_sweep(machine, 0, effect->body);
+            break;
         }
     }
     if (result != TROUPE_OK) {
@@ -557,35 +560,8 @@ void troupe__machine_released(struct troupe__machine *machine, uint64_t number)
 bool troupe__machine_dirty(const struct troupe__machine *machine)
 {
     return machine->record.size > 0 || machine->fresh_count > 0 || machine->ctx.dirty_count > 0 ||
-           machine->counters_changed || (machine->links && troupe__links_dirty(machine->links));
-}
-
-enum { PREFETCHED = 12 };
-
-static void seal_cells(struct troupe__machine *machine)
-{
-    struct troupe_context *ctx = &machine->ctx;
-    for (size_t i = 0; i < ctx->dirty_count; i++) {
-        if (i + PREFETCHED < ctx->dirty_count) {
-            __builtin_prefetch(ctx->dirty[i + PREFETCHED].actor);
-            __builtin_prefetch((char *)ctx->dirty[i + PREFETCHED].actor + 64);
-        }
-        struct troupe__actor *actor = ctx->dirty[i].actor;
-        struct troupe__cell *cell = &troupe__actor_cells(actor)[ctx->dirty[i].index];
-        const struct troupe_value *value = actor->type->declared->values[ctx->dirty[i].index];
-        unsigned char key[TROUPE_NAME_MAX * 2 + TROUPE_KEY_MAX + 8];
-        if (cell->state == TROUPE__SLOT_PRESENT) {
-            machine->scratch.size = 0;
-            troupe__cell_encode(cell, value->kind, &machine->scratch);
-            troupe__record_set(&machine->record, TROUPE__STATE, key, troupe__actor_row_key(actor, value->name, key),
-                               machine->scratch.data, machine->scratch.size);
-            cell->stored = true;
-        } else if (cell->state == TROUPE__SLOT_ABSENT && cell->stored) {
-            troupe__record_remove(&machine->record, TROUPE__STATE, key, troupe__actor_row_key(actor, value->name, key));
-            cell->stored = false;
-        }
-    }
-    ctx->dirty_count = 0;
+           troupe__unfolded_has(&machine->actors.unfolded, machine->epoch) || machine->counters_changed ||
+           (machine->links && troupe__links_dirty(machine->links));
 }
 
 static void seal_messages(struct troupe__machine *machine)
@@ -647,7 +623,7 @@ static void swap_buffers(struct troupe__buffer *a, struct troupe__buffer *b)
 
 enum troupe_error troupe__machine_seal(struct troupe__machine *machine, struct troupe__epoch *epoch)
 {
-    seal_cells(machine);
+    troupe__machine_seal_state(machine);
     seal_messages(machine);
     bool noted = seal_egress(machine);
     if (machine->links) {
@@ -697,6 +673,7 @@ static void keep_up(struct troupe__machine *machine)
 void troupe__machine_refresh(struct troupe__machine *machine)
 {
     machine->folded = machine->store->refresh(machine->store);
+    troupe__unfolded_fold(&machine->actors.unfolded, machine->folded);
     troupe__responses_folded(&machine->responses, machine->folded);
     if (machine->links) {
         troupe__links_folded(machine->links, machine->folded);

@@ -64,4 +64,10 @@ void troupe__machine_forget_answer(struct troupe__machine *machine, struct troup
  * what came in before. */
 enum troupe_error troupe__machine_load(struct troupe__machine *machine);
 
+/* Add the changed values to the record: the last thing that an epoch does with state. */
+void troupe__machine_seal_state(struct troupe__machine *machine);
+
+/* Ask for a sweep of the rows of state below `key`, see TROUPE__SWEEP. */
+void troupe__machine_note_sweep(struct troupe__machine *machine, int64_t time_ms, struct troupe_bytes key);
+
 #endif

@@ -145,45 +145,82 @@ static enum troupe_error start_meta(struct start *start, struct troupe_bytes key
     return troupe__machine_remember(machine, key.data, key.size, value);
 }
 
-/* A change of state that the tables do not have: the actor's cell gets it. */
+/* Keep a row of a map or list in its overlay. */
+static enum troupe_error start_row_of(struct start *start, struct troupe__actor *actor, size_t index,
+                                      struct troupe_bytes key, bool removed, struct troupe_bytes value)
+{
+    struct troupe__machine *machine = start->machine;
+    struct troupe__collection *collection = troupe__actor_collection(actor, index);
+    struct troupe__overlay_row *row = NULL;
+    char *bytes = removed ? NULL : malloc(value.size + 1);
+    if (collection && (removed || bytes) && key.size <= UINT8_MAX) {
+        row = troupe__overlay_put(&machine->actors.unfolded, &collection->overlay, key, start->epoch);
+    }
+    if (!row) {
+        free(bytes);
+        return troupe__machine_out_of_memory(machine);
+    }
+    if (bytes) {
+        memcpy(bytes, value.data, value.size);
+        bytes[value.size] = '\0';
+    }
+    free(row->bytes);
+    troupe__overlay_give(&machine->actors.unfolded, row, bytes, removed ? 0 : (uint32_t)value.size);
+    return TROUPE_OK;
+}
+
+/* Keep the row of a single value in its cell; looked at when a handler first asks for it. */
+static enum troupe_error start_cell(struct start *start, struct troupe__actor *actor, size_t index, bool removed,
+                                    struct troupe_bytes value)
+{
+    struct troupe__cell *cell = &troupe__actor_cells(actor)[index];
+    troupe__cell_free(cell, actor->type->declared->values[index]->kind);
+    *cell = (struct troupe__cell){.state = TROUPE__SLOT_ABSENT, .stored = !removed};
+    if (removed) {
+        return TROUPE_OK;
+    }
+    char *bytes = malloc(value.size + 1);
+    if (!bytes) {
+        return troupe__machine_out_of_memory(start->machine);
+    }
+    if (value.size > 0) {
+        memcpy(bytes, value.data, value.size);
+    }
+    cell->as.bytes = bytes;
+    cell->size = (uint32_t)value.size;
+    cell->state = TROUPE__SLOT_ROW;
+    troupe__actor_measure(actor);
+    return TROUPE_OK;
+}
+
+/* A change of state that the tables do not have: the actor gets it. */
 static enum troupe_error start_state(struct start *start, struct troupe_bytes key, bool removed,
                                      struct troupe_bytes value)
 {
     struct troupe__machine *machine = start->machine;
-    const char *type = (const char *)key.data + 2, *end = (const char *)key.data + key.size;
-    const char *type_end = key.size > 2 ? memchr(type, 0, (size_t)(end - type)) : NULL;
-    const char *name = type_end ? type_end + 1 : NULL;
-    const char *name_end = name ? memchr(name, 0, (size_t)(end - name)) : NULL;
-    if (!name_end || !troupe__type_name_valid(type) || name_end == name || name_end - name > TROUPE_KEY_MAX) {
+    struct troupe__row_key parts;
+    if (!troupe__row_key_decode(key, &parts)) {
         snprintf(machine->error, sizeof machine->error, "a state row's key is malformed: run troupe doctor");
         return TROUPE_ECORRUPT;
     }
-    struct troupe__actor *actor = troupe__actors_get(&machine->actors, type, name, (size_t)(name_end - name));
+    struct troupe__actor *actor = troupe__actors_get(&machine->actors, parts.type, parts.key, strlen(parts.key));
     if (!actor) {
         return troupe__machine_out_of_memory(machine);
     }
     actor->changed_epoch = start->epoch;
-    const char *value_name = name_end + 1;
-    size_t value_size = (size_t)(end - value_name);
     for (size_t i = 0; i < actor->type->value_count; i++) {
         const struct troupe_value *declared = actor->type->declared->values[i];
-        if (strlen(declared->name) != value_size || memcmp(declared->name, value_name, value_size) != 0) {
+        if (strlen(declared->name) != parts.value.size ||
+            memcmp(declared->name, parts.value.data, parts.value.size) != 0) {
             continue;
         }
-        struct troupe__cell *cells = troupe__actor_cells(actor);
-        if (cells[i].state == TROUPE__SLOT_PRESENT && declared->kind >= TROUPE_STRING) {
-            free(cells[i].as.bytes);
+        if (!troupe__kind_is_collection(declared->kind)) {
+            /* What was an element belongs to a map or list that the module has made a single value of. */
+            return parts.is_element ? TROUPE_OK : start_cell(start, actor, i, removed, value);
         }
-        cells[i] = (struct troupe__cell){.state = TROUPE__SLOT_ABSENT, .stored = !removed};
-        enum troupe_error result = removed ? TROUPE_OK : troupe__cell_decode(&cells[i], declared->kind, value);
-        if (result != TROUPE_OK) {
-            snprintf(machine->error, sizeof machine->error,
-                     "value '%s' of %s/%s is stored as another kind than the module declares: use the module that "
-                     "wrote it",
-                     declared->name, type, name);
-        }
-        troupe__actor_measure(actor);
-        return result;
+        const unsigned char *rest = (const unsigned char *)parts.value.data + parts.value.size;
+        size_t rest_size = key.size - (size_t)(rest - (const unsigned char *)key.data);
+        return start_row_of(start, actor, i, (struct troupe_bytes){rest, rest_size}, removed, value);
     }
     return TROUPE_OK; /* The module has dropped this value; its rows stay. */
 }
@@ -250,6 +287,9 @@ static enum troupe_error start_change(struct start *start, enum troupe__table ta
     }
     if (table == TROUPE__OUTBOX) {
         return start_outbox(start, key, removed, value);
+    }
+    if (table == TROUPE__SWEEP) {
+        return TROUPE_OK; /* Only looked at in the tables. */
     }
     if (key.size != 8) {
         snprintf(start->machine->error, sizeof start->machine->error,

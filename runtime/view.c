@@ -9,8 +9,8 @@
 
 #include "state/lmdb_store.h"
 
-const char *const troupe__view_table_names[TROUPE__TABLE_COUNT] = {"meta",   "state", "mail",     "timer", "dead",
-                                                                   "egress", "job",   "response", "outbox"};
+const char *const troupe__view_table_names[TROUPE__TABLE_COUNT] = {"meta",   "state", "mail",     "timer",  "dead",
+                                                                   "egress", "job",   "response", "outbox", "sweep"};
 
 static const char counters_name[] = "counters";
 
@@ -223,23 +223,6 @@ bool troupe__view_number(const struct troupe__view_row *row, uint64_t *ret)
         return false;
     }
     *ret = troupe__get_be64(row->key.data);
-    return true;
-}
-
-bool troupe__view_state(const struct troupe__view_row *row, struct troupe__view_state *ret)
-{
-    const unsigned char *at = row->key.data;
-    const char *end = (const char *)at + row->key.size;
-    const char *type = (const char *)at + 2;
-    const char *type_end = row->key.size > 2 ? memchr(type, 0, (size_t)(end - type)) : NULL;
-    const char *key = type_end ? type_end + 1 : NULL;
-    const char *key_end = key ? memchr(key, 0, (size_t)(end - key)) : NULL;
-    if (!key_end || !troupe__type_name_valid(type) || key_end == key || key_end - key > TROUPE_KEY_MAX ||
-        end - key_end < 2 || end - key_end - 1 > TROUPE_NAME_MAX) {
-        return false;
-    }
-    *ret = (struct troupe__view_state){
-        (unsigned)at[0] << 8 | at[1], type, key, {key_end + 1, (size_t)(end - key_end - 1)}};
     return true;
 }
 

@@ -63,13 +63,6 @@ enum troupe_error troupe__view_load(struct troupe__view *view, unsigned tables);
 /* The number that is the key of a mail, timer, dead or egress row. */
 bool troupe__view_number(const struct troupe__view_row *row, uint64_t *ret);
 
-struct troupe__view_state {
-    unsigned slot;
-    const char *type, *key;    /* NUL-terminated */
-    struct troupe_bytes value; /* its name */
-};
-bool troupe__view_state(const struct troupe__view_row *row, struct troupe__view_state *ret);
-
 struct troupe__view_dead {
     int64_t time_ms;
     struct troupe_bytes reason;

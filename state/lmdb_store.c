@@ -66,8 +66,8 @@ static enum troupe_error fail_code(struct lmdb_store *store, const char *what, i
 static enum troupe_error damaged_row(const char *directory, const void *row_key, size_t size, char *error,
                                      size_t error_size)
 {
-    static const char *const names[TROUPE__TABLE_COUNT] = {"meta",   "state", "mail",     "timer", "dead",
-                                                           "egress", "job",   "response", "outbox"};
+    static const char *const names[TROUPE__TABLE_COUNT] = {"meta",   "state", "mail",     "timer",  "dead",
+                                                           "egress", "job",   "response", "outbox", "sweep"};
     const unsigned char *at = row_key;
     char text[2 * 64 + 1] = "";
     for (size_t i = 1; i < size && i <= 64; i++) {

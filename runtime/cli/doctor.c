@@ -120,23 +120,108 @@ static void check_meta(struct doctor *doctor, const struct troupe__view_row *row
     }
 }
 
-static void check_state(struct doctor *doctor, const struct troupe__view_row *row)
+struct collection { /* The map or list whose rows are being checked: all its rows stand together, the head first. */
+    const struct troupe__view_row *head_row;
+    struct troupe__head head;
+    enum troupe_kind kind;
+    uint64_t count; /* elements of its generation so far */
+};
+
+/* Whether a sweep of the generation that this element is of is asked for. */
+static bool is_swept(struct doctor *doctor, const struct troupe__view_row *row, const struct troupe__row_key *key)
 {
-    struct troupe__view_state state;
+    unsigned char sweep[8 + TROUPE__ROW_KEY_MAX] = {0};
+    size_t size = row->key.size - key->element.size;
+    memcpy(sweep + 8, row->key.data, size);
+    return troupe__view_find(&doctor->view, TROUPE__SWEEP, (struct troupe_bytes){sweep, 8 + size}) != NULL;
+}
+
+static void end_collection(struct doctor *doctor, struct collection *collection)
+{
+    struct troupe__row_key key;
+    if (collection->head_row && collection->kind == TROUPE_LIST && doctor->complete[TROUPE__STATE] &&
+        collection->count != collection->head.count && troupe__row_key_decode(collection->head_row->key, &key)) {
+        find(doctor, "state", "%s/%s: list '%.*s' has %llu elements, its head says %llu", key.type, key.key,
+             (int)key.value.size, (const char *)key.value.data, (unsigned long long)collection->count,
+             (unsigned long long)collection->head.count);
+    }
+    *collection = (struct collection){.kind = TROUPE_MAP, .head = {.first = TROUPE__LIST_BEGIN}};
+}
+
+static void check_element(struct doctor *doctor, const struct troupe__view_row *row, const struct troupe__row_key *key,
+                          struct collection *collection)
+{
+    const char *fault = NULL;
+    const struct troupe__view_row *head_row = collection->head_row;
+    if (head_row && (row->key.size < head_row->key.size || ((const char *)row->key.data)[head_row->key.size] ||
+                     memcmp(row->key.data, head_row->key.data, head_row->key.size) != 0)) {
+        end_collection(doctor, collection);
+    }
+    if (key->generation < collection->head.generation) {
+        fault = is_swept(doctor, row, key) ? NULL : "was cleared, and no sweep will remove it";
+    } else if (key->generation > collection->head.generation) {
+        fault = "is of a generation that its head does not know";
+    } else if (collection->kind == TROUPE_LIST) {
+        collection->count++;
+        if (key->element.size != 8 ||
+            troupe__get_be64(key->element.data) - collection->head.first >= collection->head.count) {
+            fault = "is at a place that its head does not know";
+        }
+    }
+    if (fault && doctor->complete[TROUPE__STATE] && doctor->complete[TROUPE__SWEEP]) {
+        find(doctor, "state", "%s/%s: an element of '%.*s' %s", key->type, key->key, (int)key->value.size,
+             (const char *)key->value.data, fault);
+    }
+}
+
+static void check_state(struct doctor *doctor, const struct troupe__view_row *row, struct collection *collection)
+{
+    struct troupe__row_key key;
+    struct troupe__row content;
     struct troupe__buffer json = {0};
-    if (!troupe__view_state(row, &state)) {
+    if (!troupe__row_key_decode(row->key, &key)) {
         find(doctor, "state", "a key of %zu bytes is no actor's", row->key.size);
         return;
     }
-    if (state.slot != troupe__slot_of(state.type, state.key)) {
-        find(doctor, "state", "%s/%s: value '%.*s' is in slot %u, not %u", state.type, state.key, (int)state.value.size,
-             (const char *)state.value.data, state.slot, (unsigned)troupe__slot_of(state.type, state.key));
+    if (key.slot != troupe__slot_of(key.type, key.key)) {
+        find(doctor, "state", "%s/%s: value '%.*s' is in slot %u, not %u", key.type, key.key, (int)key.value.size,
+             (const char *)key.value.data, key.slot, (unsigned)troupe__slot_of(key.type, key.key));
     }
-    if (troupe__json_write(row->value, &json) == TROUPE_ECORRUPT) {
-        find(doctor, "state", "%s/%s: value '%.*s' is not msgpack", state.type, state.key, (int)state.value.size,
-             (const char *)state.value.data);
+    bool good = troupe__row_decode(row->value, &content);
+    if (key.is_element) {
+        check_element(doctor, row, &key, collection);
+        good = good && !content.head;
+    } else {
+        end_collection(doctor, collection);
+        if (good && content.head) {
+            collection->head_row = row;
+            good = troupe__head_decode(content.payload, &collection->kind, &collection->head);
+        } else if (good) {
+            good = troupe__json_write(content.payload, &json) != TROUPE_ECORRUPT;
+        }
+    }
+    if (!good) {
+        find(doctor, "state", "%s/%s: a row of value '%.*s' is malformed", key.type, key.key, (int)key.value.size,
+             (const char *)key.value.data);
     }
     troupe__buffer_free(&json);
+}
+
+/* A time and a value's key, or 0 and the beginning of its elements' keys in one generation. */
+static void check_sweep(struct doctor *doctor, const struct troupe__view_row *row)
+{
+    unsigned char element[TROUPE__ROW_KEY_MAX + 1];
+    struct troupe__row_key key;
+    size_t size = row->key.size > 8 ? row->key.size - 8 : 0;
+    if (size > 0) {
+        memcpy(element, (const char *)row->key.data + 8, size);
+        element[size] = 1; /* A generation is followed by an element. */
+    }
+    bool removes = size > 0 && troupe__get_be64(row->key.data) == 0;
+    if (size == 0 || row->value.size > 0 ||
+        !troupe__row_key_decode((struct troupe_bytes){element, size + removes}, &key) || key.is_element != removes) {
+        find(doctor, "sweep", "a row with a key of %zu bytes is malformed", row->key.size);
+    }
 }
 
 /* A row with a message, by its number. */
@@ -403,6 +488,7 @@ static void check_counters(struct doctor *doctor)
 
 static void check_rows(struct doctor *doctor)
 {
+    struct collection collection = {.kind = TROUPE_MAP, .head = {.first = TROUPE__LIST_BEGIN}};
     check_counters(doctor);
     for (unsigned t = 0; t < TROUPE__TABLE_COUNT; t++) {
         const struct troupe__view_table *table = &doctor->view.tables[t];
@@ -413,7 +499,9 @@ static void check_rows(struct doctor *doctor)
             if (t == TROUPE__META) {
                 check_meta(doctor, table->rows[i]);
             } else if (t == TROUPE__STATE) {
-                check_state(doctor, table->rows[i]);
+                check_state(doctor, table->rows[i], &collection);
+            } else if (t == TROUPE__SWEEP) {
+                check_sweep(doctor, table->rows[i]);
             } else if (t == TROUPE__JOB) {
                 check_job(doctor, table->rows[i]);
             } else if (t == TROUPE__MAIL || t == TROUPE__TIMER || t == TROUPE__DEAD) {
@@ -421,6 +509,7 @@ static void check_rows(struct doctor *doctor)
             }
         }
     }
+    end_collection(doctor, &collection);
     check_egress(doctor);
     check_outboxes(doctor);
 }

@@ -289,6 +289,140 @@ static void put_message(struct troupe__buffer *line, const struct troupe__messag
 
 /* ---- state ------------------------------------------------------------------------------------------------------- */
 
+struct shown { /* How far the rows of an actor are printed. */
+    struct troupe__buffer *line;
+    bool json, any;
+    struct troupe_bytes name; /* of the map or list whose rows these are; none before the first */
+    enum troupe_kind kind;
+    struct troupe__head head;
+    bool any_element;
+};
+
+static bool same_bytes(struct troupe_bytes left, struct troupe_bytes right)
+{
+    return left.size == right.size && (left.size == 0 || memcmp(left.data, right.data, left.size) == 0);
+}
+
+static void end_shown(struct shown *shown)
+{
+    if (shown->json && shown->name.size > 0) {
+        put_text(shown->line, shown->kind == TROUPE_LIST ? "]" : "}");
+    }
+    shown->name = (struct troupe_bytes){NULL, 0};
+}
+
+/* A map or list begins: with its head, or a map that has none with its first element. */
+static void begin_shown(struct shown *shown, struct troupe_bytes name, enum troupe_kind kind, struct troupe__head head)
+{
+    end_shown(shown);
+    if (shown->json) {
+        put_text(shown->line, shown->any ? "," : "");
+        troupe__json_write_string(name.data, name.size, shown->line);
+        put_text(shown->line, kind == TROUPE_LIST ? ":[" : ":{");
+    }
+    shown->any = true;
+    shown->any_element = false;
+    shown->name = name;
+    shown->kind = kind;
+    shown->head = head;
+}
+
+static void show_end_of_row(struct shown *shown, const struct troupe__row *row)
+{
+    if (!shown->json) {
+        if (row->expires_ms > 0) {
+            put_text(shown->line, "\texpires ");
+            put_time(shown->line, row->expires_ms);
+        }
+        end_line(shown->line);
+    }
+}
+
+/* A key is any bytes: what is not UTF-8 is shown in hexadecimal. */
+static void put_key(struct troupe__buffer *line, struct troupe_bytes key)
+{
+    const unsigned char *at = key.data, *end = at + key.size;
+    char text[5 + 2 * TROUPE_ELEMENT_KEY_MAX + 1] = "$raw:";
+    while (at < end) {
+        size_t length = *at < 0x80 ? 1 : troupe__utf8_length(at, end);
+        if (length == 0) {
+            break;
+        }
+        at += length;
+    }
+    if (at == end) {
+        troupe__json_write_string(key.data, key.size, line);
+        return;
+    }
+    for (size_t i = 0; i < key.size && i < TROUPE_ELEMENT_KEY_MAX; i++) {
+        snprintf(text + 5 + 2 * i, 3, "%02x", ((const unsigned char *)key.data)[i]);
+    }
+    troupe__json_write_string(text, strlen(text), line);
+}
+
+static void show_element(struct shown *shown, const struct troupe__row_key *key, const struct troupe__row *row)
+{
+    if (shown->json) {
+        put_text(shown->line, shown->any_element ? "," : "");
+    } else {
+        put_name(shown->line, key->value.data, key->value.size);
+        troupe__buffer_put_byte(shown->line, '\t');
+    }
+    if (shown->kind == TROUPE_MAP) {
+        put_key(shown->line, key->element);
+    } else if (!shown->json) {
+        put_number(shown->line, "", troupe__get_be64(key->element.data) - shown->head.first);
+    }
+    if (!shown->json || shown->kind == TROUPE_MAP) {
+        troupe__buffer_put_byte(shown->line, shown->json ? ':' : '\t');
+    }
+    put_body(shown->line, row->payload);
+    show_end_of_row(shown, row);
+    shown->any_element = true;
+}
+
+/* Returns false for a malformed row. Rows come in the order of their keys: a head before its elements. */
+static bool show_row(struct shown *shown, const struct troupe__view_row *row)
+{
+    struct troupe__row_key key;
+    struct troupe__row content;
+    struct troupe__head head = {.first = TROUPE__LIST_BEGIN};
+    enum troupe_kind kind = TROUPE_MAP;
+    if (!troupe__row_key_decode(row->key, &key) || !troupe__row_decode(row->value, &content)) {
+        return false;
+    }
+    if (key.is_element) {
+        if (!same_bytes(key.value, shown->name)) {
+            begin_shown(shown, key.value, kind, head);
+        }
+        if (shown->kind == TROUPE_LIST && key.element.size != 8) {
+            return false;
+        }
+        if (key.generation == shown->head.generation) { /* Others are left from before a clear. */
+            show_element(shown, &key, &content);
+        }
+    } else if (content.head) {
+        if (!troupe__head_decode(content.payload, &kind, &head)) {
+            return false;
+        }
+        begin_shown(shown, key.value, kind, head);
+    } else {
+        end_shown(shown);
+        if (shown->json) {
+            put_text(shown->line, shown->any ? "," : "");
+            troupe__json_write_string(key.value.data, key.value.size, shown->line);
+            troupe__buffer_put_byte(shown->line, ':');
+        } else {
+            put_name(shown->line, key.value.data, key.value.size);
+            troupe__buffer_put_byte(shown->line, '\t');
+        }
+        put_body(shown->line, content.payload);
+        show_end_of_row(shown, &content);
+        shown->any = true;
+    }
+    return true;
+}
+
 int troupe__look_state(int argc, char **argv)
 {
     struct troupe__look_options options = {
@@ -297,8 +431,10 @@ int troupe__look_state(int argc, char **argv)
                     "  troupe state --data /var/lib/bank --json bank/account/alice\n",
         .help =
             "usage: troupe state [--data DIR | DIR] ADDRESS\n\n"
-            "Prints the values of an actor, one a line: name, tab, value as JSON. An actor that was never used, or\n"
-            "has cleared everything, has none. --json: one object {\"actor\":..,\"state\":{name:value,..}}.\n"};
+            "Prints the values of an actor, one a line: name, tab, value as JSON. An element of a map or list has a\n"
+            "line of its own: name, tab, key or position, tab, value. What expires has its time behind it; it is\n"
+            "shown until it is removed. An actor that was never used, or has cleared everything, has no values.\n"
+            "--json: one object {\"actor\":..,\"state\":{name:value,..}}; a map is an object, a list an array.\n"};
     struct address address;
     struct troupe__view view;
     int code = troupe__look_parse(&options, argc, argv, 1, 1);
@@ -331,23 +467,13 @@ int troupe__look_state(int argc, char **argv)
         put_json_address(&line, address.type, address.key);
         put_text(&line, ",\"state\":{");
     }
+    struct shown shown = {.line = &line, .json = options.json};
     for (size_t i = 0; i < view.tables[TROUPE__STATE].count && code < 0; i++) {
-        const struct troupe__view_row *row = view.tables[TROUPE__STATE].rows[i];
-        struct troupe__view_state state;
-        if (!troupe__view_state(row, &state)) {
+        if (!show_row(&shown, view.tables[TROUPE__STATE].rows[i])) {
             code = fail_row(&options, TROUPE__STATE, TROUPE_ECORRUPT);
-        } else if (options.json) {
-            put_text(&line, i > 0 ? "," : "");
-            troupe__json_write_string(state.value.data, state.value.size, &line);
-            troupe__buffer_put_byte(&line, ':');
-            put_body(&line, row->value);
-        } else {
-            put_name(&line, state.value.data, state.value.size);
-            troupe__buffer_put_byte(&line, '\t');
-            put_body(&line, row->value);
-            end_line(&line);
         }
     }
+    end_shown(&shown);
     if (options.json && code < 0) {
         put_text(&line, "}}");
         end_line(&line);
@@ -378,11 +504,11 @@ static enum troupe_error collect(struct troupe__view *view, struct seen *seen, e
         const struct troupe__view_table *table = &view->tables[t];
         *ret_table = (enum troupe__table)t;
         for (size_t i = 0; i < table->count; i++, seen++) {
-            struct troupe__view_state state;
+            struct troupe__row_key state;
             struct troupe__message *message;
             int64_t due_ms;
             if (t == TROUPE__STATE) {
-                if (!troupe__view_state(table->rows[i], &state)) {
+                if (!troupe__row_key_decode(table->rows[i]->key, &state)) {
                     return TROUPE_ECORRUPT;
                 }
                 *seen = (struct seen){state.type, state.key, 1, 0, 0};
@@ -864,13 +990,15 @@ int troupe__look_stats(int argc, char **argv)
             "                   the highest numbers given so far\n"
             "  egress_released  egress records known to be out\n"
             "  now_ms           the node's clock when it stopped, in milliseconds since 1970\n"
-            "  values, mail, timers, dead, egress, jobs, response, outbox\n"
+            "  values, mail, timers, dead, egress, jobs, response, outbox, sweeps\n"
             "                   rows of state, messages that wait, are delayed, failed for good, records not known\n"
-            "                   to be out, jobs without a result, kept answers, messages for other nodes\n"
+            "                   to be out, jobs without a result, kept answers, messages for other nodes, places "
+            "where\n"
+            "                   rows of state are to be removed\n"
             "  egress/NAME      records put out on NAME\n"
             "  input/PATH       lines taken in from PATH\n"};
     static const char *const names[TROUPE__TABLE_COUNT] = {"meta",   "values", "mail",     "timers", "dead",
-                                                           "egress", "jobs",   "response", "outbox"};
+                                                           "egress", "jobs",   "response", "outbox", "sweeps"};
     struct troupe__view view;
     struct troupe__view_counters counters;
     int code = troupe__look_parse(&options, argc, argv, 0, 0);

@@ -26,7 +26,7 @@ enum { OPENING_BALANCE = 1000 }; /* An account that nobody has touched yet holds
 /* ---- the account ------------------------------------------------------------------------------------------------- */
 
 /* Values are declared once and named by their address; `account_values` lists those that an account has. */
-static const struct troupe_value balance_value = {"balance", TROUPE_INT};
+static const struct troupe_value balance_value = {.name = "balance", .kind = TROUPE_INT};
 static const struct troupe_value *const account_values[] = {&balance_value, NULL};
 
 /* An actor always exists, so "was never set" is how a new account looks. */
@@ -113,9 +113,9 @@ static enum troupe_error account(struct troupe_context *ctx, const struct troupe
 /* ---- the transfer ------------------------------------------------------------------------------------------------ */
 
 /* Set while the transfer is under way, cleared when it is done: a finished transfer costs nothing. */
-static const struct troupe_value from_value = {"from", TROUPE_STRING};
-static const struct troupe_value to_value = {"to", TROUPE_STRING};
-static const struct troupe_value amount_value = {"amount", TROUPE_INT};
+static const struct troupe_value from_value = {.name = "from", .kind = TROUPE_STRING};
+static const struct troupe_value to_value = {.name = "to", .kind = TROUPE_STRING};
+static const struct troupe_value amount_value = {.name = "amount", .kind = TROUPE_INT};
 static const struct troupe_value *const transfer_values[] = {&from_value, &to_value, &amount_value, NULL};
 
 static struct troupe_bytes text_bytes(const char *text)

@@ -12,7 +12,7 @@
 
 /* ---- the actor: one per word ------------------------------------------------------------------------------------- */
 
-static const struct troupe_value count_value = {"count", TROUPE_INT};
+static const struct troupe_value count_value = {.name = "count", .kind = TROUPE_INT};
 static const struct troupe_value *const values[] = {&count_value, NULL};
 
 static enum troupe_error word(struct troupe_context *ctx, const struct troupe_message *message)

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const struct troupe_value count_value = {"count", TROUPE_INT};
+static const struct troupe_value count_value = {.name = "count", .kind = TROUPE_INT};
 static const struct troupe_value *const values[] = {&count_value, NULL};
 
 static enum troupe_error greeter(struct troupe_context *ctx, const struct troupe_message *message)

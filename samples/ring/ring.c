@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct troupe_value seen_value = {"seen", TROUPE_INT};
+static const struct troupe_value seen_value = {.name = "seen", .kind = TROUPE_INT};
 static const struct troupe_value *const values[] = {&seen_value, NULL};
 
 static enum troupe_error ring(struct troupe_context *ctx, const struct troupe_message *message)
