@@ -503,6 +503,29 @@ enum troupe_error troupe__collection_clear(struct troupe_context *ctx, const str
     return result == TROUPE_OK ? clear(&use) : result;
 }
 
+enum troupe_error troupe__collection_expire(struct troupe_context *ctx, const struct troupe_value *value,
+                                            struct troupe_bytes key)
+{
+    struct use use;
+    struct troupe_bytes bytes;
+    struct troupe__row row;
+    unsigned char prefix[OVERLAY_KEY_MAX];
+    enum troupe_error result = begin(&use, ctx, value, value->kind, false); /* Clears a list that has expired. */
+    if (result != TROUPE_OK || value->kind != TROUPE_MAP) {
+        return result;
+    }
+    size_t size = element_key(&use, (struct troupe_bytes){NULL, 0}, prefix);
+    if (key.size <= size || key.size > OVERLAY_KEY_MAX || memcmp(key.data, prefix, size) != 0) {
+        return TROUPE_OK; /* The head, or an element of a generation that is over. */
+    }
+    result = get_row(&use, key, &bytes);
+    if (result != TROUPE_OK) {
+        return result == TROUPE_ENOTFOUND ? TROUPE_OK : result;
+    }
+    bool expired = troupe__row_decode(bytes, &row) && troupe__state_expired(ctx, value, row.expires_ms);
+    return expired ? change_row(&use, key, NULL, 0) : TROUPE_OK;
+}
+
 /* ---- maps -------------------------------------------------------------------------------------------------------- */
 
 static enum troupe_error check_key(struct troupe_context *ctx, const struct troupe_value *map, struct troupe_bytes key,

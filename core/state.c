@@ -370,6 +370,48 @@ void troupe__state_encode(struct troupe__actor *actor, uint32_t index, struct tr
     troupe__cell_encode(&troupe__actor_cells(actor)[index], value->kind, buffer);
 }
 
+static enum troupe_error expire_cell(struct troupe_context *ctx, const struct troupe_value *value,
+                                     struct troupe__cell *cell, uint32_t index)
+{
+    bool expired = cell->state == TROUPE__SLOT_UNKNOWN; /* The tables know, and they say so. */
+    struct troupe__row row;
+    if (cell->state == TROUPE__SLOT_ROW) {
+        expired = troupe__row_decode((struct troupe_bytes){cell->as.bytes, cell->size}, &row) &&
+                  troupe__state_expired(ctx, value, row.expires_ms);
+    } else if (cell->state == TROUPE__SLOT_PRESENT) {
+        expired = troupe__state_expired(ctx, value, troupe__actor_lease(ctx->actor, index)->expires_ms);
+    }
+    enum troupe_error result = expired ? touch(ctx, value, cell, index) : TROUPE_OK;
+    if (expired && result == TROUPE_OK) {
+        cell->state = TROUPE__SLOT_ABSENT;
+    }
+    return result;
+}
+
+enum troupe_error troupe__state_expire(struct troupe_context *ctx, struct troupe__actor *actor, uint32_t index,
+                                       struct troupe_bytes key)
+{
+    const struct troupe_value *value = actor->type->declared->values[index];
+    enum troupe_error result = TROUPE_OK;
+    assert(ctx->undo_count == 0 && ctx->row_undo_count == 0 && ctx->effect_count == 0);
+    ctx->actor = actor;
+    ctx->sticky = TROUPE_OK;
+    ctx->error[0] = '\0';
+    ctx->effects_size = 0;
+    if (value->ttl_ms > 0 && troupe__kind_is_collection(value->kind)) {
+        result = troupe__collection_expire(ctx, value, key);
+    } else if (value->ttl_ms > 0 && key.size == 0) {
+        result = expire_cell(ctx, value, &troupe__actor_cells(actor)[index], index);
+    }
+    if (result == TROUPE_OK) {
+        troupe__state_keep(ctx);
+    } else {
+        troupe__state_roll_back(ctx);
+        ctx->effect_count = 0; /* None of them owns anything. */
+    }
+    return result;
+}
+
 /* Backwards, so that a cell changed twice ends as it began. */
 void troupe__state_roll_back(struct troupe_context *ctx)
 {

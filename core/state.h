@@ -36,6 +36,12 @@ static inline bool troupe__state_prolongs(const struct troupe_context *ctx, cons
 /* Append the row of a present cell. */
 void troupe__state_encode(struct troupe__actor *actor, uint32_t index, struct troupe__buffer *buffer);
 
+/* Between deliveries: if a value of the actor, or the element whose row key goes on with `key`, has expired, it becomes
+ * absent like in a delivery that reads it. The tables' row has; what memory knows counts. Effects may stand in
+ * ctx->effects. Errors: as of reading; nothing has happened then. */
+enum troupe_error troupe__state_expire(struct troupe_context *ctx, struct troupe__actor *actor, uint32_t index,
+                                       struct troupe_bytes key);
+
 /* The delivery failed: all is as it was. Or it succeeded: what was is forgotten. */
 void troupe__state_roll_back(struct troupe_context *ctx);
 void troupe__state_keep(struct troupe_context *ctx);

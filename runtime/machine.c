@@ -777,6 +777,7 @@ void troupe__machine_fini(struct troupe__machine *machine)
     troupe__buffer_free(&machine->scratch);
     troupe__buffer_free(&machine->unreleased);
     troupe__buffer_free(&machine->unsent);
+    troupe__sweeper_fini(&machine->sweeper);
     troupe__delivery_fini(&machine->ctx);
     troupe__actors_fini(&machine->actors);
 }

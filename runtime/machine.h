@@ -20,6 +20,7 @@
 #include "mailbox/timers.h"
 #include "runtime/egress.h"
 #include "runtime/guard.h"
+#include "runtime/sweeper.h"
 
 /* A sealed epoch, ready to be committed. Buffers belong to the owner and are used again. */
 struct troupe__epoch {
@@ -93,6 +94,7 @@ struct troupe__machine {
     size_t memory_max;                /* bytes; the owner may set it at any time */
     int64_t swept_ms;                 /* up to when the hand has done its rounds; see refresh */
     uint64_t swept_deliveries;
+    struct troupe__sweeper sweeper;
     struct troupe__machine_stats stats;
     char error[512];
 };

@@ -12,6 +12,7 @@
 #include "transport/json.h"
 
 enum {
+    SWEEP_BUDGET = 256,   /* rows that have expired or were cleared */
     RUN_BUDGET = 512,     /* deliveries between two looks at the loop */
     LINES_BUDGET = 256,   /* lines taken in between two runs, ... */
     WAITING_ENOUGH = 256, /* ... unless so many messages wait: what is finished in its epoch leaves no row ... */
@@ -429,7 +430,13 @@ static enum troupe_error turn(struct troupe_node *node, bool *ret_busy, bool *re
     if (done && !node->options.output && node->released > node->machine.egress_released) {
         troupe__machine_released(&node->machine, node->released);
     }
-    result = seal_if_due(node, runnable || more);
+    if (!done && !node->committed.busy) { /* So much with each commit. */
+        result = troupe__machine_sweep(&node->machine, SWEEP_BUDGET);
+        if (result != TROUPE_OK) {
+            snprintf(node->error, sizeof node->error, "%s", node->machine.error);
+        }
+    }
+    result = result == TROUPE_OK ? seal_if_due(node, runnable || more) : result;
     result = result == TROUPE_OK ? troupe__node_send_frames(node) : result;
     if (!runnable && troupe__machine_refresh_due(&node->machine) == 0) {
         troupe__machine_refresh(&node->machine);
@@ -499,6 +506,9 @@ static void on_prepare(struct ev_loop *loop, ev_prepare *watcher, int events)
         int64_t due_ms = troupe__machine_next_due(&node->machine);
         int64_t refresh_ms = troupe__machine_refresh_due(&node->machine);
         due_ms = due_ms < 0 || (refresh_ms >= 0 && refresh_ms < due_ms) ? refresh_ms : due_ms;
+        int64_t sweep_ms = troupe__machine_sweep_due(&node->machine);
+        sweep_ms = node->committed.busy ? -1 : sweep_ms; /* The end of the commit wakes the loop. */
+        due_ms = due_ms < 0 || (sweep_ms >= 0 && sweep_ms < due_ms) ? sweep_ms : due_ms;
         uint64_t now_ns = troupe__monotonic_ns(node->clock);
         uint64_t at_ns = due_ms < 0 ? TROUPE__NEVER : now_ns + (uint64_t)due_ms * 1000000;
         troupe__wake_at(node->clock, node->links && node->links_at_ns < at_ns ? node->links_at_ns : at_ns);

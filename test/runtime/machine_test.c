@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -792,8 +793,28 @@ static size_t graph_actors; /* of the graph under test */
 static const struct troupe_value count_value = {"count", TROUPE_INT}, sum_value = {"sum", TROUPE_INT},
                                  faults_value = {"faults", TROUPE_INT}, odd_value = {"odd", TROUPE_BOOL},
                                  sent_value = {"sent", TROUPE_BYTES}, chain_value = {"chain", TROUPE_BYTES};
-static const struct troupe_value *const graph_values[] = {&count_value, &sum_value,   &faults_value, &odd_value,
-                                                          &sent_value,  &chain_value, NULL};
+
+/* Maps hold what the order of messages does not change. What does depend on order or time has a name in capitals: the
+ * actor checks it itself, and it is no part of the outcome. */
+enum { TTL_MS = 40 };
+
+static const struct troupe_value map_value = {.name = "map", .kind = TROUPE_MAP},
+                                 bulk_value = {.name = "bulk", .kind = TROUPE_MAP},
+                                 pushed_value = {.name = "pushed", .kind = TROUPE_INT},
+                                 popped_value = {.name = "POPPED", .kind = TROUPE_INT},
+                                 list_value = {.name = "LIST", .kind = TROUPE_LIST},
+                                 times_value = {.name = "TIMES", .kind = TROUPE_BYTES},
+                                 brief_value = {.name = "BRIEF", .kind = TROUPE_INT, .ttl_ms = TTL_MS},
+                                 brief_map_value = {.name = "BRIEF_MAP", .kind = TROUPE_MAP, .ttl_ms = TTL_MS},
+                                 brief_list_value = {.name = "BRIEF_LIST", .kind = TROUPE_LIST, .ttl_ms = TTL_MS},
+                                 read_value = {.name = "READ",
+                                               .kind = TROUPE_INT,
+                                               .ttl_ms = TTL_MS,
+                                               .ttl = TROUPE_TTL_AFTER_READ};
+static const struct troupe_value *const graph_values[] = {
+    &count_value, &sum_value,       &faults_value,     &odd_value,    &sent_value, &chain_value,
+    &map_value,   &bulk_value,      &pushed_value,     &popped_value, &list_value, &times_value,
+    &brief_value, &brief_map_value, &brief_list_value, &read_value,   NULL};
 
 /* What an actor got of each peer: how many, and a hash over their numbers in order. */
 struct chain {
@@ -856,6 +877,95 @@ static void send_numbered(struct troupe_context *ctx, size_t target, struct body
     body.number = ++sent[target];
     must(troupe_set_bytes(ctx, &sent_value, (struct troupe_bytes){sent, sizeof sent}));
     must(troupe_send(ctx, actor_at(target), "go", (struct troupe_bytes){&body, sizeof body}));
+}
+
+/* Sums by key, and a map that is filled and cleared while it is large. */
+static void change_maps(struct troupe_context *ctx, uint64_t hash)
+{
+    uint64_t key = (hash >> 4) % 5, sum = 0;
+    struct troupe_bytes name = {&key, sizeof key}, bytes;
+    if (troupe_map_get(ctx, &map_value, name, &bytes) == TROUPE_OK) {
+        assert_int_equal(bytes.size, sizeof sum);
+        memcpy(&sum, bytes.data, sizeof sum);
+    }
+    sum += hash;
+    must(troupe_map_set(ctx, &map_value, name, (struct troupe_bytes){&sum, sizeof sum}));
+    if ((hash >> 12) % 8 == 0) {
+        for (uint64_t i = 0; i < 70; i++) {
+            must(troupe_map_set(ctx, &bulk_value, (struct troupe_bytes){&i, sizeof i}, name));
+        }
+        must(troupe_clear(ctx, &bulk_value));
+        must(troupe_map_set(ctx, &bulk_value, troupe_string("last"), troupe_string("one")));
+    }
+}
+
+/* What was pushed is what was popped and what is left. */
+static void change_list(struct troupe_context *ctx, uint64_t hash)
+{
+    struct troupe_bytes item = {&hash, sizeof hash}, bytes;
+    struct troupe_list_walk walk = {.backward = hash % 2};
+    uint64_t left = 0, number, count, position;
+    int64_t pushed, popped = 0;
+    must(hash % 2 ? troupe_list_push_back(ctx, &list_value, item) : troupe_list_push_front(ctx, &list_value, item));
+    add_int(ctx, &pushed_value, hash);
+    must(troupe_list_count(ctx, &list_value, &count));
+    if (count > 4) {
+        must(hash % 3 ? troupe_list_pop_back(ctx, &list_value, &bytes)
+                      : troupe_list_pop_front(ctx, &list_value, &bytes));
+        memcpy(&number, bytes.data, sizeof number);
+        add_int(ctx, &popped_value, number);
+    }
+    while (troupe_list_next(ctx, &list_value, &walk, &position, &bytes) == TROUPE_OK) {
+        memcpy(&number, bytes.data, sizeof number);
+        left += number;
+    }
+    must(troupe_get_int(ctx, &pushed_value, &pushed));
+    (void)troupe_get_int(ctx, &popped_value, &popped);
+    if ((uint64_t)pushed != (uint64_t)popped + left) {
+        add_int(ctx, &faults_value, 1);
+    }
+}
+
+/* When each of the values that expire was last set or read; 0: never. */
+struct times {
+    int64_t brief, brief_map, brief_list, read;
+};
+
+/* A value is there until its time is over, and not any longer; one that is prolonged by reading may go by an eighth of
+ * it earlier. */
+static void check_expiry(struct troupe_context *ctx, bool there, int64_t since_ms, int64_t early_ms)
+{
+    int64_t age_ms = troupe_now(ctx) - since_ms;
+    if (there ? since_ms == 0 || age_ms >= TTL_MS : since_ms != 0 && age_ms < TTL_MS - early_ms) {
+        add_int(ctx, &faults_value, 1);
+    }
+}
+
+static void live_briefly(struct troupe_context *ctx, uint64_t hash)
+{
+    struct times times;
+    struct troupe_bytes key = {"k", 1}, bytes;
+    int64_t number, now_ms = troupe_now(ctx);
+    uint64_t count;
+    get_array(ctx, &times_value, &times, sizeof times);
+    check_expiry(ctx, troupe_get_int(ctx, &brief_value, &number) == TROUPE_OK, times.brief, 0);
+    check_expiry(ctx, troupe_map_get(ctx, &brief_map_value, key, &bytes) == TROUPE_OK, times.brief_map, 0);
+    must(troupe_list_count(ctx, &brief_list_value, &count));
+    check_expiry(ctx, count > 0, times.brief_list, 0);
+    bool read = troupe_get_int(ctx, &read_value, &number) == TROUPE_OK;
+    check_expiry(ctx, read, times.read, TTL_MS / 8);
+    times.read = read ? now_ms : times.read;
+    if (hash % 2) {
+        must(troupe_set_int(ctx, &brief_value, 1));
+        must(troupe_map_set(ctx, &brief_map_value, key, key));
+        times.brief = times.brief_map = now_ms;
+    }
+    if (hash % 3 == 0) {
+        must(troupe_list_push_front(ctx, &brief_list_value, key));
+        must(troupe_set_int(ctx, &read_value, 1));
+        times.brief_list = times.read = now_ms;
+    }
+    must(troupe_set_bytes(ctx, &times_value, (struct troupe_bytes){&times, sizeof times}));
 }
 
 static void count_message(struct troupe_context *ctx, uint64_t hash)
@@ -974,6 +1084,9 @@ static enum troupe_error graph(struct troupe_context *ctx, const struct troupe_m
         check_number(ctx, message->from.key[0] ? (size_t)(message->from.key[0] - '0') : ACTORS_MAX, body.number);
     }
     count_message(ctx, hash);
+    change_maps(ctx, hash);
+    change_list(ctx, hash >> 20);
+    live_briefly(ctx, hash >> 40);
     if ((hash >> 40) % 3 == 0) {
         must(troupe_emit(ctx, hash % 2 ? "odd" : "even", troupe_self(ctx).key,
                          (struct troupe_bytes){&body.id, sizeof body.id}));
@@ -1097,6 +1210,9 @@ static bool play(struct fixture *f, const struct plan *plan, uint64_t *step)
         if ((dice >> 48) % 3 == 0) {
             troupe__machine_refresh(&f->machine);
         }
+        if ((dice >> 52) % 3 == 0) {
+            must(troupe__machine_sweep(&f->machine, 1 + (dice >> 56) % 40));
+        }
     }
     return true;
 }
@@ -1106,6 +1222,11 @@ static bool play(struct fixture *f, const struct plan *plan, uint64_t *step)
 static enum troupe_error hash_row(void *context, struct troupe_bytes key, struct troupe_bytes value)
 {
     uint64_t *sum = context;
+    struct troupe__row_key parts;
+    assert_true(troupe__row_key_decode(key, &parts));
+    if (isupper(*(const unsigned char *)parts.value.data)) {
+        return TROUPE_OK;
+    }
     *sum = mix(*sum, troupe__hash(key.data, key.size), troupe__hash(value.data, value.size));
     return TROUPE_OK;
 }
@@ -1176,15 +1297,29 @@ static void ask_again(struct fixture *f, const struct plan *plan, struct outcome
     }
 }
 
+/* Let all that expires do so, and leave the disk. */
+static void sweep_all(struct fixture *f)
+{
+    troupe__memory_disk_fail_after(f->disk, -1, false);
+    advance(f, 10000);
+    for (int i = 0; i < 10000 && troupe__machine_sweep_due(&f->machine) == 0; i++) {
+        must(troupe__machine_sweep(&f->machine, 100));
+        settle(f, true);
+    }
+    assert_int_equal(troupe__machine_sweep_due(&f->machine), -1);
+}
+
 static struct outcome outcome_of(struct fixture *f, const struct plan *plan)
 {
     struct troupe_bytes all = {"", 0};
     troupe__machine_refresh(&f->machine);
+    sweep_all(f);
     struct outcome outcome = {
         .state_rows = rows(f, TROUPE__STATE),
         .record_count = f->outside.count,
         .dead_rows = rows(f, TROUPE__DEAD),
-        .left = rows(f, TROUPE__MAIL) + rows(f, TROUPE__TIMER) + rows(f, TROUPE__EGRESS) + rows(f, TROUPE__JOB),
+        .left = rows(f, TROUPE__MAIL) + rows(f, TROUPE__TIMER) + rows(f, TROUPE__EGRESS) + rows(f, TROUPE__JOB) +
+                rows(f, TROUPE__SWEEP),
         .faults = f->outside.faults,
     };
     must(f->store->scan(f->store, TROUPE__STATE, all, hash_row, &outcome.state));

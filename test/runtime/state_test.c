@@ -114,6 +114,26 @@ static void reopen_as(struct fixture *f, const struct troupe_module *as)
     open_machine(f);
 }
 
+static void advance(struct fixture *f, int64_t ms)
+{
+    f->now_ms += ms;
+    assert_int_equal(troupe__machine_set_now(&f->machine, f->now_ms), TROUPE_OK);
+}
+
+/* Let the sweeper go on until it has nothing to do now. */
+static void sweep(struct fixture *f)
+{
+    for (int i = 0; i < 5000 && troupe__machine_sweep_due(&f->machine) == 0; i++) {
+        if (troupe__machine_sweep(&f->machine, 7 + (size_t)i % 50) != TROUPE_OK) {
+            fail_msg("%s", f->machine.error);
+        }
+        if (i % 3 == 0 || !f->machine.sweeper.passing) {
+            fold(f);
+        }
+    }
+    assert_int_not_equal(troupe__machine_sweep_due(&f->machine), 0);
+}
+
 /* Run one delivery of test/a/KEY that does `what`. Returns whether it succeeded. */
 static bool deliver_to(struct fixture *f, const char *key, step_fn what)
 {
@@ -648,6 +668,15 @@ static void clearing_a_large_map_or_list_is_one_small_change(void **state)
         fold(f);
         assert_int_equal(rows(f, TROUPE__SWEEP), 2);
         assert_true(deliver(f, check_filled));
+        assert_true(rows(f, TROUPE__STATE) > 40000);
+        reopen_as(f, &module);
+        assert_int_equal(troupe__machine_sweep(&f->machine, 1000), TROUPE_OK); /* Then the node ends in its midst. */
+        reopen_as(f, &module);
+        fold(f);
+        sweep(f);
+        assert_int_equal(rows(f, TROUPE__SWEEP), 0);
+        assert_int_equal(rows(f, TROUPE__STATE), 8); /* two heads, six elements */
+        assert_true(deliver(f, check_filled));
         fixture_free(f);
     }
 }
@@ -694,6 +723,353 @@ static void a_walk_may_change_what_it_walks_over(void **state)
     }
 }
 
+/* ---- versions ---------------------------------------------------------------------------------------------------- */
+
+static int migrated; /* calls of migrate */
+
+/* Version 1 of a number is ten times as much; version 2 of `text` is a number. An element gets a prefix. */
+static enum troupe_error migrate(struct troupe_context *ctx, const struct troupe_value *value, uint32_t version,
+                                 struct troupe_bytes old, struct troupe_bytes *ret)
+{
+    migrated++;
+    if (value->kind == TROUPE_MAP || value->kind == TROUPE_LIST) {
+        static char element[64];
+        snprintf(element, sizeof element, "v%u:%s", version, (const char *)old.data);
+        *ret = troupe_string(element);
+        return TROUPE_OK;
+    }
+    int64_t integer = 0;
+    const char *words;
+    if (strcmp(value->name, "text") == 0 && version == 0) {
+        if (troupe_unpack(ctx, old, "s", &words) != TROUPE_OK) {
+            return TROUPE_EFAILED;
+        }
+        integer = (int64_t)strlen(words);
+    } else if (troupe_unpack(ctx, old, "i", &integer) != TROUPE_OK) {
+        return TROUPE_EFAILED;
+    }
+    if (integer == 13) {
+        return troupe_fail(ctx, TROUPE_EFAILED, "no luck with %d", 13);
+    }
+    *ret = troupe_pack(ctx, "i", strcmp(value->name, "text") == 0 ? integer : integer * 10);
+    return TROUPE_OK;
+}
+
+static const struct troupe_value number_1 = {.name = "number", .kind = TROUPE_INT, .version = 1, .migrate = migrate},
+                                 text_2 = {.name = "text", .kind = TROUPE_INT, .version = 2, .migrate = migrate},
+                                 map_1 = {.name = "map", .kind = TROUPE_MAP, .version = 1, .migrate = migrate},
+                                 list_1 = {.name = "list", .kind = TROUPE_LIST, .version = 1, .migrate = migrate};
+static const struct troupe_value *const newer_values[] = {&number_1, &text_2, &map_1, &list_1, NULL};
+static const struct troupe_type newer_types[] = {
+    {.name = "test/a", .handler = handle, .values = newer_values, .retry = {1, 1, 1}}};
+static const struct troupe_module newer_module = {TROUPE_ABI, "state", "2", newer_types, 1};
+
+static enum troupe_error read_newer(struct troupe_context *ctx)
+{
+    struct troupe_map_walk walk = {.batch = NULL};
+    struct troupe_bytes key, bytes;
+    int64_t integer;
+    must(troupe_get_int(ctx, &number_1, &integer));
+    assert_int_equal(integer, 70);
+    must(troupe_get_int(ctx, &text_2, &integer));
+    assert_int_equal(integer, 5);
+    must(troupe_map_next(ctx, &map_1, &walk, &key, &bytes));
+    assert_string_equal(bytes.data, "v0:");
+    must(troupe_map_get(ctx, &map_1, troupe_string("b"), &bytes));
+    assert_string_equal(bytes.data, "v0:2");
+    must(troupe_list_get(ctx, &list_1, 0, &bytes));
+    assert_string_equal(bytes.data, "v0:one");
+    return TROUPE_OK;
+}
+
+static enum troupe_error read_newer_and_fail(struct troupe_context *ctx)
+{
+    must(read_newer(ctx));
+    return TROUPE_EREJECTED;
+}
+
+static enum troupe_error read_number(struct troupe_context *ctx)
+{
+    int64_t integer;
+    return troupe_get_int(ctx, &number, &integer);
+}
+
+static enum troupe_error set_thirteen(struct troupe_context *ctx)
+{
+    return troupe_set_int(ctx, &number, 13);
+}
+
+static enum troupe_error read_number_1(struct troupe_context *ctx)
+{
+    int64_t integer;
+    troupe_get_int(ctx, &number_1, &integer);
+    return TROUPE_OK; /* It fails although this does not look. */
+}
+
+/* An older value is migrated when it is first read, wherever its row is, and stored anew with its delivery: once, but
+ * again after a failed one. An older module refuses what a newer one wrote. */
+static void an_older_version_is_migrated_once_with_its_delivery(void **state)
+{
+    (void)state;
+    for (int folded = 0; folded < 2; folded++) {
+        struct fixture *f = fixture_new(&module);
+        assert_true(deliver(f, set_two));
+        folded ? fold(f) : commit(f);
+        reopen_as(f, &newer_module);
+        migrated = 0;
+        assert_false(deliver(f, read_newer_and_fail));
+        assert_int_equal(migrated, 5);
+        assert_true(deliver(f, read_newer));
+        assert_int_equal(migrated, 10);
+        assert_true(deliver(f, read_newer));
+        assert_int_equal(migrated, 11); /* Only what the walk met: a walk stores nothing. */
+        reopen_as(f, &newer_module);
+        assert_true(deliver(f, read_newer));
+        assert_int_equal(migrated, 12);
+        fold(f);
+        reopen_as(f, &module);
+        assert_false(deliver(f, read_number));
+        assert_non_null(strstr(f->log, "value 'number' is stored in version 1, the module knows 0"));
+        fixture_free(f);
+    }
+}
+
+/* A migrate that fails makes the delivery fail, with a text that says which value, from what, and why. */
+static void a_failing_migrate_fails_the_delivery(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(&module);
+    assert_true(deliver(f, set_thirteen));
+    reopen_as(f, &newer_module);
+    assert_false(deliver(f, read_number_1));
+    assert_non_null(strstr(f->log, "value 'number': migrate from version 0 to 1: no luck with 13"));
+    fixture_free(f);
+}
+
+static const struct troupe_value map_number = {.name = "map", .kind = TROUPE_INT},
+                                 list_map = {.name = "list", .kind = TROUPE_MAP},
+                                 number_list = {.name = "number", .kind = TROUPE_LIST};
+static const struct troupe_value *const mixed_values[] = {&map_number, &list_map, &number_list, &text, NULL};
+static const struct troupe_type mixed_types[] = {
+    {.name = "test/a", .handler = handle, .values = mixed_values, .retry = {1, 1, 1}}};
+static const struct troupe_module mixed_module = {TROUPE_ABI, "state", "3", mixed_types, 1};
+
+static enum troupe_error read_mixed(struct troupe_context *ctx)
+{
+    struct troupe_bytes bytes;
+    uint64_t count;
+    int64_t integer;
+    assert_int_equal(troupe_get_int(ctx, &map_number, &integer), TROUPE_ENOTFOUND); /* A small map has no head. */
+    assert_int_equal(troupe_map_get(ctx, &list_map, troupe_string("a"), &bytes), TROUPE_ETYPE);
+    assert_int_equal(troupe_list_count(ctx, &number_list, &count), TROUPE_ETYPE);
+    return TROUPE_OK;
+}
+
+/* A value that the module has made another kind of, without a migrate, is an error that names it, not garbage. */
+static void another_kind_fails_the_delivery(void **state)
+{
+    (void)state;
+    for (int folded = 0; folded < 2; folded++) {
+        struct fixture *f = fixture_new(&module);
+        assert_true(deliver(f, set_two));
+        folded ? fold(f) : commit(f);
+        reopen_as(f, &mixed_module);
+        assert_false(deliver(f, read_mixed));
+        assert_non_null(strstr(f->log, "value 'number': it is stored as another kind than the module declares"));
+        fixture_free(f);
+    }
+}
+
+/* ---- time to live ------------------------------------------------------------------------------------------------ */
+
+enum { TTL_MS = 80000 };
+
+static const struct troupe_value
+    brief = {.name = "brief", .kind = TROUPE_STRING, .ttl_ms = TTL_MS},
+    fresh = {.name = "fresh", .kind = TROUPE_STRING, .ttl_ms = TTL_MS, .ttl = TROUPE_TTL_AFTER_READ},
+    brief_map = {.name = "brief_map", .kind = TROUPE_MAP, .ttl_ms = TTL_MS},
+    fresh_map = {.name = "fresh_map", .kind = TROUPE_MAP, .ttl_ms = TTL_MS, .ttl = TROUPE_TTL_AFTER_READ},
+    brief_list = {.name = "brief_list", .kind = TROUPE_LIST, .ttl_ms = TTL_MS};
+static const struct troupe_value *const brief_values[] = {&brief, &fresh, &brief_map, &fresh_map, &brief_list, NULL};
+static const struct troupe_type brief_types[] = {
+    {.name = "test/a", .handler = handle, .values = brief_values, .retry = {1, 1, 1}}};
+static const struct troupe_module brief_module = {TROUPE_ABI, "state", "1", brief_types, 1};
+
+static uint64_t brief_count; /* elements of the list, and of the map besides "a" */
+
+static enum troupe_error set_brief(struct troupe_context *ctx)
+{
+    must(troupe_set_bytes(ctx, &brief, troupe_string("b")));
+    must(troupe_set_bytes(ctx, &fresh, troupe_string("f")));
+    must(troupe_map_set(ctx, &brief_map, troupe_string("a"), troupe_string("1")));
+    must(troupe_map_set(ctx, &fresh_map, troupe_string("a"), troupe_string("1")));
+    for (uint64_t i = 0; i < brief_count; i++) {
+        must(troupe_map_set(ctx, &brief_map, bytes_of(&i), troupe_string("x")));
+        must(troupe_list_push_back(ctx, &brief_list, troupe_string("l")));
+    }
+    return TROUPE_OK;
+}
+
+static bool brief_there, fresh_there; /* what the next check expects */
+
+static enum troupe_error check_brief(struct troupe_context *ctx)
+{
+    struct troupe_map_walk walk = {.batch = NULL};
+    struct troupe_bytes bytes, key;
+    uint64_t count;
+    enum troupe_error expected = brief_there ? TROUPE_OK : TROUPE_ENOTFOUND;
+    assert_int_equal(troupe_get_bytes(ctx, &brief, &bytes), expected);
+    assert_int_equal(troupe_map_next(ctx, &brief_map, &walk, &key, &bytes), expected);
+    assert_int_equal(troupe_map_get(ctx, &brief_map, troupe_string("a"), &bytes), expected);
+    assert_int_equal(troupe_list_get(ctx, &brief_list, 0, &bytes), expected);
+    must(troupe_list_count(ctx, &brief_list, &count));
+    assert_int_equal(count, brief_there ? brief_count : 0);
+    expected = fresh_there ? TROUPE_OK : TROUPE_ENOTFOUND;
+    assert_int_equal(troupe_get_bytes(ctx, &fresh, &bytes), expected);
+    assert_int_equal(troupe_map_get(ctx, &fresh_map, troupe_string("a"), &bytes), expected);
+    return TROUPE_OK;
+}
+
+static enum troupe_error check_brief_and_fail(struct troupe_context *ctx)
+{
+    must(check_brief(ctx));
+    return TROUPE_EREJECTED;
+}
+
+/* The last millisecond counts, whatever has happened to the row; a failed read of what has expired changes nothing. */
+static void a_value_expires_after_its_time(void **state)
+{
+    (void)state;
+    for (int how = 0; how < 6; how++) {
+        struct fixture *f = fixture_new(&brief_module);
+        brief_count = 3;
+        assert_true(deliver(f, set_brief));
+        how % 3 == 0 ? (void)0 : how % 3 == 1 ? commit(f) : fold(f);
+        if (how >= 3) {
+            reopen_as(f, &brief_module);
+        }
+        advance(f, TTL_MS - 1);
+        brief_there = fresh_there = true;
+        assert_true(deliver(f, check_brief) || (print_error("%s\n", f->log), false));
+        advance(f, 1);
+        brief_there = false;
+        assert_false(deliver(f, check_brief_and_fail));
+        assert_true(deliver(f, check_brief) || (print_error("%s\n", f->log), false));
+        advance(f, TTL_MS - 2);
+        assert_true(deliver(f, check_brief));
+        advance(f, TTL_MS - TTL_MS / 8 - 1);
+        assert_true(deliver(f, check_brief));
+        advance(f, TTL_MS);
+        fresh_there = false;
+        assert_true(deliver(f, check_brief));
+        fold(f);
+        assert_int_equal(rows(f, TROUPE__STATE), 3); /* elements that nobody has met */
+        assert_true(deliver(f, set_brief));
+        brief_there = fresh_there = true;
+        assert_true(deliver(f, check_brief));
+        fixture_free(f);
+    }
+}
+
+static enum troupe_error read_fresh(struct troupe_context *ctx)
+{
+    struct troupe_bytes bytes;
+    must(troupe_get_bytes(ctx, &fresh, &bytes));
+    return troupe_map_get(ctx, &fresh_map, troupe_string("a"), &bytes);
+}
+
+/* Reads within the first eighth of the time change nothing; the first one after it does, once. */
+static void not_every_read_is_a_write(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(&brief_module);
+    brief_count = 0;
+    assert_true(deliver(f, set_brief));
+    fold(f);
+    struct troupe__actor *actor = troupe__actors_get(&f->machine.actors, "test/a", "x", 1);
+    uint64_t epoch = actor->changed_epoch;
+    for (int i = 0; i < 8; i++) {
+        advance(f, i < 7 ? TTL_MS / 64 : TTL_MS / 8 - 7 * (TTL_MS / 64));
+        assert_true(deliver(f, read_fresh));
+        assert_true((actor->changed_epoch != epoch) == (i == 7));
+        commit(f);
+    }
+    epoch = actor->changed_epoch;
+    advance(f, TTL_MS / 64);
+    assert_true(deliver(f, read_fresh));
+    assert_int_equal(actor->changed_epoch, epoch);
+    fixture_free(f);
+}
+
+/* What nobody asks for is removed from the disk when its time is over, and what asked for it too; also if the node was
+ * away meanwhile, and whether lists are small or large. What was set anew stays. */
+static void what_has_expired_leaves_the_disk(void **state)
+{
+    (void)state;
+    for (int large = 0; large < 2; large++) {
+        struct fixture *f = fixture_new(&brief_module);
+        brief_count = large ? 500 : 5;
+        assert_true(deliver_to(f, "x", set_brief));
+        assert_true(deliver_to(f, "y", set_brief));
+        fold(f);
+        assert_int_equal(rows(f, TROUPE__SWEEP), 2 * 5);
+        assert_int_equal(rows(f, TROUPE__STATE), 2 * (5 + 2 * brief_count));
+        sweep(f);
+        int64_t due_ms = troupe__machine_sweep_due(&f->machine);
+        assert_true(due_ms > TTL_MS && due_ms <= TTL_MS + TTL_MS / 8);
+        advance(f, TTL_MS / 2);
+        assert_true(deliver_to(f, "y", set_brief));
+        reopen_as(f, &brief_module);
+        advance(f, TTL_MS / 2 + TTL_MS / 8);
+        fold(f);
+        sweep(f);
+        brief_count *= 2; /* y has pushed to its list twice */
+        assert_int_equal(rows(f, TROUPE__STATE), 5 + brief_count + brief_count / 2 + large);
+        brief_there = fresh_there = true;
+        assert_true(deliver_to(f, "y", check_brief) || (print_error("%s\n", f->log), false));
+        brief_there = fresh_there = false;
+        assert_true(deliver_to(f, "x", check_brief));
+        advance(f, 3 * TTL_MS);
+        fold(f);
+        sweep(f);
+        assert_int_equal(rows(f, TROUPE__STATE), 2 * large); /* heads of lists that were cleared while large */
+        assert_int_equal(rows(f, TROUPE__SWEEP), 0);
+        fixture_free(f);
+    }
+}
+
+/* ---- declarations ------------------------------------------------------------------------------------------------ */
+
+/* A declaration that cannot work is refused when the module is loaded, with a text that names type, value and why. */
+static void a_bad_declaration_is_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        struct troupe_value value;
+        const char *text;
+    } cases[] = {
+        {{.name = "v", .kind = (enum troupe_kind)99}, "its kind is unknown"},
+        {{.name = "v", .version = 1}, "no migrate"},
+        {{.name = "v", .migrate = migrate}, "version 0"},
+        {{.name = "v", .ttl_ms = -1}, "ttl_ms is not within"},
+        {{.name = "v", .ttl_ms = TROUPE__TTL_MAX_MS + 1}, "ttl_ms is not within"},
+        {{.name = "v", .ttl_ms = 1, .ttl = (enum troupe_ttl)7}, "its ttl is neither"},
+        {{.name = "v", .ttl = TROUPE_TTL_AFTER_READ}, "no ttl_ms"},
+        {{.name = ""}, "needs a name"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const struct troupe_value *const bad_values[] = {&cases[i].value, NULL};
+        struct troupe_type type = {.name = "test/bad", .handler = handle, .values = bad_values};
+        struct troupe_module bad = {TROUPE_ABI, "bad", "1", &type, 1};
+        struct troupe__actors actors;
+        char error[256] = "";
+        assert_int_equal(troupe__actors_init(&actors, &bad, error, sizeof error), TROUPE_EINVAL);
+        if (!strstr(error, cases[i].text) || !strstr(error, "test/bad")) {
+            fail_msg("case %zu: %s", i, error);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -703,6 +1079,13 @@ int main(void)
         cmocka_unit_test(clearing_a_large_map_or_list_is_one_small_change),
         cmocka_unit_test(a_walk_may_change_what_it_walks_over),
         cmocka_unit_test(maps_and_lists_are_as_their_model),
+        cmocka_unit_test(an_older_version_is_migrated_once_with_its_delivery),
+        cmocka_unit_test(a_failing_migrate_fails_the_delivery),
+        cmocka_unit_test(another_kind_fails_the_delivery),
+        cmocka_unit_test(a_value_expires_after_its_time),
+        cmocka_unit_test(not_every_read_is_a_write),
+        cmocka_unit_test(what_has_expired_leaves_the_disk),
+        cmocka_unit_test(a_bad_declaration_is_refused),
     };
     return cmocka_run_group_tests_name("state", tests, NULL, NULL);
 }
