@@ -689,6 +689,10 @@ static void turn(struct node *node)
             troupe__machine_refresh(&node->machine);
             check_memory(node);
         }
+        if (troupe__machine_sweep(&node->machine, 64) != TROUPE_OK) {
+            fail(simulator, "node %u: %s", node->number, node->machine.error);
+            return;
+        }
         seal(node);
         links_ns = troupe__links_tick(node->links, simulator->now_ns);
     }
