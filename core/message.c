@@ -5,12 +5,6 @@
 #include <assert.h>
 #include <stdlib.h>
 
-/* As malloc counts it, about. */
-static size_t message_size(size_t type_size, size_t body_size)
-{
-    return (sizeof(struct troupe__message) + type_size + 1 + body_size + 8 + 15) & ~(size_t)15;
-}
-
 struct troupe__message *troupe__message_new(struct troupe__actor *to, struct troupe__actor *from, const char *type,
                                             size_t type_size, struct troupe_bytes body)
 {
@@ -24,9 +18,9 @@ struct troupe__message *troupe__message_new(struct troupe__actor *to, struct tro
     if (from) {
         from->references++;
     }
-    to->type->actors->message_size += message_size(type_size, body.size);
     message->type_size = (uint8_t)type_size;
     message->body_size = (uint32_t)body.size;
+    to->type->actors->message_size += troupe__message_size(message);
     memcpy(message->data, type, type_size);
     message->data[type_size] = '\0';
     if (body.size > 0) {
@@ -44,7 +38,7 @@ void troupe__message_free(struct troupe__message *message)
     if (message->from) {
         message->from->references--;
     }
-    message->to->type->actors->message_size -= message_size(message->type_size, message->body_size);
+    message->to->type->actors->message_size -= troupe__message_size(message);
     free(message);
 }
 

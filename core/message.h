@@ -42,6 +42,12 @@ struct troupe__message *troupe__message_new(struct troupe__actor *to, struct tro
                                             size_t type_size, struct troupe_bytes body);
 void troupe__message_free(struct troupe__message *message);
 
+/* Bytes of memory, as malloc counts them, about. */
+static inline size_t troupe__message_size(const struct troupe__message *message)
+{
+    return (sizeof *message + message->type_size + 1 + message->body_size + 8 + 15) & ~(size_t)15;
+}
+
 static inline const void *troupe__message_body(const struct troupe__message *message)
 {
     return message->data + message->type_size + 1;

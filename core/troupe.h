@@ -444,8 +444,9 @@ struct troupe_node_options {
     const char *input;  /* JSON lines: a path or "-"; NULL: none */
     const char *output; /* where records go as JSON lines: a path or "-"; NULL: nowhere */
     enum troupe_until until;
-    int64_t slow_ms;      /* a job that runs longer is logged; 0: 10,000 */
-    unsigned workers;     /* threads for jobs, at most 256, started when needed; 0: as many as cores */
+    int64_t slow_ms;  /* a job that runs longer is logged; 0: 10,000 */
+    unsigned workers; /* threads for jobs, at most 256, started when needed; 0: as many as cores */
+    size_t memory;    /* bytes it may use, about; beyond it what the store has leaves memory; 0: half of the machine */
     bool stop_on_signals; /* SIGINT and SIGTERM stop it as troupe_node_stop does; one node per process */
     struct ev_loop *loop; /* the program's; NULL: the node has its own, and only troupe_node_run turns it */
     troupe_log_fn log;    /* NULL: nothing is said */

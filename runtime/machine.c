@@ -56,7 +56,7 @@ void troupe__machine_push(struct troupe__machine *machine, struct troupe__messag
         actor->oldest = message;
     }
     actor->newest = message;
-    machine->waiting++;
+    machine->inbox_size += troupe__message_size(message);
     enqueue_actor(machine, actor);
 }
 
@@ -77,7 +77,7 @@ static enum troupe_error accept_message(struct troupe__machine *machine, struct 
     machine->counters_changed = true;
     message->fresh_index = (uint32_t)machine->fresh_count;
     machine->fresh[machine->fresh_count++] = message;
-    troupe__machine_push(machine, message);
+    troupe__machine_wait(machine, message);
     return TROUPE_OK;
 }
 
@@ -105,6 +105,7 @@ static void finish_message(struct troupe__machine *machine, struct troupe__actor
         actor->newest = NULL;
     }
     machine->waiting--;
+    machine->inbox_size -= troupe__message_size(message);
     if (message->fresh_index == TROUPE__HAS_ROW) {
         remove_number_row(&machine->record, TROUPE__MAIL, message->sequence);
     } else {
@@ -374,7 +375,11 @@ enum troupe_error troupe__machine_run(struct troupe__machine *machine, size_t bu
 {
     size_t count = 0;
     enum troupe_error result = TROUPE_OK;
-    while (count < budget && troupe__machine_runnable(machine) && result == TROUPE_OK) {
+    while (count < budget && result == TROUPE_OK && troupe__machine_runnable(machine)) {
+        if (troupe__machine_wants_mail(machine)) {
+            result = troupe__machine_refill(machine);
+            continue;
+        }
         struct troupe__actor *actor = machine->run_first;
         machine->run_first = actor->run_next;
         if (!machine->run_first) {
@@ -609,6 +614,7 @@ static void seal_counters(struct troupe__machine *machine)
     troupe__buffer_put_varint(&machine->scratch, machine->egress_number);
     troupe__buffer_put_varint(&machine->scratch, machine->egress_released);
     troupe__buffer_put_varint(&machine->scratch, (uint64_t)machine->ctx.now_ms);
+    troupe__buffer_put_varint(&machine->scratch, machine->waiting);
     troupe__record_set(&machine->record, TROUPE__META, TROUPE__COUNTERS_ROW, strlen(TROUPE__COUNTERS_ROW),
                        machine->scratch.data, machine->scratch.size);
     machine->counters_changed = false;
@@ -625,6 +631,7 @@ enum troupe_error troupe__machine_seal(struct troupe__machine *machine, struct t
 {
     troupe__machine_seal_state(machine);
     seal_messages(machine);
+    troupe__backlog_seal(&machine->backlog, machine->epoch, machine->sequence);
     bool noted = seal_egress(machine);
     if (machine->links) {
         troupe__links_seal(machine->links);
@@ -652,7 +659,12 @@ enum troupe_error troupe__machine_seal(struct troupe__machine *machine, struct t
 /* ---- memory ------------------------------------------------------------------------------------------------------ */
 
 /* An actor that nobody uses is gone after one to two rounds of the hand. */
-enum { ROUND_MS = 30000, SWEEP_MAX = 65536, SWEEP_PER_DELIVERY = 8 };
+enum {
+    ROUND_MS = 30000,
+    SWEEP_MAX = 65536,
+    SWEEP_PER_DELIVERY = 8,
+    CROWDED_MS = 2, /* between two looks whether folding has got on */
+};
 
 /* Let the hand go as far as time has. */
 static void keep_up(struct troupe__machine *machine)
@@ -678,6 +690,7 @@ void troupe__machine_refresh(struct troupe__machine *machine)
     if (machine->links) {
         troupe__links_folded(machine->links, machine->folded);
     }
+    troupe__machine_drop_mail(machine);
     keep_up(machine);
     if (troupe__machine_memory(machine) > machine->memory_max) {
         size_t done = machine->stats.deliveries - machine->swept_deliveries;
@@ -688,6 +701,9 @@ void troupe__machine_refresh(struct troupe__machine *machine)
 
 int64_t troupe__machine_refresh_due(const struct troupe__machine *machine)
 {
+    if (machine->crowded) {
+        return CROWDED_MS;
+    }
     if (troupe__index_empty(&machine->actors.index)) {
         return -1;
     }
@@ -750,6 +766,7 @@ static void free_inbox(void *context, troupe__block block)
 void troupe__machine_fini(struct troupe__machine *machine)
 {
     troupe__index_each(&machine->actors.index, free_inbox, machine);
+    troupe__backlog_fini(&machine->backlog);
     for (size_t i = 0; i < machine->timers.count; i++) {
         if (!(machine->timers.heap[i].id & TROUPE__RETRY_BIT)) {
             troupe__message_free(machine->timers.heap[i].what);

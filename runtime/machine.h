@@ -10,11 +10,13 @@
  *
  * A delivery's effects join the open epoch only if its handler succeeds. A message handled in the epoch that sent it
  * never becomes a row; at the seal those that still wait do.
- * Rows: see core/store.h; META "counters" holds the last sequence, timer and egress number. */
+ * Rows: see core/store.h; META "counters" holds the last sequence, timer and egress number,
+ * and how many messages wait. */
 #ifndef TROUPE_RUNTIME_MACHINE_H
 #define TROUPE_RUNTIME_MACHINE_H
 
 #include "core/delivery.h"
+#include "mailbox/backlog.h"
 #include "mailbox/ids.h"
 #include "mailbox/responses.h"
 #include "mailbox/timers.h"
@@ -69,7 +71,10 @@ struct troupe__machine {
     struct troupe__guard *guard; /* the owner's; NULL: none. See guard.h */
 
     struct troupe__actor *run_first, *run_last;
-    size_t waiting; /* messages in all inboxes */
+    size_t waiting;    /* messages in inboxes and in the backlog */
+    size_t inbox_size; /* bytes of those in inboxes */
+    struct troupe__backlog backlog;
+    bool crowded;   /* too much waits to be folded: nothing is handled; see machine_mail.c */
     size_t blocked; /* actors that wait for an attempt */
     uint64_t sequence, egress_number, egress_released;
     uint64_t egress_sealed; /* the last record of the epoch sealed last */
@@ -142,9 +147,26 @@ enum troupe_error troupe__machine_job_done(struct troupe__machine *machine, cons
 /* Deliver at most `budget` messages; `*ret_count` says how many. Errors are the machine's own: out of memory. */
 enum troupe_error troupe__machine_run(struct troupe__machine *machine, size_t budget, size_t *ret_count);
 
+/* Bytes in use that count for memory_max, about. */
+static inline size_t troupe__machine_memory(const struct troupe__machine *machine)
+{
+    return troupe__actors_size(&machine->actors);
+}
+
+/* Whether messages should come from the backlog into inboxes now; the next run does that. */
+bool troupe__machine_wants_mail(const struct troupe__machine *machine);
+
 static inline bool troupe__machine_runnable(const struct troupe__machine *machine)
 {
-    return machine->run_first != NULL && !machine->stalled;
+    return (machine->run_first != NULL || troupe__machine_wants_mail(machine)) && !machine->stalled &&
+           !machine->crowded;
+}
+
+/* Whether nothing should be taken in that can wait outside. */
+static inline bool troupe__machine_full(const struct troupe__machine *machine)
+{
+    return machine->waiting > 0 &&
+           (!troupe__backlog_empty(&machine->backlog) || troupe__machine_memory(machine) > machine->memory_max);
 }
 
 /* Bytes that the open epoch holds so far; what its seal adds is not in it. */
@@ -173,12 +195,6 @@ void troupe__machine_refresh(struct troupe__machine *machine);
 
 /* Milliseconds until a refresh has something to do though nothing happens; -1 for never. */
 int64_t troupe__machine_refresh_due(const struct troupe__machine *machine);
-
-/* Bytes in use that count for memory_max, about. */
-static inline size_t troupe__machine_memory(const struct troupe__machine *machine)
-{
-    return troupe__actors_size(&machine->actors);
-}
 
 /* Close the open epoch into `*epoch`, whose jobs have been taken, and open the next one.
  * Errors: TROUPE_ENOMEM: stop. */

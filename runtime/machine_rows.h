@@ -32,7 +32,16 @@ void troupe__machine_seal_jobs(struct troupe__machine *machine, struct troupe__e
 /* Sets the machine's error; returns TROUPE_ENOMEM. */
 enum troupe_error troupe__machine_out_of_memory(struct troupe__machine *machine);
 
-/* Append to its actor's inbox. */
+/* ---- machine_mail.c ---- */
+
+/* A new message, with its number, waits from now on. */
+void troupe__machine_wait(struct troupe__machine *machine, struct troupe__message *message);
+/* Take some. Errors: TROUPE_ENOMEM, TROUPE_EIO, TROUPE_ECORRUPT, with the machine's error set. */
+enum troupe_error troupe__machine_refill(struct troupe__machine *machine);
+/* Let go of what the tables have. */
+void troupe__machine_drop_mail(struct troupe__machine *machine);
+
+/* Append to its actor's inbox; it counts as waiting already. */
 void troupe__machine_push(struct troupe__machine *machine, struct troupe__message *message);
 
 /* Take in a message that has no row: into its actor's inbox, or into the outbox to the node where that lives. An answer

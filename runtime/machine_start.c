@@ -22,6 +22,10 @@ struct start {
     uint64_t epoch;             /* being replayed */
     struct troupe__id_age *ids; /* in the order noted */
     size_t id_count, id_capacity;
+    uint64_t folded_sequence;                    /* of the last message that the tables know */
+    size_t folded_waiting;                       /* the rows of MAIL in the tables */
+    struct troupe__backlog_change *mail_changes; /* what the journal's rest changes in them, in its order */
+    size_t mail_change_count, mail_change_capacity;
 };
 
 static struct pile_row *pile_find(struct pile *pile, uint64_t number)
@@ -136,6 +140,7 @@ static enum troupe_error start_meta(struct start *start, struct troupe_bytes key
         machine->egress_number = troupe__cursor_varint(&cursor);
         machine->egress_released = troupe__cursor_varint(&cursor);
         machine->ctx.now_ms = (int64_t)troupe__cursor_varint(&cursor);
+        machine->waiting = (size_t)troupe__cursor_varint(&cursor);
         if (cursor.failed) {
             snprintf(machine->error, sizeof machine->error, "the counters' row is malformed: run troupe doctor");
             return TROUPE_ECORRUPT;
@@ -273,6 +278,30 @@ static enum troupe_error start_response(struct start *start, struct troupe_bytes
     return TROUPE_OK;
 }
 
+/* A row that the tables have, and that stays there for now, is changed or removed. */
+static enum troupe_error start_mail_change(struct start *start, uint64_t number, bool removed,
+                                           struct troupe_bytes value)
+{
+    if (start->mail_change_count == start->mail_change_capacity) {
+        size_t capacity = start->mail_change_capacity ? start->mail_change_capacity * 2 : 256;
+        struct troupe__backlog_change *changes = realloc(start->mail_changes, capacity * sizeof *changes);
+        if (!changes) {
+            return troupe__machine_out_of_memory(start->machine);
+        }
+        start->mail_changes = changes;
+        start->mail_change_capacity = capacity;
+    }
+    struct troupe__backlog_change change = {number, removed ? NULL : malloc(value.size + 1), value.size};
+    if (!removed && !change.value) {
+        return troupe__machine_out_of_memory(start->machine);
+    }
+    if (!removed) {
+        memcpy(change.value, value.data, value.size);
+    }
+    start->mail_changes[start->mail_change_count++] = change;
+    return TROUPE_OK;
+}
+
 static enum troupe_error start_change(struct start *start, enum troupe__table table, struct troupe_bytes key,
                                       bool removed, struct troupe_bytes value)
 {
@@ -299,6 +328,9 @@ static enum troupe_error start_change(struct start *start, enum troupe__table ta
         return TROUPE_ECORRUPT;
     }
     uint64_t number = troupe__get_be64(key.data);
+    if (table == TROUPE__MAIL && number <= start->folded_sequence) {
+        return start_mail_change(start, number, removed, value);
+    }
     if (!removed) {
         return pile_set(start, table, number, value);
     }
@@ -340,10 +372,17 @@ static enum troupe_error start_record(void *context, uint64_t epoch, struct trou
     return TROUPE_OK;
 }
 
+/* What waits in the tables stays there until its turn comes; what only the journal has waits in memory behind it. */
 static enum troupe_error start_mail(struct start *start)
 {
     struct troupe__machine *machine = start->machine;
     struct pile *pile = &start->piles[TROUPE__MAIL];
+    size_t waiting = machine->waiting;
+    if (!troupe__backlog_start(&machine->backlog, start->folded_waiting, start->mail_changes,
+                               start->mail_change_count)) {
+        return troupe__machine_out_of_memory(machine);
+    }
+    start->mail_changes = NULL;
     for (size_t i = 0; i < pile->count; i++) {
         if (pile->rows[i].value) {
             struct troupe__message *message;
@@ -355,8 +394,17 @@ static enum troupe_error start_mail(struct start *start)
                 return result;
             }
             message->sequence = pile->rows[i].number;
-            troupe__machine_push(machine, message);
+            troupe__backlog_push(&machine->backlog, message);
+            free(pile->rows[i].value);
+            pile->rows[i].value = NULL;
         }
+    }
+    troupe__backlog_seal(&machine->backlog, machine->store->last_epoch, machine->sequence);
+    if (machine->backlog.stored + machine->backlog.count != waiting) {
+        snprintf(machine->error, sizeof machine->error,
+                 "%zu messages wait in the tables and %zu in the journal, but %zu were counted: run troupe doctor",
+                 machine->backlog.stored, machine->backlog.count, waiting);
+        return TROUPE_ECORRUPT;
     }
     return TROUPE_OK;
 }
@@ -466,14 +514,16 @@ static enum troupe_error check_numbers(struct start *start)
 
 static enum troupe_error start_all(struct start *start)
 {
-    static const enum troupe__table tables[] = {TROUPE__META,   TROUPE__MAIL, TROUPE__TIMER,
-                                                TROUPE__EGRESS, TROUPE__JOB,  TROUPE__RESPONSE};
+    static const enum troupe__table tables[] = {TROUPE__META, TROUPE__TIMER, TROUPE__EGRESS, TROUPE__JOB,
+                                                TROUPE__RESPONSE};
     struct troupe__machine *machine = start->machine;
     enum troupe_error result = TROUPE_OK;
     for (size_t i = 0; i < sizeof tables / sizeof *tables && result == TROUPE_OK; i++) {
         start->table = tables[i];
         result = machine->store->scan(machine->store, tables[i], (struct troupe_bytes){"", 0}, start_row, start);
     }
+    start->folded_sequence = machine->sequence;
+    start->folded_waiting = machine->waiting;
     if (result == TROUPE_OK) {
         result = machine->store->replay(machine->store, start_record, start);
     }
@@ -499,6 +549,10 @@ enum troupe_error troupe__machine_load(struct troupe__machine *machine)
         }
         free(start.piles[table].rows);
     }
+    for (size_t i = 0; start.mail_changes && i < start.mail_change_count; i++) {
+        free(start.mail_changes[i].value);
+    }
+    free(start.mail_changes);
     free(start.ids);
     return result;
 }

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "runtime/memory.h"
 #include "state/lmdb_store.h"
 #include "transport/json.h"
 
@@ -113,6 +114,7 @@ static enum troupe_error take_line(struct troupe_node *node, struct troupe_bytes
 bool troupe__node_has_room(const struct troupe_node *node)
 {
     return node->machine.jobs.count < JOBS_ENOUGH && node->machine.waiting < WAITING_MAX + node->machine.blocked &&
+           !troupe__machine_full(&node->machine) &&
            troupe__machine_epoch_size(&node->machine) < TROUPE__RECORD_SIZE_MAX;
 }
 
@@ -438,9 +440,10 @@ static enum troupe_error turn(struct troupe_node *node, bool *ret_busy, bool *re
     }
     result = result == TROUPE_OK ? seal_if_due(node, runnable || more) : result;
     result = result == TROUPE_OK ? troupe__node_send_frames(node) : result;
-    if (!runnable && troupe__machine_refresh_due(&node->machine) == 0) {
+    if (!runnable && (node->machine.crowded || troupe__machine_refresh_due(&node->machine) == 0)) {
         troupe__machine_refresh(&node->machine);
     }
+    runnable = troupe__machine_runnable(&node->machine) && !node->stopping; /* By a refresh it may have become so. */
     full = troupe__machine_epoch_size(&node->machine) >= TROUPE__RECORD_SIZE_MAX;
     *ret_busy = (runnable || more) && !(full && node->committed.busy);
     if (done && node->committed.unsynced && !node->committed.busy) {
@@ -539,7 +542,9 @@ static void init_watchers(struct troupe_node *node)
 static enum troupe_error open_machine(struct troupe_node *node)
 {
     const struct troupe_node_options *options = &node->options;
-    struct troupe__lmdb_options store_options = {.sync = options->durability == TROUPE_DISK};
+    size_t memory = options->memory ? options->memory : troupe__memory_default();
+    struct troupe__lmdb_options store_options = {.sync = options->durability == TROUPE_DISK,
+                                                 .fold_bytes = troupe__memory_for_fold(memory)};
     enum troupe_error result;
     int tries = 0;
     /* A node whose supervisor was killed may need a moment to be gone. */
@@ -559,6 +564,7 @@ static enum troupe_error open_machine(struct troupe_node *node)
         snprintf(node->error, sizeof node->error, "%s", node->machine.error);
         node->store->close(node->store);
     }
+    node->machine.memory_max = troupe__memory_for_machine(memory);
     return result;
 }
 

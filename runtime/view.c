@@ -305,6 +305,7 @@ enum troupe_error troupe__view_counters(struct troupe__view *view, struct troupe
     counters.egress = troupe__cursor_varint(&cursor);
     counters.egress_released = troupe__cursor_varint(&cursor);
     counters.now_ms = troupe__cursor_varint(&cursor);
+    counters.waiting = troupe__cursor_varint(&cursor);
     if (cursor.failed || cursor.at != cursor.end) {
         snprintf(view->error, sizeof view->error, "the counters' row is malformed: run troupe doctor");
         return TROUPE_ECORRUPT;
@@ -320,4 +321,5 @@ void troupe__view_counters_encode(const struct troupe__view_counters *counters, 
     troupe__buffer_put_varint(buffer, counters->egress);
     troupe__buffer_put_varint(buffer, counters->egress_released);
     troupe__buffer_put_varint(buffer, counters->now_ms);
+    troupe__buffer_put_varint(buffer, counters->waiting);
 }

@@ -83,7 +83,7 @@ enum troupe_error troupe__view_job(struct troupe__view *view, const struct troup
                                    struct troupe__job **ret);
 
 struct troupe__view_counters {
-    uint64_t sequence, timer, egress, egress_released, now_ms;
+    uint64_t sequence, timer, egress, egress_released, now_ms, waiting;
 };
 /* META "counters". TROUPE_ENOTFOUND: this node never committed anything; all are 0. */
 enum troupe_error troupe__view_counters(struct troupe__view *view, struct troupe__view_counters *ret);

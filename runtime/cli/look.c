@@ -852,6 +852,7 @@ static enum troupe_error move_dead(struct troupe__view *view, uint64_t number, s
             goto out;
         }
         *ret_number = ++counters.sequence;
+        counters.waiting++;
         message->attempt = 0;
         troupe__message_encode(message, &value);
         troupe__put_be64(key, counters.sequence);

@@ -16,6 +16,7 @@
 #include "runtime/cli/module.h"
 #include "runtime/cli/options.h"
 #include "runtime/cli/progress.h"
+#include "runtime/memory.h"
 #include "runtime/node.h"
 #include "runtime/supervisor.h"
 
@@ -126,6 +127,12 @@ static const char *set_workers(void *run, const char *value)
     return *value && !*end && count >= 1 && count <= TROUPE__WORKERS_MAX ? NULL : "a number of 1 to 256";
 }
 
+static const char *set_memory(void *run, const char *value)
+{
+    ((struct run *)run)->node.memory = troupe__memory_parse(value);
+    return ((struct run *)run)->node.memory ? NULL : "a size, as 512M or 4G";
+}
+
 static const char *set_no_supervisor(void *run, const char *value)
 {
     (void)value;
@@ -170,6 +177,9 @@ static const struct troupe__option options[] = {
      "what an epoch survives: power loss (default), or only the\nprocess's death"},
     {"workers", "N", set_workers, "threads for jobs, 1 to 256 (default: as many as the machine has cores)"},
     {"slow", "SECONDS", set_slow, "report a handler or job that runs longer (default: 10)"},
+    {"memory", "SIZE", set_memory,
+     "what the node may use, about, as 512M or 4G; more mail than that\nwaits on disk (default: half of the "
+     "machine's)"},
     {"no-supervisor", NULL, set_no_supervisor, "one process only: a handler that crashes ends the run"},
     {"log", "LEVEL", set_log, "debug, info, warning or error (default: info)"},
     {"log-format", "logfmt|json", set_log_format, "one event a line, on the standard error (default: logfmt)"},
