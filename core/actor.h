@@ -79,6 +79,7 @@ struct troupe__actor {
     struct troupe__message *oldest, *newest;
     struct troupe__actor *run_next;
     uint64_t changed_epoch; /* the newest one that changed its values; once the tables have it they have them all */
+    uint64_t row_epoch;     /* the newest one that made a row of them; what is set and cleared in between makes none */
     uint32_t references;    /* messages to it or from it, and its jobs */
     uint32_t value_size;    /* bytes that its cells own */
     uint16_t slot;

@@ -92,7 +92,7 @@ static enum troupe_error change_row(struct use *use, struct troupe_bytes key, ch
     }
     ctx->row_undo[ctx->row_undo_count++] = (struct troupe__row_undo){row, row->bytes, row->size, made};
     troupe__overlay_give(&ctx->actors->unfolded, row, bytes, (uint32_t)size);
-    ctx->actor->changed_epoch = ctx->epoch;
+    ctx->actor->changed_epoch = ctx->actor->row_epoch = ctx->epoch;
     ctx->effects_size += sizeof *row + sizeof *ctx->row_undo + key.size + size;
     return TROUPE_OK;
 }

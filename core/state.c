@@ -255,15 +255,101 @@ static enum troupe_error take_row(struct troupe_context *ctx, const struct troup
     return TROUPE_OK;
 }
 
+/* Which values an actor has rows of. */
+struct survey {
+    const struct troupe_value *const *values;
+    size_t value_count, prefix_size, wanted, other_count;
+    uint64_t found; /* a bit for each value */
+    size_t size;    /* of the row wanted, if found */
+    unsigned char row[256];
+};
+
+static enum troupe_error survey_row(void *context, struct troupe_bytes key, struct troupe_bytes row)
+{
+    struct survey *survey = context;
+    const char *name = (const char *)key.data + survey->prefix_size;
+    size_t name_size = key.size - survey->prefix_size, i = 0;
+    if (memchr(name, 0, name_size)) {
+        return TROUPE_EFULL; /* An element of a map or list: there may be many. */
+    }
+    while (i < survey->value_count &&
+           (strncmp(survey->values[i]->name, name, name_size) != 0 || survey->values[i]->name[name_size] != '\0')) {
+        i++;
+    }
+    if (i == survey->value_count) { /* Not declared any more. */
+        return ++survey->other_count > survey->value_count ? TROUPE_EFULL : TROUPE_OK;
+    }
+    survey->found |= UINT64_C(1) << i;
+    if (i == survey->wanted) {
+        survey->size = row.size;
+        if (row.size <= sizeof survey->row) {
+            memcpy(survey->row, row.data, row.size);
+        }
+    }
+    return TROUPE_OK;
+}
+
+/* One look for all values of the actor: which of them have no row is known from then on, so that an actor that is new
+ * is read once, and clearing what it never had needs no row. `*ret_row` is the row wanted, {NULL, 0} if it is there but
+ * was not copied. Errors: TROUPE_ENOTFOUND. */
+static enum troupe_error survey(struct troupe_context *ctx, uint32_t wanted, struct survey *survey,
+                                struct troupe_bytes *ret_row)
+{
+    unsigned char key[TROUPE_NAME_MAX * 2 + TROUPE_KEY_MAX + 8];
+    const struct troupe__type *type = ctx->actor->type;
+    size_t prefix_size = troupe__actor_row_key(ctx->actor, "", key);
+    survey->values = type->declared->values;
+    survey->value_count = type->value_count;
+    survey->prefix_size = prefix_size;
+    survey->wanted = wanted;
+    survey->other_count = survey->size = 0;
+    survey->found = 0;
+    enum troupe_error result =
+        ctx->store->scan(ctx->store, TROUPE__STATE, (struct troupe_bytes){key, prefix_size}, survey_row, survey);
+    if (result != TROUPE_OK && result != TROUPE_EFULL) {
+        return result;
+    }
+    if (survey->found >> wanted & 1) {
+        bool copied = survey->size <= sizeof survey->row;
+        *ret_row = copied ? (struct troupe_bytes){survey->row, survey->size} : (struct troupe_bytes){NULL, 0};
+    } else if (result == TROUPE_EFULL) { /* It may come later. */
+        *ret_row = (struct troupe_bytes){NULL, 0};
+        return TROUPE_OK;
+    }
+    struct troupe__cell *cells = troupe__actor_cells(ctx->actor);
+    for (size_t i = 0; result == TROUPE_OK && i < type->value_count; i++) {
+        if (cells[i].state == TROUPE__SLOT_UNKNOWN && !(survey->found >> i & 1) &&
+            !troupe__kind_is_collection(survey->values[i]->kind)) {
+            cells[i].state = TROUPE__SLOT_ABSENT;
+        }
+    }
+    return survey->found >> wanted & 1 ? TROUPE_OK : TROUPE_ENOTFOUND;
+}
+
+static enum troupe_error read_row(struct troupe_context *ctx, const struct troupe_value *value, uint32_t index,
+                                  struct survey *memory, struct troupe_bytes *ret)
+{
+    unsigned char key[TROUPE_NAME_MAX * 2 + TROUPE_KEY_MAX + 8];
+    *ret = (struct troupe_bytes){NULL, 0};
+    if (ctx->actor->type->value_count > 1) {
+        enum troupe_error result = survey(ctx, index, memory, ret);
+        if (result != TROUPE_OK || ret->data) {
+            return result;
+        }
+    }
+    struct troupe_bytes row_key = {key, troupe__actor_row_key(ctx->actor, value->name, key)};
+    return ctx->store->read(ctx->store, TROUPE__STATE, row_key, ret);
+}
+
 static enum troupe_error load_cell(struct troupe_context *ctx, const struct troupe_value *value,
                                    struct troupe__cell *cell, uint32_t index)
 {
     if (cell->state == TROUPE__SLOT_ROW) {
         return take_row(ctx, value, cell, index, (struct troupe_bytes){cell->as.bytes, cell->size});
     }
-    unsigned char key[TROUPE_NAME_MAX * 2 + TROUPE_KEY_MAX + 8];
-    struct troupe_bytes row, row_key = {key, troupe__actor_row_key(ctx->actor, value->name, key)};
-    enum troupe_error result = ctx->store->read(ctx->store, TROUPE__STATE, row_key, &row);
+    struct troupe_bytes row;
+    struct survey memory;
+    enum troupe_error result = read_row(ctx, value, index, &memory, &row);
     if (result == TROUPE_ENOTFOUND) {
         cell->state = TROUPE__SLOT_ABSENT;
         return TROUPE_OK;

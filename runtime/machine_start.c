@@ -212,7 +212,7 @@ static enum troupe_error start_state(struct start *start, struct troupe_bytes ke
     if (!actor) {
         return troupe__machine_out_of_memory(machine);
     }
-    actor->changed_epoch = start->epoch;
+    actor->changed_epoch = actor->row_epoch = start->epoch;
     for (size_t i = 0; i < actor->type->value_count; i++) {
         const struct troupe_value *declared = actor->type->declared->values[i];
         if (strlen(declared->name) != parts.value.size ||

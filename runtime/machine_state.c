@@ -37,13 +37,33 @@ static void note_expiry(struct troupe__machine *machine, struct troupe__actor *a
     }
 }
 
+/* What was sealed last of the actor made no row. If nothing else of it will, and all that it has is nothing, it may go
+ * at once: no epoch has to be folded first. Actors that live for a few messages would fill memory otherwise. */
+static void let_go(struct troupe__machine *machine, struct troupe__actor *actor)
+{
+    const struct troupe__cell *cells = troupe__actor_cells(actor);
+    bool present = false;
+    for (size_t i = 0; i < actor->type->value_count; i++) {
+        if (cells[i].epoch == machine->epoch) {
+            return; /* It stands in the list once more. */
+        }
+        present |= cells[i].state == TROUPE__SLOT_PRESENT;
+    }
+    actor->changed_epoch = actor->row_epoch;
+    if (!present) {
+        (void)troupe__actor_evict(actor, machine->folded);
+    }
+}
+
 static void seal_cell(struct troupe__machine *machine, const struct troupe__dirty *dirty)
 {
     struct troupe__actor *actor = dirty->actor;
     struct troupe__cell *cell = &troupe__actor_cells(actor)[dirty->index];
     const struct troupe_value *value = actor->type->declared->values[dirty->index];
     unsigned char key[TROUPE_NAME_MAX * 2 + TROUPE_KEY_MAX + 8];
+    cell->epoch = 0; /* It leaves the list. */
     if (cell->state == TROUPE__SLOT_PRESENT) {
+        actor->row_epoch = machine->epoch;
         size_t key_size = troupe__actor_row_key(actor, value->name, key);
         machine->scratch.size = 0;
         troupe__state_encode(actor, dirty->index, &machine->scratch);
@@ -59,6 +79,9 @@ static void seal_cell(struct troupe__machine *machine, const struct troupe__dirt
     } else if (cell->state == TROUPE__SLOT_ABSENT && cell->stored) {
         troupe__record_remove(&machine->record, TROUPE__STATE, key, troupe__actor_row_key(actor, value->name, key));
         cell->stored = false;
+        actor->row_epoch = machine->epoch;
+    } else {
+        let_go(machine, actor);
     }
 }
 
