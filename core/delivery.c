@@ -132,16 +132,20 @@ static enum troupe_error check_name(struct troupe_context *ctx, const char *what
     return TROUPE_OK;
 }
 
-static enum troupe_error new_message(struct troupe_context *ctx, struct troupe_address to, const char *type,
-                                     struct troupe_bytes body, struct troupe__message **ret)
+/* The actor that is at hand, if `to` is the very address that the handler was shown of it: nothing to check or find. */
+static struct troupe__actor *at_hand(struct troupe_context *ctx, struct troupe_address to)
 {
-    size_t type_size, key_size = to.key ? strlen(to.key) : 0;
-    enum troupe_error result = check_name(ctx, "message name", type, &type_size);
-    if (result == TROUPE_OK) {
-        result = troupe__delivery_check_size(ctx, body);
-    }
-    if (result != TROUPE_OK) {
-        return result;
+    struct troupe__actor *from = ctx->message->from;
+    struct troupe__actor *actor = from && to.key == from->key ? from : to.key == ctx->actor->key ? ctx->actor : NULL;
+    return actor && to.type == actor->type->name ? actor : NULL;
+}
+
+static enum troupe_error find_actor(struct troupe_context *ctx, struct troupe_address to, struct troupe__actor **ret)
+{
+    size_t key_size = to.key ? strlen(to.key) : 0;
+    if ((*ret = at_hand(ctx, to)) != NULL) {
+        (*ret)->used = true;
+        return TROUPE_OK;
     }
     if (key_size == 0 || key_size > TROUPE_KEY_MAX) {
         troupe_fail(ctx, TROUPE_EINVAL, "key '%.32s...' has %zu bytes and must have 1 to %d", to.key ? to.key : "",
@@ -153,8 +157,26 @@ static enum troupe_error new_message(struct troupe_context *ctx, struct troupe_a
                     to.type ? to.type : "", TROUPE_NAME_MAX);
         return troupe__delivery_misuse(ctx, TROUPE_EINVAL);
     }
-    struct troupe__actor *actor = troupe__actors_get(ctx->actors, to.type, to.key, key_size);
-    struct troupe__message *message = actor ? troupe__message_new(actor, ctx->actor, type, type_size, body) : NULL;
+    *ret = troupe__actors_get(ctx->actors, to.type, to.key, key_size);
+    return *ret ? TROUPE_OK : troupe__delivery_misuse(ctx, TROUPE_ENOMEM);
+}
+
+static enum troupe_error new_message(struct troupe_context *ctx, struct troupe_address to, const char *type,
+                                     struct troupe_bytes body, struct troupe__message **ret)
+{
+    size_t type_size = 0;
+    struct troupe__actor *actor = NULL;
+    enum troupe_error result = check_name(ctx, "message name", type, &type_size);
+    if (result == TROUPE_OK) {
+        result = troupe__delivery_check_size(ctx, body);
+    }
+    if (result == TROUPE_OK) {
+        result = find_actor(ctx, to, &actor);
+    }
+    if (result != TROUPE_OK) {
+        return result;
+    }
+    struct troupe__message *message = troupe__message_new(actor, ctx->actor, type, type_size, body);
     if (!message) {
         return troupe__delivery_misuse(ctx, TROUPE_ENOMEM);
     }

@@ -741,6 +741,16 @@ void troupe__json_write_string(const char *text, size_t size, struct troupe__buf
 {
     static const char digits[] = "0123456789abcdef";
     const unsigned char *at = (const unsigned char *)text, *end = size > 0 ? at + size : at;
+    if (skip_plain(at, end) == end && troupe__buffer_reserve(json, size + 2)) { /* nearly always */
+        unsigned char *to = json->data + json->size;
+        *to = '"';
+        if (size > 0) {
+            memcpy(to + 1, text, size);
+        }
+        to[size + 1] = '"';
+        json->size += size + 2;
+        return;
+    }
     troupe__buffer_put_byte(json, '"');
     while (at < end) {
         const unsigned char *plain = at;
@@ -807,6 +817,11 @@ static void write_uint(struct troupe__buffer *json, uint64_t number, bool negati
         *--at = '-';
     }
     troupe__buffer_put(json, at, (size_t)(text + sizeof text - at));
+}
+
+void troupe__json_write_number(uint64_t number, struct troupe__buffer *json)
+{
+    write_uint(json, number, false);
 }
 
 static void write_int(struct troupe__buffer *json, int64_t number)

@@ -35,6 +35,9 @@ enum troupe_error troupe__json_write(struct troupe_bytes msgpack, struct troupe_
 /* Bytes of the UTF-8 character at `at`, which is below `end` and not ASCII; 0 when there is none. */
 size_t troupe__utf8_length(const unsigned char *at, const unsigned char *end);
 
+/* Append a whole number. */
+void troupe__json_write_number(uint64_t number, struct troupe__buffer *json);
+
 /* Append a JSON string, escaped; bytes that are not UTF-8 become U+FFFD. */
 void troupe__json_write_string(const char *text, size_t size, struct troupe__buffer *json);
 

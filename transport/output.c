@@ -69,7 +69,7 @@ void troupe__output_close(struct troupe__output *output)
     troupe__buffer_free(&output->lines);
 }
 
-static void put_text(struct troupe__buffer *lines, const char *text)
+static inline void put_text(struct troupe__buffer *lines, const char *text)
 {
     troupe__buffer_put(lines, text, strlen(text));
 }
@@ -78,11 +78,11 @@ enum troupe_error troupe__output_add(struct troupe__output *output, struct troup
                                      struct troupe_bytes key, struct troupe_bytes body)
 {
     struct troupe__buffer *lines = &output->lines;
-    char number[40];
     put_text(lines, "{\"egress\":");
     troupe__json_write_string(egress.data, egress.size, lines);
-    snprintf(number, sizeof number, ",\"seq\":%llu,\"key\":", (unsigned long long)sequence);
-    put_text(lines, number);
+    put_text(lines, ",\"seq\":");
+    troupe__json_write_number(sequence, lines);
+    put_text(lines, ",\"key\":");
     troupe__json_write_string(key.data, key.size, lines);
     put_text(lines, ",\"body\":");
     size_t at = lines->size;

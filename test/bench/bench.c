@@ -105,8 +105,8 @@ static struct figure figures[FIGURES_MAX];
 static size_t figure_count;
 static int report_fd = -1;
 
-/* What others do, measured before on a machine of this kind, or as their authors say; docs/performance.md has the
- * sources. Printed behind the table, for whoever wants to compare. */
+/* What others do, noted on a machine of this kind when the requirements were set; docs/performance.md says more.
+ * Printed behind the table, for whoever wants to compare. */
 static const struct peer {
     const char *figure, *name;
     double value;
