@@ -21,6 +21,7 @@ enum {
     PAGE = 4096,
     BEHIND_MAX = 8,
     ROWS_PER_FOLD = 1 << 21,
+    ROWS_KEPT = 1 << 16,       /* for which memory is kept from fold to fold */
     OTHERS_PER_FOLD = 1 << 16, /* of other tables than STATE: LMDB 0.9 has bugs over 131,071 dirty pages */
     PAGES_PER_TXN = 512,       /* that STATE rows stand on: 2 MiB, a few milliseconds of the disk's time */
     SPREAD_MAX_MS = 1000,
@@ -185,6 +186,22 @@ static int grow(struct troupe__fold *fold)
     return 0;
 }
 
+/* Memory of a load that is long over is given back. */
+static void forget_items(struct troupe__fold *fold)
+{
+    if (fold->item_capacity > ROWS_KEPT && fold->item_count < fold->item_capacity / 16) {
+        free(fold->items);
+        free(fold->slots);
+        fold->items = NULL;
+        fold->slots = NULL;
+        fold->item_capacity = fold->slot_count = 0;
+    }
+    fold->item_count = fold->other_count = 0;
+    if (fold->slots) {
+        memset(fold->slots, 0, fold->slot_count * sizeof *fold->slots);
+    }
+}
+
 /* Merge a record's changes into `items`. */
 static int gather(struct troupe__fold *fold, struct troupe_bytes record)
 {
@@ -304,10 +321,7 @@ static int fold_some(struct troupe__fold *fold, size_t *ret_done)
     uint64_t epoch = 0, hash = 0, hold = fold->hold;
     struct timespec start;
     clock_gettime(CLOCK_MONOTONIC, &start);
-    fold->item_count = fold->other_count = 0;
-    if (fold->slots) {
-        memset(fold->slots, 0, fold->slot_count * sizeof *fold->slots);
-    }
+    forget_items(fold);
     do {
         const unsigned char *entry = fold->batch.data + at;
         struct troupe_bytes record = {entry + ENTRY_SIZE, (size_t)troupe__get_be64(entry + 16)};
