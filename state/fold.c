@@ -23,7 +23,8 @@ enum {
     ROWS_PER_FOLD = 1 << 21,
     ROWS_KEPT = 1 << 16,       /* for which memory is kept from fold to fold */
     OTHERS_PER_FOLD = 1 << 16, /* of other tables than STATE: LMDB 0.9 has bugs over 131,071 dirty pages */
-    PAGES_PER_TXN = 512,       /* that STATE rows stand on: 2 MiB, a few milliseconds of the disk's time */
+    PAGES_PER_TXN = 512,       /* that STATE rows stand on: 2 MiB, a few milliseconds of the disk's time, ... */
+    PAGES_PER_TXN_MAX = 32768, /* ... and when folding is behind: each transaction costs two syncs */
     SPREAD_MAX_MS = 1000,
     BUFFER_KEPT_MAX = 1 << 20, /* bytes of a batch's memory that is kept for the next one */
 };
@@ -255,12 +256,13 @@ static int apply_some(struct troupe__fold *fold, uint64_t epoch, uint64_t hash, 
     MDB_cursor *rows = NULL;
     const unsigned char *before, *place = NULL;
     size_t at = *from, pages = 0, state_count = fold->item_count - fold->other_count;
+    size_t pages_max = fold->behind ? PAGES_PER_TXN_MAX : PAGES_PER_TXN;
     int code = mdb_txn_begin(fold->tables->env, NULL, 0, &txn);
     if (code) {
         return code;
     }
     code = mdb_cursor_open(txn, fold->tables->dbi, &rows);
-    for (; !code && at < fold->item_count && (at >= state_count || pages < PAGES_PER_TXN); at++) {
+    for (; !code && at < fold->item_count && (at >= state_count || pages < pages_max); at++) {
         struct troupe__cursor cursor = {fold->items[at].at, fold->batch.data + fold->batch.size, false};
         struct troupe__change change;
         before = place;
