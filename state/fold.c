@@ -23,9 +23,9 @@ enum {
     ROWS_PER_FOLD = 1 << 21,
     ROWS_KEPT = 1 << 16,       /* for which memory is kept from fold to fold */
     OTHERS_PER_FOLD = 1 << 16, /* of other tables than STATE: LMDB 0.9 has bugs over 131,071 dirty pages */
-    PAGES_PER_TXN = 512,       /* that STATE rows stand on: 2 MiB, a few milliseconds of the disk's time, ... */
+    PAGES_PER_TXN = 256,       /* that STATE rows stand on: 1 MiB, one or two milliseconds of the disk's time, ... */
     PAGES_PER_TXN_MAX = 32768, /* ... and when folding is behind: each transaction costs two syncs */
-    SPREAD_MAX_MS = 1000,
+    SPREAD_MAX_MS = 2000,
     BUFFER_KEPT_MAX = 1 << 20, /* bytes of a batch's memory that is kept for the next one */
 };
 

@@ -12,7 +12,7 @@ struct troupe__lmdb_options {
     bool read_only;            /* no commit, no folding; refused while a process has it open for writing */
     size_t map_size;           /* the limit of each file, in bytes of address space; 0: 64 GiB */
     size_t fold_bytes;         /* fold when this much is queued, and at most about so much at once; 0: 64 MiB */
-    unsigned fold_interval_ms; /* fold when a record is so old; 0: 1000 */
+    unsigned fold_interval_ms; /* fold when a record is so old; 0: 2000 */
 };
 
 /* Open, or create, the store in `directory`. Call `replay` once before anything else. META rows whose names begin with
