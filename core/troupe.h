@@ -188,7 +188,8 @@ static inline struct troupe_bytes troupe_string(const char *string)
  * members, zero the rest:
  *     struct troupe_map_walk walk = {.from = troupe_string("2024-")};
  *     while ((error = troupe_map_next(ctx, &map, &walk, &key, &bytes)) == TROUPE_OK) { ... }
- * Stop whenever you like; the map may be changed meanwhile, and what lies ahead is met as it then is. */
+ * Stop whenever you like; the map may be changed meanwhile, and what lies ahead is met as it then is. A walk belongs to
+ * one map and one handler call. */
 struct troupe_map_walk {
     struct troupe_bytes from, to;
     bool backward;
