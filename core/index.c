@@ -211,7 +211,7 @@ troupe__block troupe__index_next(struct troupe__index *index)
 void troupe__index_each(const struct troupe__index *index, void (*each)(void *context, troupe__block block),
                         void *context)
 {
-    for (size_t place = 0; place < (size_t)1 << index->depth;) {
+    for (size_t place = 0; index->directory && place < (size_t)1 << index->depth;) { /* Zero bytes hold nothing. */
         const struct troupe__index_segment *segment = index->directory[place];
         for (size_t i = 0; i < TROUPE__INDEX_SEGMENT; i++) {
             if (segment->entries[i].block) {
