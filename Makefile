@@ -21,7 +21,8 @@ PACKAGES := gcc g++ make pkg-config python3 clang clang-format libclang-rt-dev \
             libyaml-dev \
             libzstd-dev \
             shellcheck \
-            spin
+            spin \
+            python3-zmq python3-msgpack
 
 MSGPACK := $(shell pkg-config --exists msgpack-c 2>/dev/null && echo msgpack-c || echo msgpack)
 PKGS := lmdb $(MSGPACK) libzmq libxxhash libzstd

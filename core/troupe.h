@@ -406,8 +406,8 @@ typedef void (*troupe_log_fn)(void *context, enum troupe_level level, const char
  *
  * Threads: a node belongs to the thread that opened it; every function here and every callback is of that thread (the
  * node has threads of its own inside, which call nobody). Several nodes may run in one process, each with its own
- * directory. Callbacks may call troupe_node_send, troupe_node_stop and nothing else of the node they come from; never
- * from inside a handler. Do not fork while a node is open. */
+ * directory. Callbacks may call troupe_node_send, troupe_node_ask, troupe_node_stop and nothing else of the node they
+ * come from; never from inside a handler. Do not fork while a node is open. */
 struct troupe_node;
 struct ev_loop; /* of libev, ev.h */
 
@@ -437,13 +437,27 @@ typedef void (*troupe_record_fn)(void *context, const struct troupe_record *reco
  * TROUPE_ECLOSED when the node ended before that was known. */
 typedef void (*troupe_done_fn)(void *context, enum troupe_error result);
 
+/* What became of an ask. Pointers are valid during the callback. */
+struct troupe_answer {
+    enum troupe_error result; /* TROUPE_OK: type and body are what the handler replied; else the text says why: ... */
+    const char *type; /* ... TROUPE_ENOTFOUND (it replied nothing), TROUPE_ETIMEOUT, TROUPE_ECLOSED, or the ... */
+    struct troupe_bytes body; /* ... failure of a message that became a dead letter */
+    const char *text;
+};
+
+/* Called exactly once for a call that returned TROUPE_OK, not before it returned, once the answer is durable. */
+typedef void (*troupe_answer_fn)(void *context, const struct troupe_answer *answer);
+
 /* Zero fields take what is said here. Strings and the module are the caller's and must outlive the node. */
 struct troupe_node_options {
     const struct troupe_module *module; /* linked in, or from dlsym; needed */
     const char *data;                   /* the node's directory, made if missing; needed */
     enum troupe_durability durability;
-    const char *input;  /* JSON lines: a path or "-"; NULL: none */
-    const char *output; /* where records go as JSON lines: a path or "-"; NULL: nowhere */
+    const char *input;         /* JSON lines: a path or "-"; NULL: none */
+    const char *output;        /* where records go as JSON lines: a path or "-"; NULL: nowhere */
+    const char *const *listen; /* endpoints for clients, ipc://PATH or tcp://HOST:PORT; docs/protocol.md */
+    size_t listen_count;       /* at most 8 */
+    bool insecure_listen;      /* allow endpoints that other machines reach: nothing is encrypted or authenticated */
     enum troupe_until until;
     int64_t slow_ms;  /* a job that runs longer is logged; 0: 10,000 */
     unsigned workers; /* threads for jobs, at most 256, started when needed; 0: as many as cores */
@@ -480,6 +494,13 @@ void troupe_node_stop(struct troupe_node *node);
  * node has ended), each with its text in troupe_node_error; TROUPE_ENOMEM. */
 enum troupe_error troupe_node_send(struct troupe_node *node, const char *id, struct troupe_address to, const char *type,
                                    struct troupe_bytes body, troupe_done_fn done, void *context);
+
+/* Send a message whose handler's troupe_reply is the answer. After `timeout_ms` (1 to 3,600,000) the answer is
+ * TROUPE_ETIMEOUT, and the message may still be handled. With an `id` asking again, also after a crash or a timeout,
+ * gets the same one answer and the handler runs once; it is remembered for 24 hours. Errors: as troupe_node_send;
+ * TROUPE_EINVAL too for a timeout out of bounds, or an id that was used with troupe_node_send. */
+enum troupe_error troupe_node_ask(struct troupe_node *node, const char *id, struct troupe_address to, const char *type,
+                                  struct troupe_bytes body, int64_t timeout_ms, troupe_answer_fn answer, void *context);
 
 /* The text of the last failure; "" when there was none. Valid until the next call. */
 const char *troupe_node_error(const struct troupe_node *node);

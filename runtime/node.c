@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "runtime/endpoint.h"
 #include "runtime/memory.h"
 #include "state/lmdb_store.h"
 #include "transport/json.h"
@@ -338,6 +339,7 @@ static enum troupe_error take_committed(struct troupe_node *node)
         troupe__node_let_out(node);
     }
     troupe__node_tell_waiters(node);
+    troupe__node_tell_late(node);
     if (node->committed.synced_number > node->released) {
         node->released = node->committed.synced_number;
         troupe__machine_released(&node->machine, node->released);
@@ -420,6 +422,9 @@ static enum troupe_error turn(struct troupe_node *node, bool *ret_busy, bool *re
     result = result == TROUPE_OK ? troupe__node_take_frames(node, &more_frames) : result;
     result = result == TROUPE_OK ? pump_input(node, &more) : result;
     more = more || more_frames;
+    if (result == TROUPE_OK && node->endpoint) {
+        more |= troupe__endpoint_turn(node->endpoint);
+    }
     bool full = troupe__machine_epoch_size(&node->machine) >= TROUPE__RECORD_SIZE_MAX;
     if (result == TROUPE_OK && !node->stopping && !full) {
         result = troupe__machine_run(&node->machine, RUN_BUDGET, &count);
@@ -446,6 +451,7 @@ static enum troupe_error turn(struct troupe_node *node, bool *ret_busy, bool *re
     runnable = troupe__machine_runnable(&node->machine) && !node->stopping; /* By a refresh it may have become so. */
     full = troupe__machine_epoch_size(&node->machine) >= TROUPE__RECORD_SIZE_MAX;
     *ret_busy = (runnable || more) && !(full && node->committed.busy);
+    *ret_busy |= troupe__waiters_due(&node->waiters, node->durable); /* Taken in since they were told. */
     if (done && node->committed.unsynced && !node->committed.busy) {
         troupe__committer_sync(node->committer);
     }
@@ -455,6 +461,9 @@ static enum troupe_error turn(struct troupe_node *node, bool *ret_busy, bool *re
 
 static void stop_watchers(struct troupe_node *node)
 {
+    if (node->endpoint) {
+        troupe__endpoint_stop(node->endpoint, node->loop);
+    }
     ev_prepare_stop(node->loop, &node->prepare);
     ev_idle_stop(node->loop, &node->idle);
     ev_async_stop(node->loop, &node->wake);
@@ -487,6 +496,26 @@ static void end(struct troupe_node *node, enum troupe_error result)
     }
 }
 
+/* The earliest of what the machine, those who ask and those who are connected wait for. */
+static uint64_t next_wake_ns(const struct troupe_node *node)
+{
+    int64_t due_ms = troupe__machine_next_due(&node->machine), asker_ms = troupe__askers_due(&node->askers);
+    int64_t refresh_ms = troupe__machine_refresh_due(&node->machine);
+    due_ms = due_ms < 0 || (refresh_ms >= 0 && refresh_ms < due_ms) ? refresh_ms : due_ms;
+    int64_t sweep_ms = troupe__machine_sweep_due(&node->machine);
+    sweep_ms = node->committed.busy ? -1 : sweep_ms; /* The end of the commit wakes the loop. */
+    due_ms = due_ms < 0 || (sweep_ms >= 0 && sweep_ms < due_ms) ? sweep_ms : due_ms;
+    int64_t endpoint_ms = node->endpoint ? troupe__endpoint_due_ms(node->endpoint) : INT64_MAX;
+    uint64_t wake_ns = due_ms < 0 ? TROUPE__NEVER : troupe__monotonic_ns(node->clock) + (uint64_t)due_ms * 1000000;
+    if (asker_ms >= 0 && (uint64_t)asker_ms * 1000000 < wake_ns) {
+        wake_ns = (uint64_t)asker_ms * 1000000;
+    }
+    if (endpoint_ms != INT64_MAX && (uint64_t)endpoint_ms * 1000000 < wake_ns) {
+        wake_ns = (uint64_t)endpoint_ms * 1000000;
+    }
+    return node->links && node->links_at_ns < wake_ns ? node->links_at_ns : wake_ns;
+}
+
 /* Before the loop would block: a turn, then either it must not block, or at most until the next timer. */
 static void on_prepare(struct ev_loop *loop, ev_prepare *watcher, int events)
 {
@@ -506,15 +535,7 @@ static void on_prepare(struct ev_loop *loop, ev_prepare *watcher, int events)
         ev_idle_start(loop, &node->idle);
     } else {
         ev_idle_stop(loop, &node->idle);
-        int64_t due_ms = troupe__machine_next_due(&node->machine);
-        int64_t refresh_ms = troupe__machine_refresh_due(&node->machine);
-        due_ms = due_ms < 0 || (refresh_ms >= 0 && refresh_ms < due_ms) ? refresh_ms : due_ms;
-        int64_t sweep_ms = troupe__machine_sweep_due(&node->machine);
-        sweep_ms = node->committed.busy ? -1 : sweep_ms; /* The end of the commit wakes the loop. */
-        due_ms = due_ms < 0 || (sweep_ms >= 0 && sweep_ms < due_ms) ? sweep_ms : due_ms;
-        uint64_t now_ns = troupe__monotonic_ns(node->clock);
-        uint64_t at_ns = due_ms < 0 ? TROUPE__NEVER : now_ns + (uint64_t)due_ms * 1000000;
-        troupe__wake_at(node->clock, node->links && node->links_at_ns < at_ns ? node->links_at_ns : at_ns);
+        troupe__wake_at(node->clock, next_wake_ns(node));
     }
 }
 
@@ -523,6 +544,9 @@ static void start_watchers(struct troupe_node *node)
     node->wake.data = node->prepare.data = node->on_int.data = node->on_term.data = node;
     ev_async_start(node->loop, &node->wake);
     ev_prepare_start(node->loop, &node->prepare);
+    if (node->endpoint) {
+        troupe__endpoint_start(node->endpoint, node->loop);
+    }
     if (node->options.stop_on_signals) {
         ev_signal_start(node->loop, &node->on_int);
         ev_signal_start(node->loop, &node->on_term);
@@ -610,7 +634,10 @@ static void free_node(struct troupe_node *node)
     troupe__output_close(&node->output);
     troupe__machine_fini(&node->machine);
     node->store->close(node->store);
+    troupe__endpoint_close(node->endpoint);
     troupe__waiters_fini(&node->waiters);
+    troupe__askers_fini(&node->askers);
+    troupe__recent_fini(&node->recent);
     troupe__epoch_fini(&node->epoch);
     troupe__buffer_free(&node->line);
     free(node);
@@ -660,10 +687,16 @@ enum troupe_error troupe__node_open(const struct troupe_node_options *options, c
     result = result == TROUPE_OK && place ? troupe__node_join(node, place) : result;
     result = result == TROUPE_OK ? troupe__machine_set_now(&node->machine, troupe__wall_ms(node->clock)) : result;
     result = result == TROUPE_OK ? open_input(node) : result;
+    if (node->options.listen_count > 0) {
+        troupe__recent_push(&node->recent, &node->machine.unreleased);
+    }
     result = result == TROUPE_OK ? open_output(node) : result;
     init_watchers(node);
     result = result == TROUPE_OK ? troupe__node_start_jobs(node, wake_loop) : result;
     result = result == TROUPE_OK ? start_committer(node) : result;
+    if (result == TROUPE_OK && node->options.listen_count > 0) {
+        result = troupe__endpoint_open(node, &node->endpoint, node->error, sizeof node->error);
+    }
     if (result != TROUPE_OK) {
         snprintf(error, error_size, "%s", node->error[0] ? node->error : troupe_error_text(result));
         free_node(node);

@@ -19,11 +19,13 @@
 
 #include <ev.h>
 
+#include "runtime/askers.h"
 #include "runtime/cluster.h"
 #include "runtime/committer.h"
 #include "runtime/links.h"
 #include "runtime/loop_clock.h"
 #include "runtime/machine.h"
+#include "runtime/recent.h"
 #include "runtime/waiters.h"
 #include "runtime/workers.h"
 #include "transport/input.h"
@@ -79,8 +81,11 @@ struct troupe_node {
     ev_io frames;
     uint64_t links_at_ns; /* when the links want to be asked again */
     enum troupe_error links_result;
-    atomic_uint refused;      /* connections of strangers, to be told of */
-    enum troupe_error result; /* how it ended */
+    atomic_uint refused; /* connections of strangers, to be told of */
+    struct troupe__askers askers;
+    struct troupe__endpoint *endpoint; /* NULL: it does not listen */
+    struct troupe__recent recent;      /* while it listens */
+    enum troupe_error result;          /* how it ended */
     char error[512];
 };
 
@@ -136,6 +141,9 @@ void troupe__node_stop_jobs(struct troupe_node *node);
 
 /* Tell those who wait for an epoch that is durable. */
 void troupe__node_tell_waiters(struct troupe_node *node);
+
+/* Tell those whose time is over. */
+void troupe__node_tell_late(struct troupe_node *node);
 
 /* The node has ended: tell everybody who still waits. */
 void troupe__node_give_up(struct troupe_node *node);

@@ -27,6 +27,12 @@ void troupe__waiters_push(struct troupe__waiters *waiters, struct troupe__waiter
 /* Take the oldest if it waits for `epoch` or an earlier one. Returns false when there is none. */
 bool troupe__waiters_pop(struct troupe__waiters *waiters, uint64_t epoch, struct troupe__waiter *ret);
 
+/* Whether pop would give one. */
+static inline bool troupe__waiters_due(const struct troupe__waiters *waiters, uint64_t epoch)
+{
+    return waiters->count > 0 && waiters->ring[waiters->head].epoch <= epoch;
+}
+
 void troupe__waiters_fini(struct troupe__waiters *waiters);
 
 #endif

@@ -95,7 +95,6 @@ static bool set_options(void *zmq, const struct troupe__socket_options *options)
            set_int(zmq, ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS) && set_int(zmq, ZMQ_HEARTBEAT_IVL, HEARTBEAT_MS) &&
            set_int(zmq, ZMQ_HEARTBEAT_TIMEOUT, HEARTBEAT_MS) && set_int(zmq, ZMQ_HEARTBEAT_TTL, 2 * HEARTBEAT_MS) &&
            set_int(zmq, ZMQ_RECONNECT_IVL, RECONNECT_MS) && set_int(zmq, ZMQ_RECONNECT_IVL_MAX, RECONNECT_MAX_MS) &&
-           set_int(zmq, ZMQ_IPV6, 1) &&
            (options->kind != TROUPE__SOCKET_ROUTER || set_int(zmq, ZMQ_ROUTER_MANDATORY, 1)) &&
            (!options->drop_unconnected || set_int(zmq, ZMQ_IMMEDIATE, 1)) &&
            (!options->keys || set_keys(zmq, options->keys));
@@ -181,6 +180,12 @@ static enum troupe_error check_kind(const char *endpoint, char *error, size_t er
     return TROUPE_EINVAL;
 }
 
+/* For the next endpoint: else ZeroMQ writes IPv4 addresses as IPv6 ones. */
+static void choose_family(struct troupe__socket *socket, const char *endpoint)
+{
+    set_int(socket->zmq, ZMQ_IPV6, strchr(endpoint, '[') != NULL);
+}
+
 static enum troupe_error lock_path(struct troupe__socket *socket, const char *path, char *error, size_t error_size)
 {
     char name[TROUPE__ENDPOINT_SIZE + 8];
@@ -217,6 +222,7 @@ enum troupe_error troupe__socket_listen(struct troupe__socket *socket, const cha
         return result;
     }
     size_t size = TROUPE__ENDPOINT_SIZE;
+    choose_family(socket, endpoint);
     if (zmq_bind(socket->zmq, endpoint) == 0 &&
         zmq_getsockopt(socket->zmq, ZMQ_LAST_ENDPOINT, ret_endpoint, &size) == 0) {
         return TROUPE_OK;
@@ -233,6 +239,7 @@ enum troupe_error troupe__socket_connect(struct troupe__socket *socket, const ch
                                          size_t error_size)
 {
     enum troupe_error result = check_kind(endpoint, error, error_size);
+    choose_family(socket, endpoint);
     if (result == TROUPE_OK && zmq_connect(socket->zmq, endpoint)) {
         snprintf(error, error_size, "connect to %s: %s", endpoint, zmq_strerror(errno));
         result = TROUPE_EINVAL;

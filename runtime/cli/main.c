@@ -14,6 +14,7 @@
 #include "runtime/cli/run.h"
 #include "runtime/cli/sim.h"
 #include "runtime/cli/snapshot.h"
+#include "runtime/cli/talk.h"
 
 static const struct {
     const char *name; /* first: troupe__nearest reads it */
@@ -23,6 +24,9 @@ static const struct {
     {"run", troupe__run, "[MODULE.so]", "run a node that hosts the actors of a module"},
     {"sim", troupe__sim, "MODULE.so", "run a module's actors on a simulated troupe, under faults"},
     {"new", troupe__new, "NAME", "make a project that builds, runs and is tested"},
+    {"send", troupe__send_command, "ADDRESS TYPE [BODY]", "send a message into a running node"},
+    {"ask", troupe__ask_command, "ADDRESS TYPE [BODY]", "ask an actor, and print its answer"},
+    {"tail", troupe__tail_command, "EGRESS", "follow the records of an egress"},
     {"state", troupe__look_state, "ADDRESS", "the values of an actor"},
     {"actors", troupe__look_actors, "", "the actors there are"},
     {"mailbox", troupe__look_mailbox, "ADDRESS", "the messages that wait for an actor"},

@@ -19,6 +19,7 @@
 #include "runtime/memory.h"
 #include "runtime/node.h"
 #include "runtime/supervisor.h"
+#include "transport/socket.h"
 
 struct run {
     struct troupe_node_options node;
@@ -32,7 +33,9 @@ struct run {
     struct troupe__cluster cluster;
     struct troupe__key_pair keys;
     struct troupe__place place; /* without a cluster: the node is alone */
-    bool unsupervised;
+    const char *listen[TROUPE__ENDPOINTS_MAX];
+    char listen_default[TROUPE__ENDPOINT_SIZE];
+    bool unsupervised, listen_none;
     struct troupe__progress progress;
 };
 
@@ -133,6 +136,28 @@ static const char *set_memory(void *run, const char *value)
     return ((struct run *)run)->node.memory ? NULL : "a size, as 512M or 4G";
 }
 
+static const char *set_listen(void *context, const char *value)
+{
+    struct run *run = context;
+    if (strcmp(value, "none") == 0) {
+        run->listen_none = true;
+        return NULL;
+    }
+    if (run->node.listen_count == TROUPE__ENDPOINTS_MAX ||
+        (strncmp(value, "ipc://", 6) != 0 && strncmp(value, "tcp://", 6) != 0)) {
+        return "ipc://PATH, tcp://HOST:PORT or none, at most eight times";
+    }
+    run->listen[run->node.listen_count++] = value;
+    return NULL;
+}
+
+static const char *set_insecure_listen(void *run, const char *value)
+{
+    (void)value;
+    ((struct run *)run)->node.insecure_listen = true;
+    return NULL;
+}
+
 static const char *set_no_supervisor(void *run, const char *value)
 {
     (void)value;
@@ -180,6 +205,11 @@ static const struct troupe__option options[] = {
     {"memory", "SIZE", set_memory,
      "what the node may use, about, as 512M or 4G; more mail than that\nwaits on disk (default: half of the "
      "machine's)"},
+    {"listen", "ENDPOINT", set_listen,
+     "where clients reach it: ipc://PATH, tcp://HOST:PORT (PORT *: any\nfree one) or none; may be repeated (default: "
+     "ipc://DIR/socket)"},
+    {"insecure-listen", NULL, set_insecure_listen,
+     "allow endpoints that other machines reach: nothing there is\nencrypted or authenticated"},
     {"no-supervisor", NULL, set_no_supervisor, "one process only: a handler that crashes ends the run"},
     {"log", "LEVEL", set_log, "debug, info, warning or error (default: info)"},
     {"log-format", "logfmt|json", set_log_format, "one event a line, on the standard error (default: logfmt)"},
@@ -230,12 +260,24 @@ static bool has_progress(const struct run *run)
     return run->node.until != TROUPE_UNTIL_STOPPED && isatty(STDERR_FILENO) && !mixed;
 }
 
+/* Beside the data, where only its owner gets at it; unless the path is too long for a socket. */
+static void set_default_endpoint(struct run *run)
+{
+    enum { SOCKET_PATH_MAX = 100 };
+    if (run->node.listen_count == 0 && !run->listen_none && strlen(run->node.data) + 7 < SOCKET_PATH_MAX) {
+        snprintf(run->listen_default, sizeof run->listen_default, "ipc://%s/socket", run->node.data);
+        run->listen[run->node.listen_count++] = run->listen_default;
+    }
+}
+
 static int run_node(void *context)
 {
     struct run *run = context;
     char error[512] = "";
     struct troupe_node *node;
     const struct troupe__place *place = run->place.cluster ? &run->place : NULL;
+    run->node.listen = run->listen;
+    set_default_endpoint(run);
     enum troupe_error result = troupe__node_open(&run->node, place, &node, error, sizeof error);
     if (result == TROUPE_OK) {
         troupe__node_set_guard(node, run->guard);
@@ -346,6 +388,9 @@ static int run_nodes(struct run *all)
     bool ready = members && children;
     for (uint16_t i = 0; ready && i < all->nodes; i++) {
         init_member(&members[i], all, i);
+        if (i > 0) {
+            members[i].run.node.listen_count = 0; /* --listen is the first one's, each has its own beside its data. */
+        }
         ready = (members[i].run.guard = troupe__guard_new()) != NULL;
         children[i] =
             (struct troupe__child){all->cluster.nodes[i].name, members[i].run.guard, run_node, &members[i].run};

@@ -1,8 +1,8 @@
 /* greeter.c - the smallest actor: it counts how often it was greeted, and greets back.
  * SPDX-License-Identifier: Apache-2.0
  *
- * {"to":"demo/greeter/ada","type":"hello"} puts {"text":"Hello, ada!","count":1} out on the egress "greetings"; an
- * actor that says hello gets the same as a reply, "greeting". */
+ * {"to":"demo/greeter/ada","type":"hello"} puts {"text":"Hello, ada!","count":1} out on the egress "greetings"; who
+ * asks, an actor or a client (`troupe ask demo/greeter/ada hello`), gets the same as a reply, "greeting". */
 #include <troupe.h>
 
 #include <stdio.h>
@@ -30,8 +30,8 @@ static enum troupe_error greeter(struct troupe_context *ctx, const struct troupe
     char text[TROUPE_KEY_MAX + sizeof "Hello, !"];
     snprintf(text, sizeof text, "Hello, %s!", name);
     struct troupe_bytes body = troupe_pack(ctx, "{s:s, s:i}", "text", text, "count", count);
-    bool from_outside = message->from.type[0] == '\0';
-    return from_outside ? troupe_emit(ctx, "greetings", name, body) : troupe_reply(ctx, "greeting", body);
+    bool sent_from_outside = message->from.type[0] == '\0' && message->correlation == 0;
+    return sent_from_outside ? troupe_emit(ctx, "greetings", name, body) : troupe_reply(ctx, "greeting", body);
 }
 
 static const struct troupe_type types[] = {{.name = "demo/greeter", .handler = greeter, .values = values}};

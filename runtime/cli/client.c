@@ -1,0 +1,120 @@
+/* client.c - how a command talks to a node that runs.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "runtime/cli/client.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "runtime/endpoint.h"
+
+bool troupe__node_runs(const char *data)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/lock", data);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return false;
+    }
+    bool held = flock(fd, LOCK_SH | LOCK_NB) && errno == EWOULDBLOCK;
+    close(fd);
+    return held;
+}
+
+/* The first line of the node's file. */
+static enum troupe_error find_endpoint(struct troupe__client *client, const char *data)
+{
+    char path[PATH_MAX];
+    if (!troupe__node_runs(data)) {
+        snprintf(client->error, sizeof client->error,
+                 "no node runs on the directory %.300s: start one with troupe run, or say --connect ENDPOINT", data);
+        return TROUPE_ENOTFOUND;
+    }
+    snprintf(path, sizeof path, "%s/" TROUPE__ENDPOINT_FILE, data);
+    FILE *file = fopen(path, "r");
+    bool found = file && fgets(client->endpoint, sizeof client->endpoint, file) && strchr(client->endpoint, '\n');
+    if (file) {
+        fclose(file);
+    }
+    if (!found) {
+        snprintf(client->error, sizeof client->error,
+                 "the node on the directory %.300s does not listen: start it with --listen", data);
+        return TROUPE_ENOTFOUND;
+    }
+    client->endpoint[strcspn(client->endpoint, "\n")] = '\0';
+    return TROUPE_OK;
+}
+
+enum troupe_error troupe__client_open(struct troupe__client *client, const char *connect, const char *data)
+{
+    *client = (struct troupe__client){0};
+    enum troupe_error result = TROUPE_OK;
+    if (connect) {
+        snprintf(client->endpoint, sizeof client->endpoint, "%s", connect);
+    } else {
+        result = find_endpoint(client, data);
+    }
+    struct troupe__socket_options options = {.kind = TROUPE__SOCKET_DEALER, .queue_max = TROUPE__CREDIT_MAX + 64};
+    if (result == TROUPE_OK) {
+        result = troupe__socket_open(&options, &client->socket, client->error, sizeof client->error);
+    }
+    if (result == TROUPE_OK) {
+        result = troupe__socket_connect(client->socket, client->endpoint, client->error, sizeof client->error);
+    }
+    if (result != TROUPE_OK) {
+        troupe__client_close(client);
+    }
+    return result;
+}
+
+void troupe__client_close(struct troupe__client *client)
+{
+    troupe__socket_close(client->socket);
+    client->socket = NULL;
+    troupe__buffer_free(&client->out);
+    troupe__buffer_free(&client->texts);
+}
+
+enum troupe_error troupe__client_send(struct troupe__client *client, struct troupe__request *request)
+{
+    request->number = ++client->number;
+    client->out.size = 0;
+    troupe__request_put(&client->out, request);
+    struct troupe_bytes part = {client->out.data, client->out.size};
+    enum troupe_error result = client->out.failed ? TROUPE_ENOMEM : troupe__socket_send(client->socket, &part, 1);
+    if (result != TROUPE_OK) {
+        snprintf(client->error, sizeof client->error, "send to %.250s: %s", client->endpoint,
+                 troupe_error_text(result));
+    }
+    return result;
+}
+
+static int64_t monotonic_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+enum troupe_error troupe__client_receive(struct troupe__client *client, int64_t timeout_ms, struct troupe__reply *ret)
+{
+    int64_t end_ms = monotonic_ms() + timeout_ms, left_ms;
+    struct troupe__frames frames;
+    while ((left_ms = end_ms - monotonic_ms()) >= 0) {
+        while (troupe__socket_receive(client->socket, &frames) == TROUPE_OK) {
+            if (frames.count == 1 && troupe__reply_parse(frames.part[0], &client->texts, ret) == TROUPE_OK &&
+                ret->number == client->number) {
+                return TROUPE_OK;
+            }
+        }
+        troupe__socket_wait(client->socket, TROUPE__SOCKET_READABLE, (long)left_ms);
+    }
+    snprintf(client->error, sizeof client->error, "no answer from %.250s within %.3g s", client->endpoint,
+             (double)timeout_ms / 1000);
+    return TROUPE_ETIMEOUT;
+}

@@ -1,0 +1,608 @@
+/* endpoint.c - where clients reach a node: the socket, the requests under way, the tails.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "runtime/endpoint.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "runtime/node.h"
+#include "transport/protocol.h"
+#include "transport/socket.h"
+
+enum {
+    NAME_MAX_SIZE = 255,    /* bytes of ZeroMQ's name of a peer */
+    UNDER_WAY_MAX = 1024,   /* requests of one client */
+    CLIENTS_MAX = 16384,    /* with anything under way */
+    TAILS_MAX = 256,        /* of all clients */
+    QUEUE_MAX = 4096,       /* replies to one client that it has not read */
+    REQUESTS_BUDGET = 256,  /* in one turn */
+    RECORDS_BUDGET = 1024,  /* to one tail in one turn */
+    REFUSE_AFTER_MS = 1000, /* without room */
+    RETRY_MS = 10,          /* a tail's client has no room */
+    KEEPALIVE_MS = 10000,   /* an empty reply to a tail: whether its client is still there */
+};
+
+struct client {
+    struct client *next;
+    size_t under_way, tails;
+    uint8_t name_size;
+    unsigned char name[NAME_MAX_SIZE];
+};
+
+/* Whom a reply goes to. */
+struct caller {
+    struct troupe__endpoint *endpoint;
+    struct client *client;
+    uint64_t number;
+    bool delimited; /* the request came behind an empty frame, as a REQ socket sends it */
+};
+
+struct tail {
+    struct tail *next;
+    struct caller caller;
+    char egress[TROUPE_NAME_MAX + 1];
+    struct troupe__recent_place place;
+    uint64_t expected; /* the next sequence number; 0: whatever comes */
+    uint64_t promised; /* records up to this are out once `settled` is durable */
+    uint64_t settled;
+    uint64_t credit;
+    int64_t spoke_ms;
+};
+
+struct troupe__endpoint {
+    struct troupe_node *node;
+    struct troupe__socket *socket;
+    ev_io readable;
+    struct client *clients[1024]; /* chains */
+    struct tail *tails;
+    size_t tail_count, client_count, under_way;
+    int64_t full_since_ms; /* 0: there was room */
+    bool waiting, retry;   /* requests wait for room; a tail waits for its client */
+    struct troupe__buffer out;
+    struct troupe__request request; /* being handled */
+    struct troupe__endpoint_figures figures;
+    char file[PATH_MAX];
+    char error[512];
+};
+
+static int64_t now_ms(const struct troupe__endpoint *endpoint)
+{
+    return (int64_t)(troupe__monotonic_ns(endpoint->node->clock) / 1000000);
+}
+
+/* ---- clients ----------------------------------------------------------------------------------------------------- */
+
+static struct client **find_client(struct troupe__endpoint *endpoint, struct troupe_bytes name)
+{
+    struct client **at = &endpoint->clients[troupe__hash(name.data, name.size) % 1024];
+    while (*at && ((*at)->name_size != name.size || memcmp((*at)->name, name.data, name.size) != 0)) {
+        at = &(*at)->next;
+    }
+    return at;
+}
+
+/* NULL when there are too many, or no memory. */
+static struct client *get_client(struct troupe__endpoint *endpoint, struct troupe_bytes name)
+{
+    struct client **at = find_client(endpoint, name);
+    if (!*at && endpoint->client_count < CLIENTS_MAX && (*at = calloc(1, sizeof **at)) != NULL) {
+        (*at)->name_size = (uint8_t)name.size;
+        memcpy((*at)->name, name.data, name.size);
+        endpoint->client_count++;
+    }
+    return *at;
+}
+
+/* Forget a client with nothing under way. */
+static void let_client_go(struct troupe__endpoint *endpoint, struct client *client)
+{
+    if (client->under_way == 0 && client->tails == 0) {
+        struct client **at = find_client(endpoint, (struct troupe_bytes){client->name, client->name_size});
+        assert(*at == client);
+        *at = client->next;
+        endpoint->client_count--;
+        free(client);
+    }
+}
+
+/* ---- replies ----------------------------------------------------------------------------------------------------- */
+
+static enum troupe_error send_reply(const struct caller *caller, const struct troupe__reply *reply)
+{
+    struct troupe__endpoint *endpoint = caller->endpoint;
+    struct troupe_bytes parts[3] = {{caller->client->name, caller->client->name_size}};
+    size_t count = caller->delimited ? 2 : 1; /* an empty frame between */
+    endpoint->out.size = 0;
+    endpoint->out.failed = false;
+    troupe__reply_put(&endpoint->out, reply);
+    if (endpoint->out.failed) {
+        return TROUPE_ENOMEM;
+    }
+    parts[count++] = (struct troupe_bytes){endpoint->out.data, endpoint->out.size};
+    return troupe__socket_send(endpoint->socket, parts, count);
+}
+
+static void reply_or_drop(const struct caller *caller, const struct troupe__reply *reply)
+{
+    caller->endpoint->figures.dropped += send_reply(caller, reply) != TROUPE_OK;
+}
+
+static void reply_error(const struct caller *caller, enum troupe_error error, const char *text)
+{
+    struct troupe__reply reply = {.number = caller->number, .error = error, .text = text};
+    caller->endpoint->figures.refused++;
+    reply_or_drop(caller, &reply);
+}
+
+/* ---- send and ask ------------------------------------------------------------------------------------------------ */
+
+static struct caller *begin(const struct caller *caller)
+{
+    struct caller *copy = malloc(sizeof *copy);
+    if (copy) {
+        *copy = *caller;
+        caller->client->under_way++;
+        caller->endpoint->under_way++;
+    }
+    return copy;
+}
+
+static void finish(struct caller *caller)
+{
+    caller->client->under_way--;
+    caller->endpoint->under_way--;
+    let_client_go(caller->endpoint, caller->client);
+    free(caller);
+}
+
+static void on_done(void *context, enum troupe_error result)
+{
+    struct caller *caller = context;
+    struct troupe__reply reply = {.number = caller->number, .ok = result == TROUPE_OK, .error = result};
+    reply.text = reply.ok ? NULL : "the node ended before this was known: send it again with the same id";
+    reply_or_drop(caller, &reply);
+    finish(caller);
+}
+
+static void on_answer(void *context, const struct troupe_answer *answer)
+{
+    struct caller *caller = context;
+    struct troupe__reply reply = {.number = caller->number, .ok = answer->result == TROUPE_OK};
+    if (reply.ok) {
+        reply.type = answer->type;
+        reply.body = answer->body;
+    } else {
+        reply.error = answer->result;
+        reply.text = answer->text;
+    }
+    reply_or_drop(caller, &reply);
+    finish(caller);
+}
+
+static void take_message(struct troupe__endpoint *endpoint, const struct caller *caller, bool ask)
+{
+    static const unsigned char nil[] = {0xc0};
+    const struct troupe__request *request = &endpoint->request;
+    if (!request->to || !request->type) {
+        reply_error(caller, TROUPE_EINVAL, "\"to\" and \"type\" are needed");
+        return;
+    }
+    if (caller->client->under_way > UNDER_WAY_MAX) { /* It counts this one too. */
+        reply_error(caller, TROUPE_EFULL, "1,024 requests of this client are under way: wait for a reply");
+        return;
+    }
+    struct caller *waiting = begin(caller);
+    if (!waiting) {
+        reply_error(caller, TROUPE_ENOMEM, "out of memory");
+        return;
+    }
+    struct troupe_bytes body = request->body.data ? request->body : (struct troupe_bytes){nil, sizeof nil};
+    enum troupe_error result =
+        ask ? troupe_node_ask(endpoint->node, request->id, request->address, request->type, body, request->timeout_ms,
+                              on_answer, waiting)
+            : troupe_node_send(endpoint->node, request->id, request->address, request->type, body, on_done, waiting);
+    if (result != TROUPE_OK) {
+        finish(waiting);
+        reply_error(caller, result, troupe_node_error(endpoint->node));
+    }
+}
+
+/* ---- tails ------------------------------------------------------------------------------------------------------- */
+
+static struct tail **find_tail(struct troupe__endpoint *endpoint, const struct caller *caller)
+{
+    struct tail **at = &endpoint->tails;
+    while (*at && ((*at)->caller.client != caller->client || (*at)->caller.number != caller->number)) {
+        at = &(*at)->next;
+    }
+    return at;
+}
+
+static void drop_tail(struct troupe__endpoint *endpoint, struct tail **at)
+{
+    struct tail *tail = *at;
+    *at = tail->next;
+    endpoint->tail_count--;
+    tail->caller.client->tails--;
+    let_client_go(endpoint, tail->caller.client);
+    free(tail);
+}
+
+static uint64_t last_sequence(const struct troupe__machine *machine, const char *egress)
+{
+    for (size_t i = 0; i < machine->egress_name_count; i++) {
+        if (strcmp(machine->egress_names[i].name, egress) == 0) {
+            return machine->egress_names[i].sequence;
+        }
+    }
+    return 0;
+}
+
+static void begin_tail(struct troupe__endpoint *endpoint, const struct caller *caller)
+{
+    const struct troupe__request *request = &endpoint->request;
+    const struct troupe__machine *machine = &endpoint->node->machine;
+    if (!request->egress || !request->egress[0] || strlen(request->egress) > TROUPE_NAME_MAX) {
+        reply_error(caller, TROUPE_EINVAL, "\"egress\" of 1 to 63 bytes is needed");
+        return;
+    }
+    if (request->credit < 1 || request->credit > TROUPE__CREDIT_MAX) {
+        reply_error(caller, TROUPE_EINVAL, "\"credit\" of 1 to 1024 records is needed");
+        return;
+    }
+    if (*find_tail(endpoint, caller)) {
+        reply_error(caller, TROUPE_EINVAL, "a tail of this client has this number already");
+        return;
+    }
+    struct tail *tail = endpoint->tail_count < TAILS_MAX ? calloc(1, sizeof *tail) : NULL;
+    if (!tail) {
+        reply_error(caller, TROUPE_EFULL, "256 tails are followed already, or memory is short: later");
+        return;
+    }
+    tail->caller = *caller;
+    strcpy(tail->egress, request->egress);
+    tail->expected = request->from;
+    if (request->from == 0) {
+        tail->place = troupe__recent_end(&endpoint->node->recent);
+    } else {
+        tail->promised = last_sequence(machine, tail->egress);
+        tail->settled = troupe__machine_dirty(machine) ? machine->epoch : machine->epoch - 1;
+    }
+    tail->credit = request->credit;
+    tail->spoke_ms = now_ms(endpoint);
+    tail->next = endpoint->tails;
+    endpoint->tails = tail;
+    endpoint->tail_count++;
+    caller->client->tails++;
+}
+
+/* The reply that ends the tail, for records that are not kept any more. */
+static bool tell_gap(const struct tail *tail, uint64_t first)
+{
+    char text[256];
+    if (first > 0) {
+        snprintf(text, sizeof text, "record %llu of egress %s is not kept any more, the first that is has number %llu",
+                 (unsigned long long)tail->expected, tail->egress, (unsigned long long)first);
+    } else {
+        snprintf(text, sizeof text, "record %llu of egress %s is not kept any more, nor the others up to %llu",
+                 (unsigned long long)tail->expected, tail->egress, (unsigned long long)tail->promised);
+    }
+    reply_error(&tail->caller, TROUPE_ENOTFOUND, text);
+    return false;
+}
+
+static enum troupe_error send_record(struct tail *tail, const struct troupe__egress *record)
+{
+    char key[TROUPE_KEY_MAX + 1];
+    snprintf(key, sizeof key, "%.*s", (int)record->key.size, (const char *)record->key.data);
+    struct troupe__reply reply = {.number = tail->caller.number,
+                                  .ok = true,
+                                  .more = true,
+                                  .key = key,
+                                  .sequence = record->sequence,
+                                  .body = record->body};
+    return send_reply(&tail->caller, &reply);
+}
+
+/* Send what there is credit for. Returns false when the tail ends: its client is gone, or records are. */
+static bool follow(struct troupe__endpoint *endpoint, struct tail *tail, bool *ret_more)
+{
+    const struct troupe__recent *recent = &endpoint->node->recent;
+    struct troupe__recent_place place = tail->place;
+    struct troupe__egress record;
+    int budget = RECORDS_BUDGET;
+    for (; tail->credit > 0 && budget > 0 && troupe__recent_next(recent, &place, &record); tail->place = place) {
+        if (strlen(tail->egress) != record.name.size || memcmp(tail->egress, record.name.data, record.name.size) != 0 ||
+            record.sequence < tail->expected) {
+            continue;
+        }
+        if (tail->expected > 0 && record.sequence > tail->expected) {
+            return tell_gap(tail, record.sequence);
+        }
+        enum troupe_error result = send_record(tail, &record);
+        if (result == TROUPE_EFULL) {
+            endpoint->retry = true;
+            return true;
+        }
+        if (result != TROUPE_OK) {
+            return false;
+        }
+        tail->spoke_ms = now_ms(endpoint);
+        tail->expected = record.sequence + 1;
+        tail->credit--;
+        budget--;
+    }
+    *ret_more |= budget == 0;
+    if (budget > 0 && tail->credit > 0 && tail->expected > 0 && tail->expected <= tail->promised &&
+        endpoint->node->durable >= tail->settled) {
+        return tell_gap(tail, 0);
+    }
+    if (now_ms(endpoint) - tail->spoke_ms >= KEEPALIVE_MS) {
+        struct troupe__reply reply = {.number = tail->caller.number, .ok = true, .more = true};
+        tail->spoke_ms = now_ms(endpoint);
+        return send_reply(&tail->caller, &reply) != TROUPE_ENOTFOUND;
+    }
+    return true;
+}
+
+static bool follow_all(struct troupe__endpoint *endpoint)
+{
+    bool more = false;
+    endpoint->retry = false;
+    for (struct tail **at = &endpoint->tails; *at;) {
+        if (follow(endpoint, *at, &more)) {
+            at = &(*at)->next;
+        } else {
+            drop_tail(endpoint, at);
+        }
+    }
+    return more;
+}
+
+static void change_tail(struct troupe__endpoint *endpoint, const struct caller *caller, bool cancel)
+{
+    const struct troupe__request *request = &endpoint->request;
+    struct tail **at = find_tail(endpoint, caller);
+    if (!*at) {
+        if (cancel) {
+            reply_error(caller, TROUPE_ENOTFOUND, "no tail of this client has this number");
+        }
+        return; /* Credit may cross the reply that ends its tail. */
+    }
+    if (cancel) {
+        struct troupe__reply reply = {.number = caller->number, .ok = true};
+        reply_or_drop(caller, &reply);
+        drop_tail(endpoint, at);
+    } else {
+        uint64_t room = TROUPE__CREDIT_MAX - (*at)->credit;
+        (*at)->credit += request->credit < room ? request->credit : room;
+    }
+}
+
+/* ---- requests ---------------------------------------------------------------------------------------------------- */
+
+static void say_hello(const struct troupe__endpoint *endpoint, const struct caller *caller)
+{
+    char text[256];
+    const struct troupe_module *module = endpoint->node->options.module;
+    snprintf(text, sizeof text, "troupe " TROUPE_VERSION ", module %.100s %.60s", module->name ? module->name : "",
+             module->version ? module->version : "");
+    struct troupe__reply reply = {.number = caller->number, .ok = true, .text = text};
+    reply_or_drop(caller, &reply);
+}
+
+static void handle(struct troupe__endpoint *endpoint, const struct caller *caller)
+{
+    const char *what = endpoint->request.what;
+    if (strcmp(what, "send") == 0 || strcmp(what, "ask") == 0) {
+        take_message(endpoint, caller, what[0] == 'a');
+    } else if (strcmp(what, "tail") == 0) {
+        begin_tail(endpoint, caller);
+    } else if (strcmp(what, "credit") == 0 || strcmp(what, "cancel") == 0) {
+        change_tail(endpoint, caller, what[1] == 'a');
+    } else if (strcmp(what, "hello") == 0) {
+        say_hello(endpoint, caller);
+    } else {
+        snprintf(endpoint->error, sizeof endpoint->error,
+                 "\"do\" is hello, send, ask, tail, credit or cancel, not '%.60s'", what);
+        reply_error(caller, TROUPE_EINVAL, endpoint->error);
+    }
+}
+
+static void take_request(struct troupe__endpoint *endpoint, const struct troupe__frames *frames)
+{
+    bool delimited = frames->count > 2 && frames->part[1].size == 0;
+    size_t payload = delimited ? 2 : 1;
+    struct client *client = get_client(endpoint, frames->part[0]);
+    endpoint->figures.requests++;
+    if (!client) {
+        endpoint->figures.dropped++; /* It hears nothing: there is no room to remember whom to tell. */
+        return;
+    }
+    struct caller caller = {endpoint, client, 0, delimited};
+    client->under_way++; /* It must not go while it is talked to. */
+    if (frames->count != payload + 1 || frames->cut) {
+        reply_error(&caller, TROUPE_EINVAL, "a request is one frame");
+    } else {
+        enum troupe_error result =
+            troupe__request_parse(frames->part[payload], &endpoint->request, endpoint->error, sizeof endpoint->error);
+        caller.number = endpoint->request.number;
+        if (result == TROUPE_OK) {
+            handle(endpoint, &caller);
+        } else {
+            reply_error(&caller, result, endpoint->error);
+        }
+    }
+    client->under_way--;
+    let_client_go(endpoint, client);
+}
+
+/* Whether to take in requests now: while there is no room they wait, for a while. */
+static bool may_receive(struct troupe__endpoint *endpoint)
+{
+    if (troupe__node_has_room(endpoint->node)) {
+        endpoint->full_since_ms = 0;
+        return true;
+    }
+    if (endpoint->full_since_ms == 0) {
+        endpoint->full_since_ms = now_ms(endpoint);
+    }
+    return now_ms(endpoint) - endpoint->full_since_ms >= REFUSE_AFTER_MS;
+}
+
+bool troupe__endpoint_turn(struct troupe__endpoint *endpoint)
+{
+    struct troupe__frames frames;
+    for (int i = 0; i < REQUESTS_BUDGET && may_receive(endpoint); i++) {
+        if (troupe__socket_receive(endpoint->socket, &frames) != TROUPE_OK) {
+            break;
+        }
+        take_request(endpoint, &frames);
+    }
+    bool more = follow_all(endpoint); /* With the tails and the credit that have just come. */
+    bool readable = troupe__socket_ready(endpoint->socket) & TROUPE__SOCKET_READABLE;
+    endpoint->waiting = readable && !may_receive(endpoint);
+    return more || (readable && !endpoint->waiting);
+}
+
+int64_t troupe__endpoint_due_ms(const struct troupe__endpoint *endpoint)
+{
+    int64_t due_ms = INT64_MAX;
+    if (endpoint->waiting || endpoint->retry) {
+        return now_ms(endpoint) + RETRY_MS;
+    }
+    for (const struct tail *tail = endpoint->tails; tail; tail = tail->next) {
+        int64_t at_ms = tail->spoke_ms + KEEPALIVE_MS;
+        due_ms = at_ms < due_ms ? at_ms : due_ms;
+    }
+    return due_ms;
+}
+
+struct troupe__endpoint_figures troupe__endpoint_figures(const struct troupe__endpoint *endpoint)
+{
+    struct troupe__endpoint_figures figures = endpoint->figures;
+    figures.clients = endpoint->client_count;
+    figures.under_way = endpoint->under_way;
+    figures.tails = endpoint->tail_count;
+    return figures;
+}
+
+/* ---- open and close ---------------------------------------------------------------------------------------------- */
+
+static enum troupe_error write_file(struct troupe__endpoint *endpoint, const char *lines, char *error,
+                                    size_t error_size)
+{
+    char path[PATH_MAX];
+    const char *data = endpoint->node->options.data;
+    if ((size_t)snprintf(path, sizeof path, "%s/" TROUPE__ENDPOINT_FILE ".new", data) >= sizeof path) {
+        snprintf(error, error_size, "the path of the directory is too long");
+        return TROUPE_EINVAL;
+    }
+    snprintf(endpoint->file, sizeof endpoint->file, "%.*s", (int)(strlen(path) - 4), path);
+    FILE *file = fopen(path, "w");
+    if (file) {
+        bool good = fputs(lines, file) >= 0;
+        if (fclose(file) == 0 && good && rename(path, endpoint->file) == 0) {
+            return TROUPE_OK;
+        }
+    }
+    snprintf(error, error_size, "write %.400s: %s", path, strerror(errno));
+    return TROUPE_EIO;
+}
+
+/* A client may be in another directory. */
+static size_t put_endpoint(char *line, const char *bound)
+{
+    char directory[PATH_MAX];
+    bool relative = strncmp(bound, "ipc://", 6) == 0 && bound[6] != '/' && bound[6] != '@';
+    if (relative && getcwd(directory, sizeof directory) && strlen(directory) + strlen(bound) < TROUPE__ENDPOINT_SIZE) {
+        return (size_t)sprintf(line, "ipc://%s/%s\n", directory, bound + 6);
+    }
+    return (size_t)sprintf(line, "%s\n", bound);
+}
+
+static enum troupe_error listen_all(struct troupe__endpoint *endpoint, char *error, size_t error_size)
+{
+    const struct troupe_node_options *options = &endpoint->node->options;
+    char lines[TROUPE__ENDPOINTS_MAX * (TROUPE__ENDPOINT_SIZE + 2)] = "", bound[TROUPE__ENDPOINT_SIZE];
+    size_t size = 0;
+    if (options->listen_count > TROUPE__ENDPOINTS_MAX) {
+        snprintf(error, error_size, "%zu endpoints are over the limit of %d", options->listen_count,
+                 TROUPE__ENDPOINTS_MAX);
+        return TROUPE_EINVAL;
+    }
+    for (size_t i = 0; i < options->listen_count; i++) {
+        const char *at = options->listen[i];
+        if (!troupe__endpoint_is_local(at) && !options->insecure_listen && strncmp(at, "tcp://", 6) == 0) {
+            snprintf(error, error_size,
+                     "endpoint %.200s is reached by other machines, and nothing there is encrypted or authenticated; "
+                     "listen on ipc or loopback, or say --insecure-listen",
+                     at);
+            return TROUPE_EINVAL;
+        }
+        enum troupe_error result = troupe__socket_listen(endpoint->socket, at, bound, error, error_size);
+        if (result != TROUPE_OK) {
+            return result;
+        }
+        size += put_endpoint(lines + size, bound);
+    }
+    return write_file(endpoint, lines, error, error_size);
+}
+
+enum troupe_error troupe__endpoint_open(struct troupe_node *node, struct troupe__endpoint **ret, char *error,
+                                        size_t error_size)
+{
+    struct troupe__endpoint *endpoint = calloc(1, sizeof *endpoint);
+    if (!endpoint) {
+        snprintf(error, error_size, "out of memory");
+        return TROUPE_ENOMEM;
+    }
+    endpoint->node = node;
+    struct troupe__socket_options options = {.kind = TROUPE__SOCKET_ROUTER, .queue_max = QUEUE_MAX};
+    enum troupe_error result = troupe__socket_open(&options, &endpoint->socket, error, error_size);
+    result = result == TROUPE_OK ? listen_all(endpoint, error, error_size) : result;
+    if (result != TROUPE_OK) {
+        endpoint->file[0] = '\0'; /* If there is one it is not ours. */
+        troupe__endpoint_close(endpoint);
+        return result;
+    }
+    *ret = endpoint;
+    return TROUPE_OK;
+}
+
+void troupe__endpoint_close(struct troupe__endpoint *endpoint)
+{
+    if (!endpoint) {
+        return;
+    }
+    while (endpoint->tails) {
+        drop_tail(endpoint, &endpoint->tails);
+    }
+    assert(endpoint->client_count == 0 && endpoint->under_way == 0);
+    if (endpoint->file[0]) {
+        unlink(endpoint->file);
+    }
+    troupe__socket_close(endpoint->socket);
+    troupe__buffer_free(&endpoint->out);
+    free(endpoint);
+}
+
+/* It only makes the loop turn. */
+static void on_readable(struct ev_loop *loop, ev_io *watcher, int events)
+{
+    (void)loop, (void)watcher, (void)events;
+}
+
+void troupe__endpoint_start(struct troupe__endpoint *endpoint, struct ev_loop *loop)
+{
+    ev_io_init(&endpoint->readable, on_readable, troupe__socket_fd(endpoint->socket), EV_READ);
+    ev_io_start(loop, &endpoint->readable);
+}
+
+void troupe__endpoint_stop(struct troupe__endpoint *endpoint, struct ev_loop *loop)
+{
+    ev_io_stop(loop, &endpoint->readable);
+}
