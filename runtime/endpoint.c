@@ -509,8 +509,9 @@ static enum troupe_error write_file(struct troupe__endpoint *endpoint, const cha
             return TROUPE_OK;
         }
     }
+    bool full = errno == ENOSPC;
     snprintf(error, error_size, "write %.400s: %s", path, strerror(errno));
-    return TROUPE_EIO;
+    return full ? TROUPE_ENOSPACE : TROUPE_EIO;
 }
 
 /* A client may be in another directory. */

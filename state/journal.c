@@ -154,13 +154,16 @@ void troupe__journal_close(struct troupe__journal *journal)
     journal->file.env = NULL;
 }
 
+enum { CLAIM_SIZE = 32768 }; /* bytes that changing one small row writes, at most */
+
 int troupe__journal_claim(struct troupe__journal *journal, uint64_t run, uint64_t previous)
 {
+    enum troupe__lmdb_left left;
     MDB_txn *txn = NULL;
     int code = mdb_txn_begin(journal->file.env, NULL, 0, &txn);
     if (!code && (code = put_format_row(txn, journal->file.dbi, run, previous, journal->dropped)) != 0) {
         mdb_txn_abort(txn);
-    } else if (!code && (code = mdb_txn_commit(txn)) == 0) {
+    } else if (!code && (code = troupe__lmdb_commit(&journal->file, txn, CLAIM_SIZE, &left)) == 0) {
         journal->run = run;
         journal->previous_run = previous;
     }

@@ -558,6 +558,8 @@ static enum troupe_error read_run(struct lmdb_store *store, uint64_t *ret)
     return result == TROUPE_ENOTFOUND ? TROUPE_OK : result;
 }
 
+enum { RUN_SIZE = 32768 }; /* bytes that changing one small row writes, at most */
+
 static int put_run(struct lmdb_store *store, uint64_t run)
 {
     MDB_txn *txn = NULL;
@@ -569,7 +571,8 @@ static int put_run(struct lmdb_store *store, uint64_t run)
                                               (struct troupe_bytes){bytes, sizeof bytes})) != 0) {
         mdb_txn_abort(txn);
     } else if (!code) {
-        code = mdb_txn_commit(txn);
+        enum troupe__lmdb_left left;
+        code = troupe__lmdb_commit(&store->tables, txn, RUN_SIZE, &left);
     }
     return code;
 }
