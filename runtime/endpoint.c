@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "runtime/node.h"
+#include "runtime/node_inspect.h"
 #include "transport/protocol.h"
 #include "transport/socket.h"
 
@@ -61,7 +62,8 @@ struct troupe__endpoint {
     size_t tail_count, client_count, under_way;
     int64_t full_since_ms; /* 0: there was room */
     bool waiting, retry;   /* requests wait for room; a tail waits for its client */
-    struct troupe__buffer out;
+    struct troupe__desk *desk;
+    struct troupe__buffer out, text;
     struct troupe__request request; /* being handled */
     struct troupe__endpoint_figures figures;
     char file[PATH_MAX];
@@ -382,6 +384,65 @@ static void change_tail(struct troupe__endpoint *endpoint, const struct caller *
     }
 }
 
+/* ---- inspection -------------------------------------------------------------------------------------------------- */
+
+static void on_finding(void *context, const struct troupe__finding *finding)
+{
+    enum { CHUNK_SIZE = 1 << 20 };
+    struct caller *caller = context;
+    struct troupe__reply reply = {.number = caller->number,
+                                  .ok = finding->result == TROUPE_OK,
+                                  .error = finding->result,
+                                  .text = finding->text,
+                                  .sequence = finding->number};
+    struct troupe_bytes rest = finding->rows;
+    enum troupe_error sent = TROUPE_OK;
+    do {
+        size_t size = rest.size < CHUNK_SIZE ? rest.size : CHUNK_SIZE;
+        reply.rows = (struct troupe_bytes){rest.data, size};
+        rest = size > 0 ? (struct troupe_bytes){(const char *)rest.data + size, rest.size - size} : rest;
+        reply.more = rest.size > 0;
+        sent = send_reply(caller, &reply);
+    } while (reply.more && sent == TROUPE_OK);
+    caller->endpoint->figures.dropped += sent != TROUPE_OK;
+    finish(caller);
+}
+
+static void look(struct troupe__endpoint *endpoint, const struct caller *caller, enum troupe__desk_action action)
+{
+    const struct troupe__request *request = &endpoint->request;
+    struct caller *waiting = begin(caller);
+    enum troupe_error result = TROUPE_ENOMEM;
+    if (waiting) {
+        result = troupe__desk_ask(endpoint->desk, action, (unsigned)(request->tables & UINT32_MAX), request->prefix,
+                                  request->letter, on_finding, waiting);
+    }
+    if (result != TROUPE_OK) {
+        if (waiting) {
+            finish(waiting);
+        }
+        reply_error(caller, result,
+                    result == TROUPE_EFULL    ? "64 inspections wait already: later"
+                    : result == TROUPE_EINVAL ? "\"tables\" or \"prefix\" is wrong"
+                                              : "out of memory");
+    }
+}
+
+static void tell_figures(struct troupe__endpoint *endpoint, const struct caller *caller)
+{
+    struct troupe__buffer *text = &endpoint->text;
+    text->size = 0;
+    troupe__desk_figures(endpoint->node, endpoint->request.json, text);
+    troupe__buffer_put_byte(text, 0);
+    struct troupe__reply reply = {.number = caller->number, .ok = true, .text = (const char *)text->data};
+    if (text->failed) {
+        text->failed = false;
+        reply_error(caller, TROUPE_ENOMEM, "out of memory");
+    } else {
+        reply_or_drop(caller, &reply);
+    }
+}
+
 /* ---- requests ---------------------------------------------------------------------------------------------------- */
 
 static void say_hello(const struct troupe__endpoint *endpoint, const struct caller *caller)
@@ -405,9 +466,16 @@ static void handle(struct troupe__endpoint *endpoint, const struct caller *calle
         change_tail(endpoint, caller, what[1] == 'a');
     } else if (strcmp(what, "hello") == 0) {
         say_hello(endpoint, caller);
+    } else if (strcmp(what, "stats") == 0) {
+        tell_figures(endpoint, caller);
+    } else if (strcmp(what, "rows") == 0) {
+        look(endpoint, caller, TROUPE__READ_ROWS);
+    } else if (strcmp(what, "dead.retry") == 0 || strcmp(what, "dead.drop") == 0) {
+        look(endpoint, caller, what[5] == 'r' ? TROUPE__RETRY_DEAD : TROUPE__DROP_DEAD);
     } else {
         snprintf(endpoint->error, sizeof endpoint->error,
-                 "\"do\" is hello, send, ask, tail, credit or cancel, not '%.60s'", what);
+                 "\"do\" is hello, send, ask, tail, credit, cancel, stats, rows, dead.retry or dead.drop, not '%.60s'",
+                 what);
         reply_error(caller, TROUPE_EINVAL, endpoint->error);
     }
 }
@@ -462,6 +530,7 @@ bool troupe__endpoint_turn(struct troupe__endpoint *endpoint)
         }
         take_request(endpoint, &frames);
     }
+    troupe__desk_turn(endpoint->desk);
     bool more = follow_all(endpoint); /* With the tails and the credit that have just come. */
     bool readable = troupe__socket_ready(endpoint->socket) & TROUPE__SOCKET_READABLE;
     endpoint->waiting = readable && !may_receive(endpoint);
@@ -553,8 +622,8 @@ static enum troupe_error listen_all(struct troupe__endpoint *endpoint, char *err
     return write_file(endpoint, lines, error, error_size);
 }
 
-enum troupe_error troupe__endpoint_open(struct troupe_node *node, struct troupe__endpoint **ret, char *error,
-                                        size_t error_size)
+enum troupe_error troupe__endpoint_open(struct troupe_node *node, void (*wake)(void *context),
+                                        struct troupe__endpoint **ret, char *error, size_t error_size)
 {
     struct troupe__endpoint *endpoint = calloc(1, sizeof *endpoint);
     if (!endpoint) {
@@ -564,6 +633,7 @@ enum troupe_error troupe__endpoint_open(struct troupe_node *node, struct troupe_
     endpoint->node = node;
     struct troupe__socket_options options = {.kind = TROUPE__SOCKET_ROUTER, .queue_max = QUEUE_MAX};
     enum troupe_error result = troupe__socket_open(&options, &endpoint->socket, error, error_size);
+    result = result == TROUPE_OK ? troupe__desk_open(node, wake, &endpoint->desk) : result;
     result = result == TROUPE_OK ? listen_all(endpoint, error, error_size) : result;
     if (result != TROUPE_OK) {
         endpoint->file[0] = '\0'; /* If there is one it is not ours. */
@@ -579,6 +649,7 @@ void troupe__endpoint_close(struct troupe__endpoint *endpoint)
     if (!endpoint) {
         return;
     }
+    troupe__desk_close(endpoint->desk);
     while (endpoint->tails) {
         drop_tail(endpoint, &endpoint->tails);
     }
@@ -588,6 +659,7 @@ void troupe__endpoint_close(struct troupe__endpoint *endpoint)
     }
     troupe__socket_close(endpoint->socket);
     troupe__buffer_free(&endpoint->out);
+    troupe__buffer_free(&endpoint->text);
     free(endpoint);
 }
 

@@ -19,9 +19,10 @@ struct troupe__endpoint;
 #define TROUPE__ENDPOINT_FILE "endpoint"
 
 /* Listen as the node's options say, and write the endpoints down. Errors, with a text: those of troupe__socket_listen;
- * TROUPE_EINVAL (not on this machine only), TROUPE_EIO, TROUPE_ENOMEM. */
-enum troupe_error troupe__endpoint_open(struct troupe_node *node, struct troupe__endpoint **ret, char *error,
-                                        size_t error_size);
+ * TROUPE_EINVAL (not on this machine only), TROUPE_EIO, TROUPE_ENOMEM. `wake` makes the node's loop turn, from any
+ * thread; its context is the node. */
+enum troupe_error troupe__endpoint_open(struct troupe_node *node, void (*wake)(void *context),
+                                        struct troupe__endpoint **ret, char *error, size_t error_size);
 
 /* NULL is fine. Nobody may still wait for a callback of the node. */
 void troupe__endpoint_close(struct troupe__endpoint *endpoint);

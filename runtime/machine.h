@@ -136,6 +136,12 @@ enum troupe_error troupe__machine_ask(struct troupe__machine *machine, const cha
 enum troupe_error troupe__machine_read_answer(struct troupe__machine *machine, struct troupe__id id,
                                               struct troupe__answer *ret);
 
+/* Dead letter `number`, whose row is `row`: gone, and if `retry` waiting again, behind all that does and with no failed
+ * attempts, under `*ret_number`. It must be there. Errors, with `error`: TROUPE_EINVAL (it never was a message),
+ * TROUPE_ECORRUPT, TROUPE_ENOMEM. */
+enum troupe_error troupe__machine_move_dead(struct troupe__machine *machine, uint64_t number, struct troupe_bytes row,
+                                            bool retry, uint64_t *ret_number);
+
 /* Something from outside that cannot become a message: kept as a dead letter with its reason. */
 enum troupe_error troupe__machine_bury(struct troupe__machine *machine, const char *reason, struct troupe_bytes text);
 

@@ -632,9 +632,9 @@ static void free_node(struct troupe_node *node)
     }
     troupe__input_close(&node->input);
     troupe__output_close(&node->output);
+    troupe__endpoint_close(node->endpoint);
     troupe__machine_fini(&node->machine);
     node->store->close(node->store);
-    troupe__endpoint_close(node->endpoint);
     troupe__waiters_fini(&node->waiters);
     troupe__askers_fini(&node->askers);
     troupe__recent_fini(&node->recent);
@@ -695,7 +695,7 @@ enum troupe_error troupe__node_open(const struct troupe_node_options *options, c
     result = result == TROUPE_OK ? troupe__node_start_jobs(node, wake_loop) : result;
     result = result == TROUPE_OK ? start_committer(node) : result;
     if (result == TROUPE_OK && node->options.listen_count > 0) {
-        result = troupe__endpoint_open(node, &node->endpoint, node->error, sizeof node->error);
+        result = troupe__endpoint_open(node, wake_loop, &node->endpoint, node->error, sizeof node->error);
     }
     if (result != TROUPE_OK) {
         snprintf(error, error_size, "%s", node->error[0] ? node->error : troupe_error_text(result));

@@ -29,6 +29,12 @@ static enum troupe_error add_row(struct troupe__view *view, enum troupe__table t
         into->rows = rows;
         into->capacity = capacity;
     }
+    view->size += sizeof(struct troupe__view_row) + key.size + value.size;
+    if (view->may_go_on && !view->may_go_on(view->limits, view->size)) {
+        snprintf(view->error, sizeof view->error,
+                 "this takes too long or is too much for a node that runs: ask for less, or stop it and look then");
+        return TROUPE_ETOOBIG;
+    }
     struct troupe__view_row *row = malloc(sizeof *row + key.size + value.size);
     if (!row) {
         goto err;
@@ -68,6 +74,11 @@ static enum troupe_error replay_record(void *context, uint64_t epoch, struct tro
     struct troupe__cursor cursor = {record.data, (const unsigned char *)record.data + record.size, false};
     struct troupe__change change;
     view->record_count++;
+    if (view->may_go_on && !view->may_go_on(view->limits, view->size)) {
+        snprintf(view->error, sizeof view->error,
+                 "this takes too long for a node that runs: ask again later, or stop it and look then");
+        return TROUPE_ETOOBIG;
+    }
     while (troupe__record_next(&cursor, &change)) {
         const struct troupe__view_table *table = &view->tables[change.table];
         view->change_count++;
@@ -167,6 +178,22 @@ enum troupe_error troupe__view_open(struct troupe__view *view, const char *direc
     return result;
 }
 
+enum troupe_error troupe__view_of(struct troupe__view *view, struct troupe__store *store)
+{
+    static const struct troupe_module no_module = {.abi = TROUPE_ABI, .name = "none"};
+    *view = (struct troupe__view){.store = store};
+    enum troupe_error result = troupe__actors_init(&view->actors, &no_module, view->error, sizeof view->error);
+    if (result != TROUPE_OK && store) {
+        store->close(store);
+    }
+    return result;
+}
+
+enum troupe_error troupe__view_add_record(struct troupe__view *view, struct troupe_bytes record)
+{
+    return replay_record(view, 0, record);
+}
+
 void troupe__view_close(struct troupe__view *view)
 {
     for (size_t t = 0; t < TROUPE__TABLE_COUNT; t++) {
@@ -176,7 +203,9 @@ void troupe__view_close(struct troupe__view *view)
         free(view->tables[t].rows);
     }
     troupe__actors_fini(&view->actors);
-    view->store->close(view->store);
+    if (view->store) {
+        view->store->close(view->store);
+    }
 }
 
 static enum troupe_error explain(struct troupe__view *view, enum troupe_error result)

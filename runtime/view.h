@@ -32,6 +32,10 @@ struct troupe__view {
     /* Called now and then with the rows read so far; set behind the opening. NULL: not. */
     void (*progress)(void *context, uint64_t rows);
     void *progress_context;
+    /* Asked before each row and record, with the bytes of rows that are held: false gives up. NULL: no limit. */
+    bool (*may_go_on)(void *limits, size_t size);
+    void *limits;
+    size_t size;
     char error[640];
 };
 
@@ -42,6 +46,13 @@ extern const char *const troupe__view_table_names[TROUPE__TABLE_COUNT];
  * `view->error`: those of troupe__lmdb_store_open; there is nothing to close then. */
 enum troupe_error troupe__view_open(struct troupe__view *view, const char *directory, bool writable);
 void troupe__view_close(struct troupe__view *view);
+
+/* A view of a store that is open already and becomes the view's; NULL: none, the rows come by view_add_record. Errors:
+ * TROUPE_ENOMEM; the store is closed then. */
+enum troupe_error troupe__view_of(struct troupe__view *view, struct troupe__store *store);
+
+/* Add a record's changes to the wanted tables. Errors: TROUPE_ECORRUPT, TROUPE_ENOMEM, with a text in `view->error`. */
+enum troupe_error troupe__view_add_record(struct troupe__view *view, struct troupe_bytes record);
 
 /* Want the rows of `table` whose keys begin with `prefix`, and read the folded ones. Errors: the store's,
  * TROUPE_ENOMEM, with a text in `view->error`; the rows before a damaged one are kept. */

@@ -326,15 +326,42 @@ static const char *read_record(MDB_cursor *cursor, uint64_t epoch, uint64_t prev
     return NULL;
 }
 
+int troupe__journal_pin(const struct troupe__journal *journal, struct troupe__journal *ret)
+{
+    MDB_cursor *cursor = NULL;
+    MDB_val key, value;
+    *ret = (struct troupe__journal){.file = journal->file}; /* All else is the committer's, and changes. */
+    int code = mdb_txn_begin(ret->file.env, NULL, MDB_RDONLY, &ret->pinned);
+    if (!code) {
+        code = mdb_cursor_open(ret->pinned, ret->file.dbi, &cursor);
+        code = code ? code : mdb_cursor_get(cursor, &key, &value, MDB_LAST);
+        if (!code && key.mv_size == KEY_SIZE) {
+            ret->last = troupe__get_be64(key.mv_data); /* 0: the row of the format */
+        }
+        if (cursor) {
+            mdb_cursor_close(cursor);
+        }
+        if (code) {
+            mdb_txn_abort(ret->pinned);
+        }
+    }
+    return code;
+}
+
+void troupe__journal_unpin(struct troupe__journal *journal)
+{
+    mdb_txn_abort(journal->pinned);
+}
+
 enum troupe_error troupe__journal_replay(struct troupe__journal *journal, uint64_t folded, uint64_t chain,
                                          troupe__journal_fn record, void *context, char *error, size_t error_size)
 {
-    MDB_txn *txn = NULL;
+    MDB_txn *txn = journal->pinned;
     MDB_cursor *cursor = NULL;
     struct troupe__buffer whole = {0};
     enum troupe_error result = TROUPE_OK;
-    int code = mdb_txn_begin(journal->file.env, NULL, MDB_RDONLY, &txn);
-    if (!code && (code = mdb_cursor_open(txn, journal->file.dbi, &cursor)) != 0) {
+    int code = txn ? 0 : mdb_txn_begin(journal->file.env, NULL, MDB_RDONLY, &txn);
+    if (!code && (code = mdb_cursor_open(txn, journal->file.dbi, &cursor)) != 0 && !journal->pinned) {
         mdb_txn_abort(txn);
     }
     if (code) {
@@ -359,6 +386,8 @@ enum troupe_error troupe__journal_replay(struct troupe__journal *journal, uint64
     }
     troupe__buffer_free(&whole);
     mdb_cursor_close(cursor);
-    mdb_txn_abort(txn);
+    if (!journal->pinned) {
+        mdb_txn_abort(txn);
+    }
     return result;
 }

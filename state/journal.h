@@ -18,6 +18,7 @@ struct troupe__journal {
     /* The file's format row: what tells whether tables belong to it. */
     uint64_t run, previous_run; /* a random number that each opening by an owner draws; the one of the tables then */
     uint64_t dropped;           /* records up to this epoch were folded and dropped */
+    MDB_txn *pinned;            /* of a view: what replay reads; else NULL */
 };
 
 /* `hash` is the record's own, to be kept with what it was folded into. */
@@ -41,6 +42,11 @@ int troupe__journal_append(struct troupe__journal *journal, uint64_t epoch, stru
 
 /* Drop all records up to `folded`. */
 int troupe__journal_trim(struct troupe__journal *journal, uint64_t folded);
+
+/* The journal as it is now, to be replayed beside the one that is appended to, on any one thread. Returns 0 or a code.
+ * troupe__journal_unpin ends it. */
+int troupe__journal_pin(const struct troupe__journal *journal, struct troupe__journal *ret);
+void troupe__journal_unpin(struct troupe__journal *journal);
 
 /* Hand the records after epoch `folded` to `record`, in order, checked. Errors: TROUPE_ECORRUPT, `record`'s. */
 enum troupe_error troupe__journal_replay(struct troupe__journal *journal, uint64_t folded, uint64_t chain,

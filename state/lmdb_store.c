@@ -692,3 +692,73 @@ err_after_memory:
     free(store);
     return result;
 }
+
+/* ---- views ------------------------------------------------------------------------------------------------------- */
+
+static void view_close(struct troupe__store *base)
+{
+    struct lmdb_store *view = of(base);
+    mdb_cursor_close(view->cursor);
+    mdb_txn_abort(view->reader);
+    troupe__journal_unpin(&view->journal);
+    free(view);
+}
+
+/* The journal's moment comes first: what is folded and dropped after it, the tables have. Nothing of `base` is used but
+ * what never changes while it is open. */
+enum troupe_error troupe__lmdb_store_view(struct troupe__store *base, struct troupe__store **ret, char *error,
+                                          size_t error_size)
+{
+    const struct lmdb_store *store = of(base);
+    struct lmdb_store *view = calloc(1, sizeof *view);
+    if (!view) {
+        snprintf(error, error_size, "out of memory");
+        return TROUPE_ENOMEM;
+    }
+    view->directory = store->directory;
+    view->tables = store->tables;
+    view->lock_fd = -1;
+    view->read_only = true;
+    enum troupe_error result = TROUPE_OK;
+    int code = troupe__journal_pin(&store->journal, &view->journal);
+    if (code) {
+        result = fail_code(view, "look into", code);
+        goto err_after_view;
+    }
+    code = mdb_txn_begin(view->tables.env, NULL, MDB_RDONLY, &view->reader);
+    if (code) {
+        result = fail_code(view, "look into", code);
+        goto err_after_journal;
+    }
+    code = mdb_cursor_open(view->reader, view->tables.dbi, &view->cursor);
+    if (code) {
+        result = fail_code(view, "look into", code);
+        goto err_after_reader;
+    }
+    view->reader_lives = true;
+    result = read_mark(view, &view->opened_folded, &view->opened_chain);
+    if (result != TROUPE_OK) {
+        goto err_after_cursor;
+    }
+    view->reader_folded = view->opened_folded;
+    view->base.read = lmdb_read;
+    view->base.scan = lmdb_scan;
+    view->base.range = lmdb_range;
+    view->base.refresh = lmdb_refresh;
+    view->base.replay = lmdb_replay;
+    view->base.close = view_close;
+    view->base.last_epoch = view->journal.last > view->opened_folded ? view->journal.last : view->opened_folded;
+    *ret = &view->base;
+    return TROUPE_OK;
+
+err_after_cursor:
+    mdb_cursor_close(view->cursor);
+err_after_reader:
+    mdb_txn_abort(view->reader);
+err_after_journal:
+    troupe__journal_unpin(&view->journal);
+err_after_view:
+    snprintf(error, error_size, "%s", view->base.error);
+    free(view);
+    return result;
+}

@@ -22,4 +22,10 @@ struct troupe__lmdb_options {
 enum troupe_error troupe__lmdb_store_open(const char *directory, const struct troupe__lmdb_options *options,
                                           struct troupe__store **ret, char *error, size_t error_size);
 
+/* A view of an open store: what is durable now, to be read and replayed while the store goes on. It may be made and
+ * used on any one thread, and must be closed before the store. While it is open, pages that folds free are not used
+ * again. Errors, with a text: TROUPE_EIO, TROUPE_ECORRUPT, TROUPE_ENOMEM. */
+enum troupe_error troupe__lmdb_store_view(struct troupe__store *store, struct troupe__store **ret, char *error,
+                                          size_t error_size);
+
 #endif

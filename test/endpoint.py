@@ -192,6 +192,49 @@ def many_clients_and_many_requests():
     node.stop()
 
 
+def a_running_node_can_be_looked_into():
+    node = Node("look")
+    here = ("--data", node.data)
+    with node.client() as client:
+        client.ask("test/talker/a", "count")
+        refused(lambda: client.ask("no/body/x", "hello", {"n": 1}), "TROUPE_EREJECTED")
+        client.send("test/talker/b", "slow")
+        client.send("test/talker/b", "count")
+        check(command("state", "test/talker/a", *here, "--json")[1]
+              == '{"actor":"test/talker/a","state":{"count":1}}\n', "state as of now")
+        check("slow" in command("mailbox", "test/talker/b", *here)[1], "the mailbox")
+        check(command("actors", "--type", "test/talker", *here)[1].count("\n") == 2, "the actors")
+        check(command("timers", *here)[:2] == (0, "") and command("jobs", *here)[:2] == (0, ""), "no timers, no jobs")
+        letter = command("dead", "list", *here)[1].split("\t")[0]
+        shown = command("dead", "show", letter, *here, "--json")[1]
+        check('"to":"no/body/x"' in shown and '"body":{"n":1}' in shown, f"the dead letter: {shown}")
+        again = command("dead", "retry", letter, *here)
+        check(again[0] == 0 and "waits again" in again[1], f"dead retry: {again}")
+        refuse = command("dead", "retry", letter, *here)
+        check(refuse[0] == 1 and "no dead letter" in refuse[2], "a letter is taken once")
+        check(client.ask("test/talker/a", "count") == 2, "the node goes on")
+        letter = command("dead", "list", *here)[1].split("\t")[0]
+        check(command("dead", "drop", letter, *here)[0] == 0 and command("dead", "list", *here)[1] == "", "dead drop")
+        for _ in range(5000):  # More than the journal alone, and rows that are being folded meanwhile.
+            client.request("send", to=f"test/talker/{client.number % 997}", type="emit")
+            if client.number % 500 == 0:
+                while msgpack.unpackb(client.socket.recv())["n"] != client.number:
+                    pass
+                found = command("state", "test/talker/a", *here)
+                check(found[:2] == (0, "count\t2\n"), f"state under load: {found}")
+        client.send("test/talker/z", "emit")
+        check(command("actors", "--type", "test/talker", *here)[1].count("\n") == 1000, "all actors")
+        figures = dict(line.split("\t") for line in command("stats", *here)[1].splitlines())
+        check(figures["egress/out"] == "5001" and figures["mail"] == "2" and figures["dead_letters"] == "2", f"{figures}")
+        for members in ({"tables": 0}, {"tables": 512}, {"tables": 2**63}, {}, {"tables": 1, "prefix": b"x" * 511}):
+            refused(lambda: client.reply(client.request("rows", **members), DEADLINE_S), "TROUPE_EINVAL")
+    running = command("actors", *here, "--json")[1]
+    node.stop()
+    check(command("actors", *here, "--json")[1] == running, "what a stopped node has is what it had")
+    code, _, err = command("stats", "--watch", *here)
+    check(code == 2 and "node that runs" in err, "a stopped node cannot be watched")
+
+
 def a_slow_tail_holds_nobody_up():
     node = Node("slow", "--input", "-", stdin=subprocess.PIPE)
     lines = 200000
@@ -260,7 +303,8 @@ def killed_between_send_and_acknowledgement():
 
 signal.signal(signal.SIGALRM, lambda *_: check(False, "it takes more than 100 s"))
 signal.alarm(100)
-for test in (send_ask_and_tail, wrong_requests_harm_nobody, many_clients_and_many_requests, a_slow_tail_holds_nobody_up,
+for test in (send_ask_and_tail, wrong_requests_harm_nobody, many_clients_and_many_requests,
+             a_running_node_can_be_looked_into, a_slow_tail_holds_nobody_up,
              killed_between_send_and_acknowledgement):
     start = time.monotonic()
     test()

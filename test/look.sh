@@ -142,11 +142,15 @@ until [ "$(wc -l <"$dir/records")" -gt "$before" ]; do
     [ $SECONDS -lt $end ] || failed "no record came out in 30 s"
     sleep 0.01
 done
-for command in "stats --data $data" "doctor $data" "dead drop 1 --data $data"; do
-    # shellcheck disable=SC2086
-    expect 1 $command
-    complains 'in use'
-done
+expect 1 doctor "$data"
+complains 'in use'
+# While it runs, the others ask the node.
+expect 0 stats --data "$data"
+says '^deliveries	'
+expect 0 state "$data" bank/account/dave
+says '^balance	'
+expect 1 dead drop 999999 --data "$data"
+complains 'no dead letter'
 kill -9 "$holder"
 { wait "$holder" || true; } 2>/dev/null
 holder=

@@ -68,11 +68,12 @@ enum troupe_error troupe__request_parse(struct troupe_bytes bytes, struct troupe
     }
     ret->timeout_ms = TROUPE__TIMEOUT_DEFAULT_MS;
     if (result == TROUPE_OK) {
-        result = unpack(bytes, copy_to_request, ret, error, error_size,
-                        "{s:s, s?:s, s?:s, s?:s, s?:m, s?:i, s?:s, s?:u, s?:u, s?:u, s?:b}", "do", &ret->what, "id",
-                        &ret->id, "to", &ret->to, "type", &ret->type, "body", &ret->body, "timeout_ms",
-                        &ret->timeout_ms, "egress", &ret->egress, "from", &ret->from, "credit", &ret->credit, "letter",
-                        &ret->letter, "json", &ret->json);
+        result =
+            unpack(bytes, copy_to_request, ret, error, error_size,
+                   "{s:s, s?:s, s?:s, s?:s, s?:m, s?:i, s?:s, s?:u, s?:u, s?:u, s?:u, s?:z, s?:b}", "do", &ret->what,
+                   "id", &ret->id, "to", &ret->to, "type", &ret->type, "body", &ret->body, "timeout_ms",
+                   &ret->timeout_ms, "egress", &ret->egress, "from", &ret->from, "credit", &ret->credit, "letter",
+                   &ret->letter, "tables", &ret->tables, "prefix", &ret->prefix, "json", &ret->json);
     }
     if (result == TROUPE_ENOMEM) {
         snprintf(error, error_size, "the strings of the request are over %d bytes", TROUPE__REQUEST_TEXT_MAX);
@@ -145,10 +146,10 @@ enum troupe_error troupe__reply_parse(struct troupe_bytes bytes, struct troupe__
         texts->failed = false;
         return TROUPE_ENOMEM;
     }
-    enum troupe_error result =
-        unpack(bytes, copy_to_buffer, texts, text, sizeof text, "{s:u, s:b, s?:b, s?:s, s?:s, s?:s, s?:s, s?:u, s?:m}",
-               "n", &ret->number, "ok", &ret->ok, "more", &ret->more, "error", &error, "text", &ret->text, "type",
-               &ret->type, "key", &ret->key, "seq", &ret->sequence, "body", &ret->body);
+    enum troupe_error result = unpack(
+        bytes, copy_to_buffer, texts, text, sizeof text, "{s:u, s:b, s?:b, s?:s, s?:s, s?:s, s?:s, s?:u, s?:m, s?:z}",
+        "n", &ret->number, "ok", &ret->ok, "more", &ret->more, "error", &error, "text", &ret->text, "type", &ret->type,
+        "key", &ret->key, "seq", &ret->sequence, "body", &ret->body, "rows", &ret->rows);
     if (result == TROUPE_OK && !ret->ok) {
         ret->error = error ? error_of(error) : TROUPE_ERROR_COUNT;
     }
@@ -249,6 +250,15 @@ static void put_body_entry(struct map *map, struct troupe_bytes body)
     troupe__buffer_put(map->buffer, body.data, body.size);
 }
 
+static void put_bytes_entry(struct map *map, const char *key, struct troupe_bytes bytes)
+{
+    if (bytes.size > 0) {
+        put_key(map, key);
+        put_head(map->buffer, 0xc6, bytes.size, 4);
+        troupe__buffer_put(map->buffer, bytes.data, bytes.size);
+    }
+}
+
 void troupe__request_put(struct troupe__buffer *buffer, const struct troupe__request *request)
 {
     struct map map = begin_map(buffer);
@@ -264,6 +274,8 @@ void troupe__request_put(struct troupe__buffer *buffer, const struct troupe__req
     put_uint_entry(&map, "from", request->from);
     put_uint_entry(&map, "credit", request->credit);
     put_uint_entry(&map, "letter", request->letter);
+    put_uint_entry(&map, "tables", request->tables);
+    put_bytes_entry(&map, "prefix", request->prefix);
     put_true_entry(&map, "json", request->json);
     end_map(&map);
 }
@@ -282,5 +294,6 @@ void troupe__reply_put(struct troupe__buffer *buffer, const struct troupe__reply
     put_text_entry(&map, "key", reply->key);
     put_uint_entry(&map, "seq", reply->sequence);
     put_body_entry(&map, reply->body);
+    put_bytes_entry(&map, "rows", reply->rows);
     end_map(&map);
 }

@@ -27,7 +27,8 @@ struct troupe__request {
     struct troupe_bytes body;      /* packed; in the request's bytes; {NULL, 0} when there is none */
     int64_t timeout_ms;
     const char *egress;
-    uint64_t from, credit, letter;
+    uint64_t from, credit, letter, tables;
+    struct troupe_bytes prefix; /* in the request's bytes */
     bool json;
     size_t text_size;
     char text[TROUPE__REQUEST_TEXT_MAX];
@@ -50,6 +51,7 @@ struct troupe__reply {
     const char *type, *key;   /* of an answer; of a record */
     uint64_t sequence;        /* of a record; 0: none */
     struct troupe_bytes body; /* packed; {NULL, 0} when there is none */
+    struct troupe_bytes rows; /* of an inspection */
 };
 
 /* Append a reply. A body that is not msgpack goes out as bytes. */

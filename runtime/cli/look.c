@@ -1,4 +1,4 @@
-/* look.c - the commands that look into the directory of a node that does not run.
+/* look.c - the commands that look into a node: its directory, or when it runs, the node itself.
  * SPDX-License-Identifier: Apache-2.0
  *
  * Rows are not trusted: what they hold goes out as JSON, escaped, in the text form too, but for the names of actors,
@@ -15,6 +15,7 @@
 
 #include "runtime/cli/options.h"
 #include "runtime/cli/progress.h"
+#include "runtime/cli/remote.h"
 #include "runtime/view.h"
 #include "transport/json.h"
 
@@ -31,6 +32,22 @@ static const char *set_data(void *options, const char *value)
     return *value ? NULL : "a directory";
 }
 
+static const char *set_connect(void *options, const char *value)
+{
+    ((struct troupe__look_options *)options)->connect = value;
+    return *value ? NULL : "ipc://PATH or tcp://HOST:PORT";
+}
+
+static const char *set_watch(void *options, const char *value)
+{
+    char *end = NULL;
+    unsigned long seconds = value ? strtoul(value, &end, 10) : 1;
+    ((struct troupe__look_options *)options)->watch_s = (unsigned)seconds;
+    return (!value || (isdigit((unsigned char)*value) && *end == '\0')) && seconds >= 1 && seconds <= 86400
+               ? NULL
+               : "seconds, 1 to 86400";
+}
+
 static const char *set_type(void *options, const char *value)
 {
     ((struct troupe__look_options *)options)->type = value;
@@ -44,14 +61,35 @@ static const char *set_json(void *options, const char *value)
     return NULL;
 }
 
+static const struct troupe__option offline_options[] = {
+    {"data", "DIR", set_data, "the node's directory (default: troupe-data)"},
+    {"json", NULL, set_json, "print JSON, one object a line"},
+    {0},
+};
+
+#define CONNECT_OPTION                                                                                                 \
+    {                                                                                                                  \
+        "connect", "ENDPOINT", set_connect, "a running node, wherever its directory is"                                \
+    }
+
+static const struct troupe__option stats_options[] = {
+    {"data", "DIR", set_data, "the node's directory (default: troupe-data)"},
+    CONNECT_OPTION,
+    {"watch", "[=SECONDS]", set_watch, "of a running node: print them again every second, or as often"},
+    {"json", NULL, set_json, "print JSON, one object a line"},
+    {0},
+};
+
 static const struct troupe__option common_options[] = {
     {"data", "DIR", set_data, "the node's directory (default: troupe-data)"},
+    CONNECT_OPTION,
     {"json", NULL, set_json, "print JSON, one object a line"},
     {0},
 };
 
 static const struct troupe__option actors_options[] = {
     {"data", "DIR", set_data, "the node's directory (default: troupe-data)"},
+    CONNECT_OPTION,
     {"type", "NAMESPACE/NAME", set_type, "only actors of this type"},
     {"json", NULL, set_json, "print JSON, one object a line"},
     {0},
@@ -63,9 +101,11 @@ int troupe__look_parse(struct troupe__look_options *options, int argc, char **ar
     snprintf(after, sizeof after, "%s%s%sExit codes: 0 done, 1 failed (its text is on stderr)%s, 2 wrong arguments.\n",
              options->examples ? "Examples:\n" : "", options->examples ? options->examples : "",
              options->examples ? "\n" : "", strcmp(options->command, "doctor") == 0 ? " or damaged" : "");
-    bool actors = strcmp(options->command, "actors") == 0;
-    const struct troupe__command command = {
-        options->command, options->help, after, actors ? actors_options : common_options, options, NULL};
+    const struct troupe__option *table = strcmp(options->command, "actors") == 0   ? actors_options
+                                         : strcmp(options->command, "stats") == 0  ? stats_options
+                                         : strcmp(options->command, "doctor") == 0 ? offline_options
+                                                                                   : common_options;
+    const struct troupe__command command = {options->command, options->help, after, table, options, NULL};
     int operands;
     int code = troupe__options_parse(&command, argc, argv, &operands);
     if (code >= 0) {
@@ -135,28 +175,41 @@ static void show_progress(void *progress, uint64_t rows)
 }
 
 /* Open, and load `tables` unless there are none. Returns -1, or the exit code, with nothing to close then. */
-static int load(const struct troupe__look_options *options, bool writable, unsigned tables, struct troupe__view *view)
+static int load_prefix(const struct troupe__look_options *options, bool writable, unsigned tables,
+                       struct troupe_bytes prefix, struct troupe__view *view)
 {
     struct troupe__progress progress = {.command = options->command};
-    enum troupe_error result = troupe__view_open(view, options->data, writable);
+    enum troupe_error result = options->connect ? TROUPE_EBUSY : troupe__view_open(view, options->data, writable);
+    if (result == TROUPE_EBUSY) { /* A node runs on it: it is asked. */
+        result = troupe__remote_load(options->connect, options->data, tables, prefix, view);
+        return result == TROUPE_OK ? -1 : fail(options, view->error, result);
+    }
+    if (result != TROUPE_OK) {
+        return fail(options, view->error, result);
+    }
     view->progress = show_progress;
     view->progress_context = &progress;
-    if (result == TROUPE_EBUSY) {
-        fprintf(stderr, "troupe %s: %s is in use by a node that runs; stop it first: %s\n", options->command,
-                options->data, view->error);
-        return EXIT_FAILURE;
+    for (unsigned t = 0; t < TROUPE__TABLE_COUNT && result == TROUPE_OK; t++) {
+        if (tables & 1u << t) {
+            result = troupe__view_scan(view, (enum troupe__table)t, prefix);
+        }
     }
-    enum troupe_error opened = result;
-    result = opened == TROUPE_OK && tables ? troupe__view_load(view, tables) : result;
+    result = result == TROUPE_OK ? troupe__view_replay(view) : result;
+    troupe__view_settle(view);
     troupe__progress_end(&progress);
     view->progress = NULL;
-    if (opened == TROUPE_OK && result != TROUPE_OK) {
+    if (result != TROUPE_OK) {
         char text[sizeof view->error];
         memcpy(text, view->error, sizeof text);
         troupe__view_close(view);
         return fail(options, text, result);
     }
-    return result == TROUPE_OK ? -1 : fail(options, view->error, result);
+    return -1;
+}
+
+static int load(const struct troupe__look_options *options, bool writable, unsigned tables, struct troupe__view *view)
+{
+    return load_prefix(options, writable, tables, (struct troupe_bytes){"", 0}, view);
 }
 
 /* ---- output ------------------------------------------------------------------------------------------------------ */
@@ -444,23 +497,15 @@ int troupe__look_state(int argc, char **argv)
     if (!parse_address(options.operand[0], &address)) {
         return wrong(&options, "an address is namespace/name/key, not", options.operand[0]);
     }
-    if ((code = load(&options, false, 0, &view)) >= 0) {
-        return code;
-    }
     unsigned char prefix[2 + TROUPE_NAME_MAX + 1 + TROUPE_KEY_MAX + 1];
     size_t type_size = strlen(address.type) + 1, key_size = strlen(address.key) + 1;
     troupe__put_be16(prefix, troupe__slot_of(address.type, address.key));
     memcpy(prefix + 2, address.type, type_size);
     memcpy(prefix + 2 + type_size, address.key, key_size);
-    enum troupe_error result =
-        troupe__view_scan(&view, TROUPE__STATE, (struct troupe_bytes){prefix, 2 + type_size + key_size});
-    result = result == TROUPE_OK ? troupe__view_replay(&view) : result;
-    if (result != TROUPE_OK) {
-        code = fail(&options, view.error, result);
-        troupe__view_close(&view);
+    if ((code = load_prefix(&options, false, 1u << TROUPE__STATE,
+                            (struct troupe_bytes){prefix, 2 + type_size + key_size}, &view)) >= 0) {
         return code;
     }
-    troupe__view_settle(&view);
     struct troupe__buffer line = {0};
     if (options.json) {
         put_text(&line, "{\"actor\":");
@@ -887,9 +932,12 @@ static int change_dead(const struct troupe__look_options *options, struct troupe
                     "and drop the letter",
                     TROUPE_EINVAL);
     }
-    enum troupe_error result = move_dead(view, number, retry ? message : NULL, &new_number);
+    char error[512];
+    enum troupe_error result = view->store ? move_dead(view, number, retry ? message : NULL, &new_number)
+                                           : troupe__remote_move_dead(options->connect, options->data, number, retry,
+                                                                      &new_number, error, sizeof error);
     if (result != TROUPE_OK) {
-        return fail(options, view->error, result);
+        return fail(options, view->store ? view->error : error, result);
     }
     if (options->json) {
         printf("{\"number\":%" PRIu64 ",\"%s\":", number, retry ? "mail" : "dropped");
@@ -914,7 +962,7 @@ int troupe__look_dead(int argc, char **argv)
                 "  show   one, whole\n"
                 "  retry  put the message back, behind all that waits, with no failed attempts; it has a new number\n"
                 "  drop   remove it for good\n"
-                "Retry and drop are durable when the command returns; the next `troupe run` takes it from there.\n"};
+                "Retry and drop are durable when the command returns, whether a node runs or not.\n"};
     struct troupe__view view;
     int code = troupe__look_parse(&options, argc, argv, 1, 2);
     if (code >= 0) {
@@ -1003,7 +1051,16 @@ int troupe__look_stats(int argc, char **argv)
     struct troupe__view view;
     struct troupe__view_counters counters;
     int code = troupe__look_parse(&options, argc, argv, 0, 0);
-    if (code >= 0 || (code = load(&options, false, (1u << TROUPE__TABLE_COUNT) - 1, &view)) >= 0) {
+    if (code >= 0) {
+        return code;
+    }
+    if (options.connect || troupe__node_runs(options.data)) {
+        return troupe__remote_stats(options.connect, options.data, options.json, options.watch_s);
+    }
+    if (options.watch_s > 0) {
+        return wrong(&options, "only a node that runs can be watched, and none does on", options.data);
+    }
+    if ((code = load(&options, false, (1u << TROUPE__TABLE_COUNT) - 1, &view)) >= 0) {
         return code;
     }
     struct troupe__buffer line = {0};

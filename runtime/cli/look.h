@@ -1,4 +1,4 @@
-/* look.h - the commands that look into the directory of a node that does not run.
+/* look.h - the commands that look into a node: its directory, or when it runs, the node itself.
  * SPDX-License-Identifier: Apache-2.0
  *
  * Each takes its own name as argv[0], prints, and returns the exit code: 0 done, 1 failed or damaged (its text on
@@ -21,6 +21,8 @@ int troupe__doctor(int argc, char **argv);
 struct troupe__look_options {
     const char *command, *help, *examples; /* examples, one a line, may be NULL */
     const char *data;                      /* the directory */
+    const char *connect;                   /* --connect, or NULL: a running node's endpoint */
+    unsigned watch_s;                      /* --watch, of stats; 0: once */
     const char *type;                      /* --type, or NULL */
     const char *operand[2];                /* at most two, without the directory */
     int operand_count;
