@@ -34,6 +34,8 @@
 #include "runtime/machine.h"
 #include "runtime/simulator.h"
 #include "state/lmdb_store.h"
+#include "transport/protocol.h"
+#include "transport/socket.h"
 
 enum {
     RUNS = 5,
@@ -773,62 +775,6 @@ static void measure_open(void)
     node_close(&node);
 }
 
-/* ---- recovery ---------------------------------------------------------------------------------------------------- */
-
-enum { RECOVER_UPDATES = 100000 };
-
-/* Never returns: updates without end; a byte to `fd` once enough are durable. */
-static void update_for_ever(const char *path, int fd)
-{
-    struct troupe__lmdb_options options = {.sync = true, .fold_interval_ms = 3600000, .fold_bytes = (size_t)1 << 30};
-    struct node node;
-    uint64_t random = 7, enough_epoch = 0;
-    bool sealed, told = false;
-    node_open(&node, path, &module, &options);
-    for (;;) {
-        while (node.machine.waiting < WAITING_MAX) {
-            node_arrive(&node, "bench/update", next_random(&random) % RECOVER_UPDATES, "go", NULL, 0);
-        }
-        node_wait(&node, node_turn(&node, &sealed) ? 0 : 1000000);
-        if (!enough_epoch && node.machine.stats.deliveries >= RECOVER_UPDATES) {
-            enough_epoch = node.machine.epoch;
-        }
-        if (!told && enough_epoch && node.committed.epoch >= enough_epoch) {
-            CHECK(write(fd, "x", 1) == 1);
-            told = true;
-        }
-    }
-}
-
-static void measure_recover(void)
-{
-    double times[RUNS + 1];
-    for (int run = 0; run <= RUNS; run++) {
-        const char *path = fresh_directory();
-        int fds[2];
-        char byte;
-        struct node node;
-        CHECK(pipe(fds) == 0);
-        pid_t pid = fork();
-        CHECK(pid >= 0);
-        if (pid == 0) {
-            update_for_ever(path, fds[1]);
-        }
-        close(fds[1]);
-        CHECK(read(fds[0], &byte, 1) == 1 && kill(pid, SIGKILL) == 0 && waitpid(pid, NULL, 0) == pid);
-        close(fds[0]);
-        int64_t start = now_ns();
-        node_open(&node, path, &module, &on_disk);
-        node_arrive(&node, "bench/update", 1, "go", NULL, 0);
-        uint64_t before = node.machine.stats.deliveries;
-        node_settle(&node);
-        times[run] = (double)(now_ns() - start) / 1e9;
-        CHECK(node.machine.stats.deliveries > before);
-        node_close(&node);
-    }
-    report("recover", percentile(times + 1, RUNS, 0.5), "s", -0.5, "");
-}
-
 /* ---- the command ------------------------------------------------------------------------------------------------- */
 
 /* Start `troupe run`; `ret_in` and `ret_out` (may be NULL) become its standard input and output. */
@@ -969,11 +915,16 @@ static pid_t child_of(pid_t pid)
     return child;
 }
 
-static double resident_mb(pid_t pid)
+/* What a node and its supervisor hold together: all that the node has, and what the supervisor has alone. Pages of
+ * libraries that both have are there once. */
+static double resident_mb(pid_t supervisor, pid_t node)
 {
     char path[64];
-    snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
-    return status_number(path, "VmRSS") * 1024 / 1e6;
+    snprintf(path, sizeof path, "/proc/%d/status", (int)node);
+    double kib = status_number(path, "VmRSS");
+    snprintf(path, sizeof path, "/proc/%d/smaps_rollup", (int)supervisor);
+    kib += status_number(path, "Private_Clean") + status_number(path, "Private_Dirty");
+    return kib * 1024 / 1e6;
 }
 
 static double voluntary_switches(pid_t pid)
@@ -991,16 +942,43 @@ static double voluntary_switches(pid_t pid)
     return sum;
 }
 
-static const char greeting[] = "{\"to\":\"demo/greeter/ann\",\"type\":\"hello\",\"body\":{}}\n";
-
-/* The time from start to the answer to one line, in milliseconds; the node stays up. */
-static double start_and_ask(pid_t *ret_pid, int *ret_in, int *ret_out)
+/* Ask the node that starts on `node_path`, as soon as it listens, until it answers. */
+static void ask_greeter(const char *node_path, const char *key)
 {
-    char answer[512];
+    char path[700], endpoint[700], error[300], to[64];
+    struct troupe__socket_options options = {.kind = TROUPE__SOCKET_DEALER};
+    struct troupe__socket *socket;
+    struct troupe__buffer out = {0};
+    struct troupe__frames frames;
+    snprintf(path, sizeof path, "%s/endpoint", node_path);
+    snprintf(endpoint, sizeof endpoint, "ipc://%s/socket", node_path);
+    snprintf(to, sizeof to, "demo/greeter/%s", key);
+    for (int64_t end = now_ns() + INT64_C(10000000000); access(path, F_OK) != 0;) {
+        CHECK(now_ns() < end);
+        nanosleep(&(struct timespec){0, 100000}, NULL);
+    }
+    CHECK(troupe__socket_open(&options, &socket, error, sizeof error) == TROUPE_OK);
+    CHECK(troupe__socket_connect(socket, endpoint, error, sizeof error) == TROUPE_OK);
+    struct troupe__request request = {.number = 1, .what = "ask", .to = to, .type = "hello", .timeout_ms = 10000};
+    troupe__request_put(&out, &request);
+    struct troupe_bytes part = {out.data, out.size};
+    CHECK(troupe__socket_send(socket, &part, 1) == TROUPE_OK);
+    CHECK(troupe__socket_wait(socket, TROUPE__SOCKET_READABLE, 10000) & TROUPE__SOCKET_READABLE);
+    struct troupe__reply reply;
+    CHECK(troupe__socket_receive(socket, &frames) == TROUPE_OK && frames.count == 1);
+    CHECK(troupe__reply_parse(frames.part[0], &out, &reply) == TROUPE_OK && reply.ok && reply.type);
+    troupe__socket_close(socket);
+    troupe__buffer_free(&out);
+}
+
+/* The time from start to the first answered ask, in milliseconds; the node stays up. */
+static double start_and_ask(const char *output, pid_t *ret_pid, int *ret_in, int *ret_out)
+{
+    char node_path[600];
+    snprintf(node_path, sizeof node_path, "%s/node", data_path);
     int64_t start = now_ns();
-    *ret_pid = start_troupe("greeter", "-", "-", ret_in, ret_out);
-    CHECK(write(*ret_in, greeting, sizeof greeting - 1) == sizeof greeting - 1);
-    CHECK(read(*ret_out, answer, sizeof answer) > 0);
+    *ret_pid = start_troupe("greeter", "-", output, ret_in, ret_out);
+    ask_greeter(node_path, "ann");
     return (double)(now_ns() - start) / 1e6;
 }
 
@@ -1017,12 +995,12 @@ static void measure_idle(void)
     int in, out;
     pid_t pid;
     fresh_directory();
-    start_and_ask(&pid, &in, &out);
+    start_and_ask("-", &pid, &in, &out);
     stop_troupe(pid, in, out);
     for (int run = 0; run < RUNS; run++) {
-        times[run] = start_and_ask(&pid, &in, &out);
+        times[run] = start_and_ask("-", &pid, &in, &out);
         usleep(200000);
-        rss[run] = resident_mb(pid) + resident_mb(child_of(pid));
+        rss[run] = resident_mb(pid, child_of(pid));
         if (run < RUNS - 1) {
             stop_troupe(pid, in, out);
         }
@@ -1118,7 +1096,62 @@ static void measure_sim(void)
     report("sim_hash", percentile(costs, RUNS, 0.5), "%", -6, "");
 }
 
-/* ---- main -------------------------------------------------------------------------------------------------------- */
+/* ---- recovery ---------------------------------------------------------------------------------------------------- */
+
+enum { RECOVER_UPDATES = 100000 };
+
+static off_t size_of(const char *path)
+{
+    struct stat status;
+    return stat(path, &status) == 0 ? status.st_size : 0;
+}
+
+/* Greet as many actors, and kill the node when they are durable and hardly anything of it is folded. */
+static void update_and_kill(const char *output)
+{
+    static const char record[] = "{\"egress\":\"greetings\",\"seq\":12345,\"key\":\"012345\","
+                                 "\"body\":{\"text\":\"Hello, 012345!\",\"count\":1}}\n";
+    char line[128];
+    int in, out, status;
+    pid_t pid = start_troupe("greeter", "-", output, &in, &out);
+    FILE *file = fdopen(in, "w");
+    CHECK(file);
+    for (int i = 0; i < RECOVER_UPDATES * 11 / 10; i++) {
+        int size = snprintf(line, sizeof line, "{\"to\":\"demo/greeter/%06d\",\"type\":\"hello\"}\n", i);
+        CHECK(fwrite(line, 1, (size_t)size, file) == (size_t)size);
+    }
+    CHECK(fflush(file) == 0);
+    while (size_of(output) < (off_t)(sizeof record * RECOVER_UPDATES)) {
+        nanosleep(&(struct timespec){0, 1000000}, NULL);
+    }
+    pid_t node = child_of(pid);
+    CHECK(kill(pid, SIGKILL) == 0 && waitpid(pid, &status, 0) == pid); /* And with it the node. */
+    kill(node, SIGKILL);
+    fclose(file);
+    close(out);
+}
+
+static void measure_recover(void)
+{
+    double times[RUNS + 1];
+    char endpoint[700], output[700];
+    snprintf(endpoint, sizeof endpoint, "%s/node/endpoint", data_path);
+    snprintf(output, sizeof output, "%s/recover.jsonl", data_path);
+    for (int run = 0; run <= RUNS; run++) {
+        int in, out;
+        pid_t pid;
+        fresh_directory();
+        unlink(output);
+        update_and_kill(output);
+        CHECK(unlink(endpoint) == 0); /* So that the new one's is told from it. */
+        times[run] = start_and_ask(output, &pid, &in, &out) / 1000;
+        stop_troupe(pid, in, out);
+    }
+    report("recover", percentile(times + 1, RUNS, 0.5), "s", -0.5, "");
+}
+
+/* ---- main
+ * -------------------------------------------------------------------------------------------------------- */
 
 /* In this order: growth looks at big and actor_bytes. */
 static const struct measurement {
