@@ -367,7 +367,7 @@ static enum troupe_error deliver(struct troupe__machine *machine, struct troupe_
 static void prefetch(const struct troupe__actor *actor)
 {
     __builtin_prefetch(actor->run_next);
-    __builtin_prefetch((const char *)actor->run_next + 64);
+    __builtin_prefetch((const void *)((uintptr_t)actor->run_next + 64)); /* NULL at the end: no pointer to add to */
     __builtin_prefetch(actor->oldest);
 }
 

@@ -130,11 +130,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < 2 || size - 2 < data[1]) {
         return 0;
     }
-    if (runs++ % 1000 == 0) { /* Names that were read stay in memory. */
-        troupe__actors_fini(&view.actors);
+    if (runs % 1000 == 0) { /* Names that were read stay in memory. */
+        if (runs > 0) {
+            troupe__actors_fini(&view.actors);
+        }
         enum troupe_error result = troupe__actors_init(&view.actors, &module, view.error, sizeof view.error);
         assert(result == TROUPE_OK);
     }
+    runs++;
     struct troupe__view_row row = {.key = {data + 2, data[1]}, .value = {data + 2 + data[1], size - 2 - data[1]}};
     switch (data[0] & 15) {
     case 0:
