@@ -55,7 +55,7 @@ FUZZERS := $(patsubst test/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard test/fuzz/*_fuzz.
 BENCH := $(if $(wildcard test/bench/bench.c),$(BUILD)/bench)
 SOURCES = $(shell find core mailbox state transport runtime samples test -name '*.[ch]')
 
-.PHONY: all demo test bench install uninstall clean format format-check help deps run-demo run-test run-bench \
+.PHONY: mutants all demo test bench install uninstall clean format format-check help deps run-demo run-test run-bench \
         fuzz run-fuzz shellcheck
 .SECONDARY:
 .DELETE_ON_ERROR:
@@ -69,6 +69,9 @@ demo test bench fuzz: deps
 demo: ## 100,000 transfers, the process killed twice on the way, the books checked
 test: ## build everything, run every test
 bench: ## measure
+mutants: all $(TESTS) ## break a copy of the product in one way after the other; a test must notice each
+	@BUILD=$(BUILD) test/crash/mutants.sh
+
 fuzz: ## each parser against inputs that clang makes up, for FUZZ_SECONDS (60); a crash fails
 
 deps: ## install what is missing (Debian, Ubuntu)

@@ -420,6 +420,7 @@ static void a_failing_message_has_no_effect_and_is_retried_in_order_then_buried(
     assert_int_equal(rows(f, TROUPE__TIMER), 0);
     assert_int_equal(f->outside.count, 0);
     assert_int_equal(troupe__machine_next_due(&f->machine), -1);
+    assert_int_equal(f->machine.blocked, 0);
     fixture_free(f);
 }
 
