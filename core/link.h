@@ -24,10 +24,10 @@
  * directory was put back) is found by either side: for each direction `trimmed <= accepted <= left` must hold, whoever
  * says them; or because the peer knows a later incarnation of this node. Hellos may be late or repeated, so the smaller
  * side of an inequality is as it was when the peer's incarnation became known: whatever that one says is at least so
- * much. And only a hello that knows our incarnation counts: it is no older than that. What was lost may have been made
- * again meanwhile, under the same numbers with other content: so the greater side is what had left before the
- * incarnation began, until numbers have agreed. Safety does not rest on incarnations, which only make the loss of
- * memory visible.
+ * much. What the peer says of what it took in counts only in a hello that knows our incarnation: it is no older than
+ * that. What was lost may have been made again meanwhile, under the same numbers with other content: so the greater
+ * side is what had left before the incarnation began, until numbers have agreed. Safety does not rest on incarnations,
+ * which only make the loss of memory visible.
  *
  * Not thread-safe. */
 #ifndef TROUPE_CORE_LINK_H

@@ -41,6 +41,14 @@ for rule in UNCOL_ACK UNCOL_DATA VOLCOL RECUT EARLYREL EARLYACK NOGAP NODURCOL; 
 done
 check violated snapshot "${two[@]}" -DMAXR=1 -DNOTIMELINE
 
+# An older copy of a node's directory, put back: it is noticed before either side builds on what the other does not have.
+check holds rollback -DM=1 -DROLLA
+check holds rollback -DM=1 -DROLLA -DSA=2 -DSB=2
+check holds rollback -DM=1 -DROLLB -DSA=1 -DSB=3
+for rule in SENT START LATE; do
+    check violated rollback -DM=1 -DROLLA -D$rule
+done
+
 # Why not markers: they hold only on connections that never break.
 check holds snapshot_fifo -DNODISC
 check violated snapshot_fifo

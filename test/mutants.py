@@ -52,6 +52,12 @@ MUTANTS = [
     ("leaving before it is noted", "core/link.c", [ # one seed in a thousand; a claim of link_test.c
         ("    link->row.left = link->ever_up ? link->row.sent : link->row.left;\n",
          "    link->row.left = link->row.sent;\n")], "core/link_test"),
+    ("a loss looked for too late", "core/link.c", [  # a claim of link_test.c, and of models/rollback.pml
+        ("    if (!peer_knows_what_it_sent(link, hello)) {",
+         "    if (hello->peer_incarnation == link->incarnation && !peer_knows_what_it_sent(link, hello)) {")],
+     "core/link_test"),
+    ("a late hello taken for a loss", "core/link.c", [
+        ("(agreed && hello->peer_incarnation != link->incarnation)", "false")]),
     ("a mark that is no reason to commit", "runtime/links.h", [
         ("    return links->trims_due || links->rows_due;", "    return links->trims_due;")]),
     ("credit that is never asked for again", "core/link.c", [

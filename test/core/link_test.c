@@ -274,6 +274,19 @@ static void what_never_left_does_not_hide_what_was_lost(void **state)
     assert_int_equal(pair.b.state, TROUPE__LINK_LOST);
 }
 
+/* The rolled-back sender's first hello does not know us: it is found all the same, before it can be up. */
+static void a_loss_is_seen_in_a_hello_that_does_not_know_us(void **state)
+{
+    (void)state;
+    struct pair pair = {0};
+    init(&pair.a, 3, (struct troupe__link_row){.sent = 5, .left = 5, .trimmed = 5});
+    init(&pair.b, 9, (struct troupe__link_row){.accepted = 6, .peer_incarnation = UINT64_C(2) << 32 | 7});
+    struct troupe__frame hello = filled(&pair.a, TROUPE__FRAME_HELLO);
+    assert_int_equal(hello.peer_incarnation, 0);
+    receive(&pair.b, &pair.a, hello);
+    assert_int_equal(pair.b.state, TROUPE__LINK_LOST);
+}
+
 /* Once the link is up an epoch must say that what waits may leave; then it does. */
 static void what_waited_for_the_link_leaves_after_one_more_epoch(void **state)
 {
@@ -303,6 +316,7 @@ int main(void)
         cmocka_unit_test(a_new_start_of_the_peer_is_greeted_and_sent_what_it_lacks),
         cmocka_unit_test(a_node_that_lost_its_memory_is_found),
         cmocka_unit_test(what_never_left_does_not_hide_what_was_lost),
+        cmocka_unit_test(a_loss_is_seen_in_a_hello_that_does_not_know_us),
         cmocka_unit_test(what_waited_for_the_link_leaves_after_one_more_epoch),
     };
     return cmocka_run_group_tests_name("link", tests, NULL, NULL);
