@@ -82,6 +82,8 @@ struct troupe__photo {
     /* As the store's, after a `wait` that succeeded. */
     enum troupe_error (*scan)(struct troupe__photo *photo, enum troupe__table table, struct troupe_bytes prefix,
                               troupe__row_fn row, void *context);
+    /* From another thread: a `wait` that has not succeeded fails with TROUPE_ECLOSED. */
+    void (*cancel)(struct troupe__photo *photo);
     void (*close)(struct troupe__photo *photo);
     uint64_t epoch;
     char error[512];

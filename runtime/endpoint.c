@@ -443,6 +443,89 @@ static void tell_figures(struct troupe__endpoint *endpoint, const struct caller 
     }
 }
 
+/* ---- snapshots --------------------------------------------------------------------------------------------------- */
+
+static void put_uint64(struct troupe__buffer *buffer, uint64_t number)
+{
+    unsigned char bytes[8];
+    troupe__put_be64(bytes, number);
+    troupe__buffer_put_byte(buffer, 0xcf); /* msgpack: an unsigned integer of 8 bytes */
+    troupe__buffer_put(buffer, bytes, sizeof bytes);
+}
+
+/* The body: an array of epoch, blocks, row_bytes, chain, and the rows of each table. */
+static void on_taken(void *context, enum troupe_error result, const char *text,
+                     const struct troupe__snapshot_part *part)
+{
+    struct caller *caller = context;
+    struct troupe__buffer *body = &caller->endpoint->text;
+    struct troupe__reply reply = {.number = caller->number, .ok = result == TROUPE_OK, .error = result};
+    reply.text = reply.ok ? NULL : text;
+    body->size = 0;
+    if (reply.ok) {
+        troupe__buffer_put_byte(body, 0x90 | (4 + TROUPE__TABLE_COUNT));
+        put_uint64(body, part->epoch);
+        put_uint64(body, part->summary.blocks);
+        put_uint64(body, part->summary.row_bytes);
+        put_uint64(body, part->summary.chain);
+        for (size_t table = 0; table < TROUPE__TABLE_COUNT; table++) {
+            put_uint64(body, part->summary.rows[table]);
+        }
+        reply.body = (struct troupe_bytes){body->data, body->size};
+    }
+    if (body->failed) {
+        body->failed = false;
+        reply = (struct troupe__reply){.number = caller->number, .error = TROUPE_ENOMEM, .text = "out of memory"};
+    }
+    reply_or_drop(caller, &reply);
+    finish(caller);
+}
+
+/* Arm the camera; the first reply says so, the last that the part is written. */
+static void take_snapshot(struct troupe__endpoint *endpoint, const struct caller *caller)
+{
+    const struct troupe__request *request = &endpoint->request;
+    struct caller *waiting = begin(caller);
+    if (!waiting) {
+        reply_error(caller, TROUPE_ENOMEM, "out of memory");
+        return;
+    }
+    enum troupe_error result =
+        troupe__camera_arm(endpoint->node->camera, request->path ? request->path : "", request->colour, on_taken,
+                           waiting, endpoint->error, sizeof endpoint->error);
+    if (result != TROUPE_OK) {
+        reply_error(caller, result, endpoint->error);
+        finish(waiting);
+        return;
+    }
+    struct troupe__reply reply = {.number = caller->number, .ok = true, .more = true};
+    reply_or_drop(caller, &reply);
+}
+
+/* Give the open epoch a colour, or with 0 only say which one it has; answered at once. */
+static void take_colour(struct troupe__endpoint *endpoint, const struct caller *caller)
+{
+    struct troupe_node *node = endpoint->node;
+    struct troupe__reply reply = {.number = caller->number, .ok = true};
+    if (!node->links) {
+        reply_error(caller, TROUPE_EINVAL, "this node is alone: it has no colour");
+        return;
+    }
+    if (endpoint->request.colour > node->links->colour) {
+        unsigned char colour[8];
+        troupe__put_be64(colour, endpoint->request.colour);
+        troupe__links_colour(node->links, endpoint->request.colour);
+        /* A row of its own makes an idle node commit an epoch of this colour. */
+        if (troupe__machine_mark(&node->machine, "coloured", (struct troupe_bytes){colour, sizeof colour}) !=
+            TROUPE_OK) {
+            reply_error(caller, TROUPE_ENOMEM, "out of memory");
+            return;
+        }
+    }
+    reply.sequence = node->links->colour;
+    reply_or_drop(caller, &reply);
+}
+
 /* ---- requests ---------------------------------------------------------------------------------------------------- */
 
 static void say_hello(const struct troupe__endpoint *endpoint, const struct caller *caller)
@@ -466,6 +549,10 @@ static void handle(struct troupe__endpoint *endpoint, const struct caller *calle
         change_tail(endpoint, caller, what[1] == 'a');
     } else if (strcmp(what, "hello") == 0) {
         say_hello(endpoint, caller);
+    } else if (strcmp(what, "snapshot") == 0) {
+        take_snapshot(endpoint, caller);
+    } else if (strcmp(what, "colour") == 0) {
+        take_colour(endpoint, caller);
     } else if (strcmp(what, "stats") == 0) {
         tell_figures(endpoint, caller);
     } else if (strcmp(what, "rows") == 0) {
@@ -474,7 +561,8 @@ static void handle(struct troupe__endpoint *endpoint, const struct caller *calle
         look(endpoint, caller, what[5] == 'r' ? TROUPE__RETRY_DEAD : TROUPE__DROP_DEAD);
     } else {
         snprintf(endpoint->error, sizeof endpoint->error,
-                 "\"do\" is hello, send, ask, tail, credit, cancel, stats, rows, dead.retry or dead.drop, not '%.60s'",
+                 "\"do\" is hello, send, ask, tail, credit, cancel, stats, rows, snapshot, colour, dead.retry or "
+                 "dead.drop, not '%.60s'",
                  what);
         reply_error(caller, TROUPE_EINVAL, endpoint->error);
     }

@@ -103,24 +103,29 @@ static enum troupe_error begin_incarnation(struct troupe__links *links)
                                 (struct troupe_bytes){links->row.data, links->row.size});
 }
 
+bool troupe__links_row_decode(struct troupe_bytes value, struct troupe__link_row *ret)
+{
+    struct troupe__cursor cursor = {value.data, (const unsigned char *)value.data + value.size, false};
+    struct troupe__link_row row;
+    row.sent = troupe__cursor_varint(&cursor);
+    row.left = troupe__cursor_varint(&cursor);
+    row.trimmed = troupe__cursor_varint(&cursor);
+    row.accepted = troupe__cursor_varint(&cursor);
+    row.peer_incarnation = troupe__cursor_varint(&cursor);
+    if (cursor.failed || row.trimmed > row.left || row.left > row.sent) {
+        return false;
+    }
+    *ret = row;
+    return true;
+}
+
 static enum troupe_error read_row(struct troupe__links *links, uint16_t node, struct troupe__link_row *row)
 {
     char name[16];
     snprintf(name, sizeof name, LINK_ROW_FORMAT, node);
     struct troupe_bytes mark = troupe__machine_read_mark(links->machine, name);
     *row = (struct troupe__link_row){0};
-    if (mark.data) {
-        struct troupe__cursor cursor = {mark.data, (const unsigned char *)mark.data + mark.size, false};
-        row->sent = troupe__cursor_varint(&cursor);
-        row->left = troupe__cursor_varint(&cursor);
-        row->trimmed = troupe__cursor_varint(&cursor);
-        row->accepted = troupe__cursor_varint(&cursor);
-        row->peer_incarnation = troupe__cursor_varint(&cursor);
-        if (cursor.failed || row->trimmed > row->left || row->left > row->sent) {
-            return TROUPE_ECORRUPT;
-        }
-    }
-    return TROUPE_OK;
+    return !mark.data || troupe__links_row_decode(mark, row) ? TROUPE_OK : TROUPE_ECORRUPT;
 }
 
 /* machine->unsent: varint link, varint number, string message, of the rows that only the journal has. */

@@ -380,6 +380,7 @@ static enum troupe_error seal_if_due(struct troupe_node *node, bool busy)
     if (!node->options.output && node->released > node->machine.egress_released) {
         troupe__machine_released(&node->machine, node->released);
     }
+    troupe__camera_before_seal(node->camera);
     result = result == TROUPE_OK ? troupe__machine_seal(&node->machine, &node->epoch) : result;
     if (result != TROUPE_OK) {
         snprintf(node->error, sizeof node->error, "%s", node->machine.error);
@@ -418,6 +419,7 @@ static enum troupe_error turn(struct troupe_node *node, bool *ret_busy, bool *re
     size_t count = 0;
     enum troupe_error result = troupe__machine_set_now(&node->machine, troupe__wall_ms(node->clock));
     result = result == TROUPE_OK ? take_committed(node) : result;
+    troupe__camera_turn(node->camera);
     result = result == TROUPE_OK ? troupe__node_turn_jobs(node) : result;
     result = result == TROUPE_OK ? troupe__node_take_frames(node, &more_frames) : result;
     result = result == TROUPE_OK ? pump_input(node, &more) : result;
@@ -623,6 +625,7 @@ static void free_node(struct troupe_node *node)
     if (node->workers) {
         troupe__node_stop_jobs(node);
     }
+    troupe__camera_close(node->camera); /* Its thread wakes the loop. */
     troupe__node_leave(node);
     if (node->loop) {
         troupe__loop_clock_fini(&node->loop_clock);
@@ -684,6 +687,8 @@ enum troupe_error troupe__node_open(const struct troupe_node_options *options, c
            options->durability == TROUPE_DISK ? "disk" : "process");
     result = open_loop(node);
     /* Before the time: what is due may be for another node. */
+    snprintf(node->name, sizeof node->name, "%s", place ? place->cluster->nodes[place->self].name : "node");
+    result = result == TROUPE_OK ? troupe__camera_open(node, wake_loop, &node->camera) : result;
     result = result == TROUPE_OK && place ? troupe__node_join(node, place) : result;
     result = result == TROUPE_OK ? troupe__machine_set_now(&node->machine, troupe__wall_ms(node->clock)) : result;
     result = result == TROUPE_OK ? open_input(node) : result;

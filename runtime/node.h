@@ -20,6 +20,7 @@
 #include <ev.h>
 
 #include "runtime/askers.h"
+#include "runtime/camera.h"
 #include "runtime/cluster.h"
 #include "runtime/committer.h"
 #include "runtime/links.h"
@@ -81,6 +82,8 @@ struct troupe_node {
     ev_io frames;
     uint64_t links_at_ns; /* when the links want to be asked again */
     enum troupe_error links_result;
+    char name[TROUPE__NODE_NAME_MAX + 1]; /* "node" when it is alone */
+    struct troupe__camera *camera;
     atomic_uint refused; /* connections of strangers, to be told of */
     struct troupe__askers askers;
     struct troupe__endpoint *endpoint; /* NULL: it does not listen */

@@ -17,11 +17,13 @@
 #include <unistd.h>
 
 #include "core/pack.h"
+#include "runtime/links.h"
 #include "state/lmdb_store.h"
 
 enum { RECORD_SIZE = 4 << 20 }; /* of the epochs that a restored node is made of */
 
-static const char manifest_name[] = "manifest", own_prefix[] = "troupe.", part_prefix[] = "part/";
+static const char manifest_name[] = "manifest", own_prefix[] = "troupe.", part_prefix[] = "part/",
+                  cluster_name[] = "cluster";
 
 static enum troupe_error fail_errno(const char *what, const char *path, char *error, size_t error_size)
 {
@@ -145,7 +147,20 @@ static enum troupe_error copy_row(void *context, struct troupe_bytes key, struct
     return result;
 }
 
-static enum troupe_error write_rows(int fd, struct troupe_bytes head, struct troupe__store *store,
+struct source {
+    troupe__scan_fn scan;
+    void *of;
+    const char *error;
+};
+
+static enum troupe_error scan_store(void *source, enum troupe__table table, struct troupe_bytes prefix,
+                                    troupe__row_fn row, void *context)
+{
+    struct troupe__store *store = source;
+    return store->scan(store, table, prefix, row, context);
+}
+
+static enum troupe_error write_rows(int fd, struct troupe_bytes head, const struct source *source,
                                     struct troupe__part_summary *ret, char *error, size_t error_size)
 {
     struct copy copy = {.error = error, .error_size = error_size};
@@ -155,10 +170,10 @@ static enum troupe_error write_rows(int fd, struct troupe_bytes head, struct tro
     }
     for (size_t table = 0; table < TROUPE__TABLE_COUNT && result == TROUPE_OK; table++) {
         copy.table = (enum troupe__table)table;
-        result = store->scan(store, copy.table, (struct troupe_bytes){"", 0}, copy_row, &copy);
+        result = source->scan(source->of, copy.table, (struct troupe_bytes){"", 0}, copy_row, &copy);
     }
     if (result != TROUPE_OK && !copy.wrote_error) {
-        snprintf(error, error_size, "%s", store->error);
+        snprintf(error, error_size, "%s", source->error);
     }
     result = result == TROUPE_OK ? troupe__part_end(copy.writer, ret, error, error_size) : result;
     troupe__part_writer_free(copy.writer);
@@ -166,8 +181,8 @@ static enum troupe_error write_rows(int fd, struct troupe_bytes head, struct tro
 }
 
 enum troupe_error troupe__snapshot_write_part(const char *directory, const char *node, uint64_t epoch,
-                                              struct troupe__store *store, struct troupe__snapshot_part *ret,
-                                              char *error, size_t error_size)
+                                              troupe__scan_fn scan, void *source, const char *source_error,
+                                              struct troupe__snapshot_part *ret, char *error, size_t error_size)
 {
     char path[PATH_MAX];
     struct troupe__buffer head = {0};
@@ -186,7 +201,8 @@ enum troupe_error troupe__snapshot_write_part(const char *directory, const char 
         snprintf(error, error_size, "out of memory");
         result = TROUPE_ENOMEM;
     } else {
-        result = write_rows(fd, (struct troupe_bytes){head.data, head.size}, store, &ret->summary, error, error_size);
+        struct source from = {scan, source, source_error};
+        result = write_rows(fd, (struct troupe_bytes){head.data, head.size}, &from, &ret->summary, error, error_size);
     }
     troupe__buffer_free(&head);
     close(fd);
@@ -202,11 +218,33 @@ static int compare_parts(const void *a, const void *b)
     return strcmp(left->node, right->node);
 }
 
+static enum troupe_error write_cluster_row(struct troupe__part_writer *writer, const struct troupe__slots *slots,
+                                           char *error, size_t error_size)
+{
+    unsigned char owners[2 * TROUPE__SLOTS];
+    struct troupe__buffer value = {0};
+    for (size_t slot = 0; slot < TROUPE__SLOTS; slot++) {
+        troupe__put_be16(owners + 2 * slot, slots->owner[slot]);
+    }
+    put(&value, "{s:u,s:u,s:u,s:z}", "cluster", slots->cluster, "generation", slots->generation, "nodes",
+        (uint64_t)slots->node_count, "slots", (struct troupe_bytes){owners, sizeof owners});
+    enum troupe_error result = TROUPE_ENOMEM;
+    if (value.failed) {
+        snprintf(error, error_size, "out of memory");
+    } else {
+        result = troupe__part_row(writer, TROUPE__META, (struct troupe_bytes){cluster_name, strlen(cluster_name)},
+                                  (struct troupe_bytes){value.data, value.size}, error, error_size);
+    }
+    troupe__buffer_free(&value);
+    return result;
+}
+
 static enum troupe_error write_manifest_rows(struct troupe__part_writer *writer,
                                              const struct troupe__snapshot *snapshot, char *error, size_t error_size)
 {
     struct troupe__buffer value = {0};
-    enum troupe_error result = TROUPE_OK;
+    enum troupe_error result =
+        snapshot->is_troupe ? write_cluster_row(writer, &snapshot->slots, error, error_size) : TROUPE_OK;
     for (size_t i = 0; i < snapshot->part_count && result == TROUPE_OK; i++) {
         const struct troupe__snapshot_part *part = &snapshot->parts[i];
         struct troupe__buffer rows = {0};
@@ -216,8 +254,8 @@ static enum troupe_error write_manifest_rows(struct troupe__part_writer *writer,
             troupe__buffer_put_varint(&rows, part->summary.rows[table]);
         }
         value.size = 0;
-        put(&value, "{s:u,s:u,s:u,s:u,s:z}", "epoch", part->epoch, "chain", part->summary.chain, "blocks",
-            part->summary.blocks, "row_bytes", part->summary.row_bytes, "rows",
+        put(&value, "{s:u,s:u,s:u,s:u,s:u,s:z}", "number", part->number, "epoch", part->epoch, "chain",
+            part->summary.chain, "blocks", part->summary.blocks, "row_bytes", part->summary.row_bytes, "rows",
             (struct troupe_bytes){rows.data, rows.size});
         if (value.failed || rows.failed) {
             snprintf(error, error_size, "out of memory");
@@ -367,23 +405,42 @@ static enum troupe_error open_folded(const char *data, struct troupe__store **re
     return TROUPE_OK;
 }
 
-static enum troupe_error take_into(const char *writing, struct troupe__store *store, struct troupe__snapshot *snapshot,
-                                   char *error, size_t error_size)
+enum troupe_error troupe__snapshot_begin(const char *target, char *error, size_t error_size)
 {
-    if (mkdir(writing, 0700)) {
-        return fail_errno("create", writing, error, error_size);
+    char writing[PATH_MAX];
+    enum troupe_error result = join(writing, target, "", ".writing", error, error_size);
+    result = result == TROUPE_OK ? remove_directory(writing, error, error_size) : result;
+    if (result == TROUPE_OK && mkdir(writing, 0700)) {
+        result = fail_errno("create", writing, error, error_size);
     }
-    enum troupe_error result =
-        troupe__snapshot_write_part(writing, "node", store->last_epoch, store, snapshot->parts, error, error_size);
-    snapshot->took_ms = wall_ms() - snapshot->taken_ms;
-    return result == TROUPE_OK ? troupe__snapshot_write_manifest(writing, snapshot, error, error_size) : result;
+    return result;
+}
+
+enum troupe_error troupe__snapshot_end(const char *target, bool good, char *error, size_t error_size)
+{
+    const char *slash = strrchr(target, '/');
+    char writing[PATH_MAX], parent[PATH_MAX], unused[64];
+    enum troupe_error result = join(writing, target, "", ".writing", error, error_size);
+    if (result != TROUPE_OK) {
+        return result;
+    }
+    snprintf(parent, sizeof parent, "%.*s", slash ? (int)(slash - target) : 1, slash ? target : ".");
+    if (good && rename(writing, target)) {
+        result = fail_errno("rename", writing, error, error_size);
+    } else if (good) {
+        result = sync_directory(parent[0] ? parent : "/", error, error_size);
+    }
+    if (!good || result != TROUPE_OK) {
+        remove_directory(writing, unused, sizeof unused);
+    }
+    return result;
 }
 
 enum troupe_error troupe__snapshot_take(const char *data, const char *target, struct troupe__snapshot *ret, char *error,
                                         size_t error_size)
 {
     const char *slash = strrchr(target, '/'), *name = slash ? slash + 1 : target;
-    char writing[PATH_MAX], parent[PATH_MAX], unused[64];
+    char writing[PATH_MAX], unused[64];
     struct troupe__store *store;
     if (!troupe__snapshot_name_valid(name)) {
         snprintf(error, error_size, "'%.64s' cannot name a snapshot: 1 to %d letters, digits, '-', '_' and '.'", name,
@@ -394,10 +451,9 @@ enum troupe_error troupe__snapshot_take(const char *data, const char *target, st
         snprintf(error, error_size, "%s exists already: name another one", target);
         return TROUPE_EBUSY;
     }
-    enum troupe_error result = join(writing, target, "", ".writing", error, error_size);
     struct troupe__snapshot snapshot = {.taken_ms = wall_ms(), .part_count = 1};
     snprintf(snapshot.name, sizeof snapshot.name, "%s", name);
-    snprintf(parent, sizeof parent, "%.*s", slash ? (int)(slash - target) : 1, slash ? target : ".");
+    enum troupe_error result = join(writing, target, "", ".writing", error, error_size);
     result = result == TROUPE_OK ? open_folded(data, &store, error, error_size) : result;
     if (result != TROUPE_OK) {
         return result;
@@ -406,15 +462,21 @@ enum troupe_error troupe__snapshot_take(const char *data, const char *target, st
         snprintf(error, error_size, "out of memory");
         result = TROUPE_ENOMEM;
     }
-    result = result == TROUPE_OK ? remove_directory(writing, error, error_size) : result;
-    result = result == TROUPE_OK ? take_into(writing, store, &snapshot, error, error_size) : result;
+    result = result == TROUPE_OK ? troupe__snapshot_begin(target, error, error_size) : result;
+    bool begun = result == TROUPE_OK;
+    result = begun ? troupe__snapshot_write_part(writing, "node", store->last_epoch, scan_store, store, store->error,
+                                                 snapshot.parts, error, error_size)
+                   : result;
     store->close(store);
-    if (result == TROUPE_OK && rename(writing, target)) {
-        result = fail_errno("rename", writing, error, error_size);
+    snapshot.took_ms = wall_ms() - snapshot.taken_ms;
+    result = result == TROUPE_OK ? troupe__snapshot_write_manifest(writing, &snapshot, error, error_size) : result;
+    if (begun) {
+        bool good = result == TROUPE_OK;
+        enum troupe_error ended =
+            troupe__snapshot_end(target, good, good ? error : unused, good ? error_size : sizeof unused);
+        result = good ? ended : result;
     }
-    result = result == TROUPE_OK ? sync_directory(parent[0] ? parent : "/", error, error_size) : result;
     if (result != TROUPE_OK) {
-        remove_directory(writing, unused, sizeof unused);
         troupe__snapshot_fini(&snapshot);
         return result;
     }
@@ -472,8 +534,9 @@ static bool manifest_part(struct troupe__snapshot *snapshot, const char *node, s
     *part = (struct troupe__snapshot_part){0};
     snprintf(part->node, sizeof part->node, "%.*s", (int)node_size, node);
     if (node_size > TROUPE__SNAPSHOT_NAME_MAX || !troupe__snapshot_name_valid(part->node) ||
-        !take(&taken, value, "{s:u,s:u,s:u,s:u,s:z}", "epoch", &part->epoch, "chain", &part->summary.chain, "blocks",
-              &part->summary.blocks, "row_bytes", &part->summary.row_bytes, "rows", &rows)) {
+        !take(&taken, value, "{s:u,s:u,s:u,s:u,s:u,s:z}", "number", &part->number, "epoch", &part->epoch, "chain",
+              &part->summary.chain, "blocks", &part->summary.blocks, "row_bytes", &part->summary.row_bytes, "rows",
+              &rows)) {
         return false;
     }
     struct troupe__cursor cursor = {rows.data, (const unsigned char *)rows.data + rows.size, false};
@@ -482,6 +545,46 @@ static bool manifest_part(struct troupe__snapshot *snapshot, const char *node, s
     }
     snapshot->part_count++;
     return !cursor.failed && cursor.at == cursor.end;
+}
+
+static bool manifest_cluster(struct troupe__snapshot *snapshot, struct troupe_bytes value)
+{
+    struct troupe__slots *slots = &snapshot->slots;
+    struct troupe_bytes owners = {NULL, 0};
+    struct taken taken;
+    uint64_t nodes = 0;
+    if (!take(&taken, value, "{s:u,s:u,s:u,s:z}", "cluster", &slots->cluster, "generation", &slots->generation, "nodes",
+              &nodes, "slots", &owners) ||
+        nodes < 1 || nodes > TROUPE__NODES_MAX || owners.size != 2 * TROUPE__SLOTS) {
+        return false;
+    }
+    const unsigned char *at = owners.data;
+    for (size_t slot = 0; slot < TROUPE__SLOTS; slot++) {
+        slots->owner[slot] = (uint16_t)(at[2 * slot] << 8 | at[2 * slot + 1]);
+        if (slots->owner[slot] >= nodes) {
+            return false;
+        }
+    }
+    slots->node_count = (uint16_t)nodes;
+    snapshot->is_troupe = true;
+    return true;
+}
+
+/* A troupe has a part of each of its nodes, and no other. */
+static bool is_whole(const struct troupe__snapshot *snapshot)
+{
+    size_t count = snapshot->is_troupe ? snapshot->slots.node_count : 1;
+    for (size_t i = 0; i < snapshot->part_count; i++) {
+        for (size_t k = 0; k < i; k++) {
+            if (snapshot->parts[k].number == snapshot->parts[i].number) {
+                return false;
+            }
+        }
+        if (snapshot->parts[i].number >= count) {
+            return false;
+        }
+    }
+    return snapshot->part_count == count;
 }
 
 static enum troupe_error read_manifest(const char *path, struct troupe__part_reader *reader,
@@ -501,6 +604,10 @@ static enum troupe_error read_manifest(const char *path, struct troupe__part_rea
                 return damaged(path, "its row 'snapshot' is malformed", error, error_size);
             }
             memcpy(snapshot->name, name, strlen(name) + 1);
+        } else if (key.size == strlen(cluster_name) && memcmp(key.data, cluster_name, key.size) == 0) {
+            if (!manifest_cluster(snapshot, value)) {
+                return damaged(path, "its row 'cluster' is malformed", error, error_size);
+            }
         } else if (key.size > strlen(part_prefix) && memcmp(key.data, part_prefix, strlen(part_prefix)) == 0 &&
                    !manifest_part(snapshot, (const char *)key.data + strlen(part_prefix),
                                   key.size - strlen(part_prefix), value)) {
@@ -511,7 +618,7 @@ static enum troupe_error read_manifest(const char *path, struct troupe__part_rea
         snprintf(error, error_size, "%s: %s", path, text);
         return result;
     }
-    return snapshot->name[0] && snapshot->part_count > 0
+    return snapshot->name[0] && is_whole(snapshot)
                ? TROUPE_OK
                : damaged(path, "it does not say what the snapshot holds", error, error_size);
 }
@@ -582,10 +689,96 @@ enum troupe_error troupe__snapshot_read_part(const char *directory, const struct
     return result;
 }
 
+/* ---- the cut ----------------------------------------------------------------------------------------------------- */
+
+/* What the parts say of their links. */
+struct cut {
+    struct troupe__link_row *links; /* count * count, by node and peer */
+    size_t count, node;
+    bool malformed;
+};
+
+/* Rows of META "link/PEER" (runtime/links.h); META stands first, so that the rest need not be read. */
+static enum troupe_error note_link(void *context, enum troupe__table table, struct troupe_bytes key,
+                                   struct troupe_bytes value)
+{
+    struct cut *cut = context;
+    char name[16] = "";
+    if (table != TROUPE__META) {
+        return TROUPE_ECLOSED;
+    }
+    if (key.size < 6 || key.size >= sizeof name || memcmp(key.data, "link/", 5) != 0) {
+        return TROUPE_OK;
+    }
+    memcpy(name, key.data, key.size);
+    char *end;
+    unsigned long peer = strtoul(name + 5, &end, 10);
+    struct troupe__link_row link;
+    if (*end || peer >= cut->count || !troupe__links_row_decode(value, &link)) {
+        cut->malformed = true;
+        return TROUPE_ECLOSED;
+    }
+    cut->links[cut->node * cut->count + peer] = link;
+    return TROUPE_OK;
+}
+
+static const char *name_of(const struct troupe__snapshot *snapshot, size_t number)
+{
+    for (size_t i = 0; i < snapshot->part_count; i++) {
+        if (snapshot->parts[i].number == number) {
+            return snapshot->parts[i].node;
+        }
+    }
+    return "?";
+}
+
+static enum troupe_error compare_links(const char *directory, const struct troupe__snapshot *snapshot,
+                                       const struct cut *cut, char *error, size_t error_size)
+{
+    for (size_t a = 0; a < cut->count; a++) {
+        for (size_t b = 0; b < cut->count; b++) {
+            const struct troupe__link_row *out = &cut->links[a * cut->count + b], *in = &cut->links[b * cut->count + a];
+            if (a != b && (out->trimmed > in->accepted || in->accepted > out->sent)) {
+                snprintf(
+                    error, error_size,
+                    "%s: its parts are no cut: %s has sent %llu messages to %s and forgotten %llu, which has %llu: "
+                    "use another snapshot",
+                    directory, name_of(snapshot, a), (unsigned long long)out->sent, name_of(snapshot, b),
+                    (unsigned long long)out->trimmed, (unsigned long long)in->accepted);
+                return TROUPE_ECORRUPT;
+            }
+        }
+    }
+    return TROUPE_OK;
+}
+
+enum troupe_error troupe__snapshot_check_cut(const char *directory, const struct troupe__snapshot *snapshot,
+                                             char *error, size_t error_size)
+{
+    struct cut cut = {.count = snapshot->part_count};
+    enum troupe_error result = TROUPE_OK;
+    if (!(cut.links = calloc(cut.count * cut.count, sizeof *cut.links))) {
+        snprintf(error, error_size, "out of memory");
+        return TROUPE_ENOMEM;
+    }
+    for (size_t i = 0; i < snapshot->part_count && result == TROUPE_OK; i++) {
+        cut.node = (size_t)snapshot->parts[i].number;
+        result = troupe__snapshot_read_part(directory, &snapshot->parts[i], note_link, &cut, error, error_size);
+        result = result == TROUPE_ECLOSED ? TROUPE_OK : result;
+        if (cut.malformed) {
+            result = damaged(directory, "a row of a link is malformed", error, error_size);
+        }
+    }
+    result = result == TROUPE_OK ? compare_links(directory, snapshot, &cut, error, error_size) : result;
+    free(cut.links);
+    return result;
+}
+
 /* ---- restoring --------------------------------------------------------------------------------------------------- */
 
 struct restore {
     struct troupe__store *store;
+    uint64_t generation; /* of a troupe */
     struct troupe__buffer record;
     uint64_t epoch;
     char *error;
@@ -607,6 +800,26 @@ static enum troupe_error commit_record(struct restore *restore)
     return result;
 }
 
+/* META "cluster" (runtime/links.h): the same place in a new generation, so that what still flies from before finds
+ * nobody. Numbers of links go on: every node goes back to the same cut. */
+static enum troupe_error restore_place(struct restore *restore, struct troupe_bytes value)
+{
+    struct troupe__cursor cursor = {value.data, (const unsigned char *)value.data + value.size, false};
+    struct troupe__buffer place = {0};
+    troupe__buffer_put_varint(&place, troupe__cursor_varint(&cursor));
+    (void)troupe__cursor_varint(&cursor);
+    troupe__buffer_put_varint(&place, restore->generation);
+    troupe__buffer_put_varint(&place, troupe__cursor_varint(&cursor));
+    troupe__record_set(&restore->record, TROUPE__META, cluster_name, strlen(cluster_name), place.data, place.size);
+    bool good = !cursor.failed && !place.failed;
+    troupe__buffer_free(&place);
+    if (!good) {
+        snprintf(restore->error, restore->error_size, "the row 'cluster' of a part is malformed: use another snapshot");
+        return TROUPE_ECORRUPT;
+    }
+    return TROUPE_OK;
+}
+
 static enum troupe_error restore_row(void *context, enum troupe__table table, struct troupe_bytes key,
                                      struct troupe_bytes value)
 {
@@ -614,14 +827,17 @@ static enum troupe_error restore_row(void *context, enum troupe__table table, st
     if (table == TROUPE__META && key.size == 6 && memcmp(key.data, "output", 6) == 0) {
         return TROUPE_OK; /* Where the output stood does not hold for what has been written since. */
     }
+    if (table == TROUPE__META && key.size == strlen(cluster_name) && memcmp(key.data, cluster_name, key.size) == 0) {
+        return restore_place(restore, value);
+    }
     troupe__record_set(&restore->record, table, key.data, key.size, value.data, value.size);
     return restore->record.size < RECORD_SIZE && !restore->record.failed ? TROUPE_OK : commit_record(restore);
 }
 
 static enum troupe_error restore_into(const char *directory, const struct troupe__snapshot_part *part,
-                                      const char *fresh, char *error, size_t error_size)
+                                      uint64_t generation, const char *fresh, char *error, size_t error_size)
 {
-    struct restore restore = {.error = error, .error_size = error_size};
+    struct restore restore = {.generation = generation, .error = error, .error_size = error_size};
     enum troupe_error result = open_store(fresh, false, &restore.store, error, error_size);
     if (result != TROUPE_OK) {
         return result;
@@ -635,30 +851,21 @@ static enum troupe_error restore_into(const char *directory, const struct troupe
     return result;
 }
 
-enum troupe_error troupe__snapshot_restore(const char *directory, const char *data, char *error, size_t error_size)
+enum troupe_error troupe__snapshot_restore(const char *directory, const struct troupe__snapshot_part *part,
+                                           uint64_t generation, const char *data, char *error, size_t error_size)
 {
-    struct troupe__snapshot snapshot;
     char fresh[PATH_MAX], unused[64];
     enum troupe_error result = join(fresh, data, "", ".restoring", error, error_size);
     if (result == TROUPE_OK && access(data, F_OK) == 0) {
         snprintf(error, error_size, "%s exists already: name a new directory, or move it away", data);
         result = TROUPE_EBUSY;
     }
-    result = result == TROUPE_OK ? troupe__snapshot_read(directory, &snapshot, error, error_size) : result;
+    result = result == TROUPE_OK ? troupe__snapshot_read_part(directory, part, NULL, NULL, error, error_size) : result;
     if (result != TROUPE_OK) {
         return result;
     }
-    if (snapshot.part_count != 1) {
-        snprintf(error, error_size, "%s: a snapshot of %zu nodes cannot be restored to one", directory,
-                 snapshot.part_count);
-        result = TROUPE_EINVAL;
-    }
-    if (result == TROUPE_OK) {
-        result = troupe__snapshot_read_part(directory, snapshot.parts, NULL, NULL, error, error_size);
-    }
-    result = result == TROUPE_OK ? remove_directory(fresh, error, error_size) : result;
-    result = result == TROUPE_OK ? restore_into(directory, snapshot.parts, fresh, error, error_size) : result;
-    troupe__snapshot_fini(&snapshot);
+    result = remove_directory(fresh, error, error_size);
+    result = result == TROUPE_OK ? restore_into(directory, part, generation, fresh, error, error_size) : result;
     if (result == TROUPE_OK && rename(fresh, data)) {
         result = fail_errno("rename", fresh, error, error_size);
     }

@@ -7,12 +7,14 @@
 #ifndef TROUPE_RUNTIME_SNAPSHOT_H
 #define TROUPE_RUNTIME_SNAPSHOT_H
 
+#include "core/slots.h"
 #include "state/part.h"
 
 enum { TROUPE__SNAPSHOT_NAME_MAX = 63 };
 
 struct troupe__snapshot_part {
     char node[TROUPE__SNAPSHOT_NAME_MAX + 1]; /* its file is node-NODE.part */
+    uint64_t number;                          /* of the node, as slots and links know it */
     uint64_t epoch;                           /* the cut: all up to it is in the part, nothing beyond */
     struct troupe__part_summary summary;
 };
@@ -22,6 +24,8 @@ struct troupe__snapshot {
     int64_t taken_ms, took_ms; /* wall time of the request; until the last part was written */
     struct troupe__snapshot_part *parts;
     size_t part_count;
+    bool is_troupe; /* of several nodes */
+    struct troupe__slots slots;
 };
 
 void troupe__snapshot_fini(struct troupe__snapshot *snapshot);
@@ -30,15 +34,28 @@ void troupe__snapshot_fini(struct troupe__snapshot *snapshot);
  */
 bool troupe__snapshot_name_valid(const char *name);
 
-/* Write a part of `node` into `directory` from the rows of `store`, which holds all in its tables and is at `epoch`.
- * On failure the file is removed. Errors, each with a text: those of part.h and of the store. */
+/* Scans rows as the store's and the photo's `scan` do; `source` is one of them. */
+typedef enum troupe_error (*troupe__scan_fn)(void *source, enum troupe__table table, struct troupe_bytes prefix,
+                                             troupe__row_fn row, void *context);
+
+/* Write a part of `node` into `directory` from the rows of `source`, which are those of `epoch`; `source_error` is
+ * where it says what it met. On failure the file is removed. Errors, each with a text: those of part.h and of the
+ * source. */
 enum troupe_error troupe__snapshot_write_part(const char *directory, const char *node, uint64_t epoch,
-                                              struct troupe__store *store, struct troupe__snapshot_part *ret,
-                                              char *error, size_t error_size);
+                                              troupe__scan_fn scan, void *source, const char *source_error,
+                                              struct troupe__snapshot_part *ret, char *error, size_t error_size);
 
 /* Write the manifest into `directory`, synced. */
 enum troupe_error troupe__snapshot_write_manifest(const char *directory, const struct troupe__snapshot *snapshot,
                                                   char *error, size_t error_size);
+
+/* Make the directory TARGET.writing for the parts of a new snapshot `target`; one that a crash left is removed first.
+ */
+enum troupe_error troupe__snapshot_begin(const char *target, char *error, size_t error_size);
+
+/* With `good`, when parts and manifest are in TARGET.writing: rename it to TARGET, synced. Else, and when that fails,
+ * remove it. */
+enum troupe_error troupe__snapshot_end(const char *target, bool good, char *error, size_t error_size);
 
 /* Take a snapshot of a stopped node's directory `data` into the new directory `target`, whose last name is the
  * snapshot's. What the journal has beyond the tables is folded first. Errors, each with a text: TROUPE_EINVAL (a bad
@@ -60,13 +77,20 @@ enum troupe_error troupe__snapshot_read_part(const char *directory, const struct
                                              troupe__snapshot_row_fn row, void *context, char *error,
                                              size_t error_size);
 
+/* Check that the parts of a troupe are one consistent cut: over each link `trimmed <= accepted <= sent`, so that no
+ * message is lost and none is there twice. Errors, each with a text: TROUPE_ECORRUPT, and those of reading. */
+enum troupe_error troupe__snapshot_check_cut(const char *directory, const struct troupe__snapshot *snapshot,
+                                             char *error, size_t error_size);
+
 /* Remove a snapshot: its manifest first, so that a half removed one is none. */
 enum troupe_error troupe__snapshot_remove(const char *directory, char *error, size_t error_size);
 
-/* Make the new node directory `data` from a snapshot of one node; a crash on the way leaves `data`.restoring, which the
- * next call removes. All of the snapshot is checked before anything is made. The output begins anew at the end of the
- * file it is given: what came out after the cut comes again, with the same numbers. Errors, each with a text:
- * TROUPE_EBUSY (`data` exists), TROUPE_EINVAL (a snapshot of several nodes), those of read and of the store. */
-enum troupe_error troupe__snapshot_restore(const char *directory, const char *data, char *error, size_t error_size);
+/* Make the new node directory `data` from one part of a snapshot; a crash on the way leaves `data`.restoring, which the
+ * next call removes. All of the part is checked before anything is made. A node of a troupe is given `generation`. The
+ * output begins anew at the end of the file it is given: what came out after the cut comes again, with the same
+ * numbers. Errors, each with a text: TROUPE_EBUSY (`data` exists), those of read and of the store; nothing is left
+ * then. */
+enum troupe_error troupe__snapshot_restore(const char *directory, const struct troupe__snapshot_part *part,
+                                           uint64_t generation, const char *data, char *error, size_t error_size);
 
 #endif

@@ -420,7 +420,7 @@ static int fold_batch(struct troupe__fold *fold)
             pthread_cond_broadcast(&fold->done);
         }
     }
-    if (!code && fold->batch.capacity > BUFFER_KEPT_MAX) {
+    if (fold->batch_left == 0 && fold->batch.capacity > BUFFER_KEPT_MAX) {
         troupe__buffer_free(&fold->batch);
     }
     return code;
@@ -537,18 +537,30 @@ enum troupe_error troupe__fold_wait_held(struct troupe__fold *fold, MDB_txn **re
                                          size_t error_size)
 {
     pthread_mutex_lock(&fold->mutex);
-    while (!fold->held && fold->failed == TROUPE_OK) {
+    while (!fold->held && fold->hold > 0 && fold->failed == TROUPE_OK) {
         pthread_cond_wait(&fold->done, &fold->mutex);
     }
-    enum troupe_error result = fold->held ? TROUPE_OK : fold->failed;
+    enum troupe_error result = fold->held ? TROUPE_OK : fold->failed != TROUPE_OK ? fold->failed : TROUPE_ECLOSED;
     if (result == TROUPE_OK) {
         *ret = fold->held;
         *ret_epoch = fold->folded;
+    } else if (result == TROUPE_ECLOSED) {
+        snprintf(error, error_size, "the node ended before the epoch was durable");
     } else {
         snprintf(error, error_size, "%s", fold->error);
     }
     pthread_mutex_unlock(&fold->mutex);
     return result;
+}
+
+void troupe__fold_cancel_hold(struct troupe__fold *fold)
+{
+    pthread_mutex_lock(&fold->mutex);
+    if (!fold->held) {
+        fold->hold = 0;
+        pthread_cond_broadcast(&fold->done);
+    }
+    pthread_mutex_unlock(&fold->mutex);
 }
 
 void troupe__fold_release(struct troupe__fold *fold)

@@ -85,6 +85,9 @@ void troupe__fold_hold(struct troupe__fold *fold, uint64_t epoch);
 enum troupe_error troupe__fold_wait_held(struct troupe__fold *fold, MDB_txn **ret, uint64_t *ret_epoch, char *error,
                                          size_t error_size);
 
+/* Give up a hold that has not come about: who waits for it is told TROUPE_ECLOSED. */
+void troupe__fold_cancel_hold(struct troupe__fold *fold);
+
 /* Go on folding, whether it was held already or not. */
 void troupe__fold_release(struct troupe__fold *fold);
 

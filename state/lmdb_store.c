@@ -331,6 +331,11 @@ static enum troupe_error photo_scan(struct troupe__photo *base, enum troupe__tab
     return scan_rows(&scanned, table, prefix, row, context);
 }
 
+static void photo_cancel(struct troupe__photo *base)
+{
+    troupe__fold_cancel_hold(&((struct lmdb_photo *)base)->store->fold);
+}
+
 static void photo_close(struct troupe__photo *base)
 {
     struct lmdb_photo *photo = (struct lmdb_photo *)base;
@@ -358,7 +363,8 @@ static enum troupe_error lmdb_photograph(struct troupe__store *base, uint64_t ep
         snprintf(base->error, sizeof base->error, "photograph %s: out of memory", store->directory);
         return TROUPE_ENOMEM;
     }
-    photo->base = (struct troupe__photo){.wait = photo_wait, .scan = photo_scan, .close = photo_close};
+    photo->base =
+        (struct troupe__photo){.wait = photo_wait, .scan = photo_scan, .cancel = photo_cancel, .close = photo_close};
     photo->store = store;
     troupe__fold_hold(&store->fold, epoch);
     *ret = &photo->base;

@@ -382,6 +382,11 @@ static enum troupe_error memory_photo_scan(struct troupe__photo *base, enum trou
     return memory_scan(&((struct memory_photo *)base)->store->base, table, prefix, row, context);
 }
 
+static void memory_photo_cancel(struct troupe__photo *base)
+{
+    (void)base; /* Nothing ever waits. */
+}
+
 static void memory_photo_close(struct troupe__photo *base)
 {
     struct memory_photo *photo = (struct memory_photo *)base;
@@ -402,8 +407,10 @@ static enum troupe_error memory_photograph(struct troupe__store *base, uint64_t 
         snprintf(base->error, sizeof base->error, "photograph: out of memory");
         return TROUPE_ENOMEM;
     }
-    photo->base =
-        (struct troupe__photo){.wait = memory_photo_wait, .scan = memory_photo_scan, .close = memory_photo_close};
+    photo->base = (struct troupe__photo){.wait = memory_photo_wait,
+                                         .scan = memory_photo_scan,
+                                         .cancel = memory_photo_cancel,
+                                         .close = memory_photo_close};
     photo->store = store;
     store->photographed = true;
     store->hold = epoch;

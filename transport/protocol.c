@@ -68,12 +68,12 @@ enum troupe_error troupe__request_parse(struct troupe_bytes bytes, struct troupe
     }
     ret->timeout_ms = TROUPE__TIMEOUT_DEFAULT_MS;
     if (result == TROUPE_OK) {
-        result =
-            unpack(bytes, copy_to_request, ret, error, error_size,
-                   "{s:s, s?:s, s?:s, s?:s, s?:m, s?:i, s?:s, s?:u, s?:u, s?:u, s?:u, s?:z, s?:b}", "do", &ret->what,
-                   "id", &ret->id, "to", &ret->to, "type", &ret->type, "body", &ret->body, "timeout_ms",
-                   &ret->timeout_ms, "egress", &ret->egress, "from", &ret->from, "credit", &ret->credit, "letter",
-                   &ret->letter, "tables", &ret->tables, "prefix", &ret->prefix, "json", &ret->json);
+        result = unpack(bytes, copy_to_request, ret, error, error_size,
+                        "{s:s, s?:s, s?:s, s?:s, s?:m, s?:i, s?:s, s?:u, s?:u, s?:u, s?:u, s?:u, s?:s, s?:z, s?:b}",
+                        "do", &ret->what, "id", &ret->id, "to", &ret->to, "type", &ret->type, "body", &ret->body,
+                        "timeout_ms", &ret->timeout_ms, "egress", &ret->egress, "from", &ret->from, "credit",
+                        &ret->credit, "letter", &ret->letter, "tables", &ret->tables, "colour", &ret->colour, "path",
+                        &ret->path, "prefix", &ret->prefix, "json", &ret->json);
     }
     if (result == TROUPE_ENOMEM) {
         snprintf(error, error_size, "the strings of the request are over %d bytes", TROUPE__REQUEST_TEXT_MAX);
@@ -275,6 +275,8 @@ void troupe__request_put(struct troupe__buffer *buffer, const struct troupe__req
     put_uint_entry(&map, "credit", request->credit);
     put_uint_entry(&map, "letter", request->letter);
     put_uint_entry(&map, "tables", request->tables);
+    put_uint_entry(&map, "colour", request->colour);
+    put_text_entry(&map, "path", request->path);
     put_bytes_entry(&map, "prefix", request->prefix);
     put_true_entry(&map, "json", request->json);
     end_map(&map);

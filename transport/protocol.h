@@ -27,7 +27,8 @@ struct troupe__request {
     struct troupe_bytes body;      /* packed; in the request's bytes; {NULL, 0} when there is none */
     int64_t timeout_ms;
     const char *egress;
-    uint64_t from, credit, letter, tables;
+    uint64_t from, credit, letter, tables, colour;
+    const char *path;
     struct troupe_bytes prefix; /* in the request's bytes */
     bool json;
     size_t text_size;

@@ -26,6 +26,19 @@ bool troupe__node_runs(const char *data)
     return held;
 }
 
+long troupe__node_process(const char *data)
+{
+    char path[PATH_MAX];
+    long pid = 0;
+    snprintf(path, sizeof path, "%s/lock", data);
+    FILE *file = troupe__node_runs(data) ? fopen(path, "r") : NULL;
+    if (file) {
+        pid = fscanf(file, "%ld", &pid) == 1 ? pid : 0;
+        fclose(file);
+    }
+    return pid;
+}
+
 /* The first line of the node's file. */
 static enum troupe_error find_endpoint(struct troupe__client *client, const char *data)
 {

@@ -19,6 +19,9 @@ struct troupe__client {
 /* Whether a process has the node's directory open. */
 bool troupe__node_runs(const char *data);
 
+/* The process that has the node's directory open; 0 when there is none. */
+long troupe__node_process(const char *data);
+
 /* Connect to `connect`, or when that is NULL to the node that runs on the directory `data`. Errors, with a text:
  * TROUPE_EINVAL, TROUPE_ENOTFOUND (no node runs there, or it does not listen), TROUPE_EIO, TROUPE_ENOMEM. Nothing is
  * left to close then. */

@@ -108,3 +108,17 @@ enum troupe_error troupe__local_cluster(const char *directory, uint16_t nodes, s
     *ret = cluster;
     return TROUPE_OK;
 }
+
+enum troupe_error troupe__local_restore(const char *directory, const struct troupe__slots *slots, uint64_t generation,
+                                        char *error, size_t error_size)
+{
+    char path[PATH_MAX];
+    struct troupe__cluster cluster = {.nodes = NULL};
+    snprintf(path, sizeof path, "%.4000s/cluster.yaml", directory);
+    enum troupe_error result = make_cluster(directory, slots->node_count, &cluster, error, error_size);
+    cluster.slots = *slots;
+    cluster.slots.generation = generation;
+    result = result == TROUPE_OK ? write_cluster(path, &cluster, error, error_size) : result;
+    troupe__cluster_fini(&cluster);
+    return result;
+}

@@ -14,6 +14,11 @@
 enum troupe_error troupe__local_cluster(const char *directory, uint16_t nodes, struct troupe__cluster *ret, char *error,
                                         size_t error_size);
 
+/* Write the cluster file of a restored troupe, whose nodes' directories are in `directory` already. Errors, with a
+ * text: as troupe__local_cluster. */
+enum troupe_error troupe__local_restore(const char *directory, const struct troupe__slots *slots, uint64_t generation,
+                                        char *error, size_t error_size);
+
 /* Whether several nodes live in `directory`. */
 bool troupe__local_is_troupe(const char *directory);
 

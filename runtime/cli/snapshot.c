@@ -15,6 +15,10 @@
 #include <time.h>
 
 #include "core/actor.h"
+#include "runtime/cli/client.h"
+#include "runtime/cli/cluster_file.h"
+#include "runtime/cli/live.h"
+#include "runtime/cli/local.h"
 #include "runtime/cli/options.h"
 #include "runtime/snapshot.h"
 #include "runtime/view.h"
@@ -176,7 +180,7 @@ static void print_part_json(const struct troupe__snapshot_part *part, const stru
 
 static int create(struct options *options, const char *operand)
 {
-    char path[PATH_MAX], name[40], error[512] = "";
+    char path[PATH_MAX], cluster_path[PATH_MAX], name[40], error[512] = "";
     struct troupe__snapshot snapshot;
     (void)operand;
     time_text((int64_t)time(NULL) * 1000, "%Y-%m-%dT%H-%M-%SZ", name);
@@ -195,7 +199,20 @@ static int create(struct options *options, const char *operand)
         snprintf(error, sizeof error, "create %.400s: %s", directory, strerror(errno));
         return fail("snapshot create", error, errno == ENOSPC ? TROUPE_ENOSPACE : TROUPE_EIO);
     }
-    enum troupe_error result = troupe__snapshot_take(options->data, path, &snapshot, error, sizeof error);
+    struct troupe__cluster cluster = {.nodes = NULL};
+    enum troupe_error result;
+    if (troupe__local_is_troupe(options->data)) {
+        snprintf(cluster_path, sizeof cluster_path, "%.4000s/cluster.yaml", options->data);
+        result = troupe__cluster_file_read(cluster_path, &cluster, error, sizeof error);
+        result = result == TROUPE_OK
+                     ? troupe__live_snapshot(options->data, &cluster, path, &snapshot, error, sizeof error)
+                     : result;
+        troupe__cluster_fini(&cluster);
+    } else if (troupe__node_runs(options->data)) {
+        result = troupe__live_snapshot(options->data, NULL, path, &snapshot, error, sizeof error);
+    } else {
+        result = troupe__snapshot_take(options->data, path, &snapshot, error, sizeof error);
+    }
     if (result != TROUPE_OK) {
         return fail("snapshot create", error, result);
     }
@@ -338,9 +355,10 @@ static int verify(struct options *options, const char *operand)
             rows += snapshot.parts[i].summary.rows[table];
         }
     }
+    result = result == TROUPE_OK ? troupe__snapshot_check_cut(path, &snapshot, error, sizeof error) : result;
     if (result == TROUPE_OK) {
-        printf("%s is good: %zu nodes, %" PRIu64 " rows, all checksums right\n", snapshot.name, snapshot.part_count,
-               rows);
+        printf("%s is good: %zu nodes, %" PRIu64 " rows, all checksums right, one consistent cut\n", snapshot.name,
+               snapshot.part_count, rows);
     }
     troupe__snapshot_fini(&snapshot);
     return result == TROUPE_OK ? EXIT_SUCCESS : fail("snapshot verify", error, result);
@@ -376,7 +394,9 @@ int troupe__snapshot(int argc, char **argv)
         .usage = "usage: troupe snapshot create [--name NAME]\n"
                  "       troupe snapshot list\n"
                  "       troupe snapshot show|verify|delete SNAPSHOT\n\n"
-                 "Takes and looks at snapshots of a node that does not run. A snapshot holds all it would start with:\n"
+                 "Takes and looks at snapshots of a node, or of all nodes of a troupe in one directory: while they "
+                 "run, or of\n"
+                 "a node that does not run. A snapshot is one consistent cut and holds all they would start with:\n"
                  "state, mailboxes, timers, dead letters, input positions, output numbers. SNAPSHOT is a name, or a\n"
                  "path with a slash.\n\n",
         .after = "\n`create` prints the path. `show` and `verify` read all of it and check it.\n"
@@ -406,6 +426,40 @@ int troupe__snapshot(int argc, char **argv)
     return troupe__wrong("snapshot", "it takes create, list, show, verify or delete, not", name);
 }
 
+/* Of a troupe: the cluster file comes last, so that a half restored one is none. */
+static enum troupe_error restore_troupe(const char *directory, const struct troupe__snapshot *snapshot,
+                                        const char *data, char *error, size_t error_size)
+{
+    char path[PATH_MAX];
+    if (mkdir(data, 0700)) {
+        snprintf(error, error_size, "%.400s: %s: name a new directory", data, strerror(errno));
+        return errno == EEXIST ? TROUPE_EBUSY : TROUPE_EIO;
+    }
+    uint64_t generation = snapshot->slots.generation + 1;
+    enum troupe_error result = troupe__snapshot_check_cut(directory, snapshot, error, error_size);
+    for (size_t i = 0; i < snapshot->part_count && result == TROUPE_OK; i++) {
+        if ((size_t)snprintf(path, sizeof path, "%s/%s", data, snapshot->parts[i].node) >= sizeof path) {
+            snprintf(error, error_size, "the path of the directory is too long");
+            return TROUPE_EINVAL;
+        }
+        result = troupe__snapshot_restore(directory, &snapshot->parts[i], generation, path, error, error_size);
+    }
+    return result == TROUPE_OK ? troupe__local_restore(data, &snapshot->slots, generation, error, error_size) : result;
+}
+
+static enum troupe_error restore(const char *directory, const char *data, char *error, size_t error_size)
+{
+    struct troupe__snapshot snapshot;
+    enum troupe_error result = troupe__snapshot_read(directory, &snapshot, error, error_size);
+    if (result != TROUPE_OK) {
+        return result;
+    }
+    result = snapshot.is_troupe ? restore_troupe(directory, &snapshot, data, error, error_size)
+                                : troupe__snapshot_restore(directory, snapshot.parts, 0, data, error, error_size);
+    troupe__snapshot_fini(&snapshot);
+    return result;
+}
+
 int troupe__restore(int argc, char **argv)
 {
     static const struct troupe__option options_table[] = {
@@ -415,10 +469,12 @@ int troupe__restore(int argc, char **argv)
     struct options options = {.data = "troupe-data"};
     const struct troupe__command command = {
         .name = "restore",
-        .usage = "usage: troupe restore SNAPSHOT [--data DIR]\n\n"
-                 "Makes a node's directory from a snapshot (a path). The directory must not exist. What waited in the\n"
-                 "snapshot is delivered once; inputs go on at their positions; records that came out after it come\n"
-                 "again with the same numbers, at the end of the output that the next run names.\n\n",
+        .usage =
+            "usage: troupe restore SNAPSHOT [--data DIR]\n\n"
+            "Makes the directory of a node, or of a troupe with as many nodes, from a snapshot (a path). It must not\n"
+            "exist. What waited in the\n"
+            "snapshot is delivered once; inputs go on at their positions; records that came out after it come\n"
+            "again with the same numbers, at the end of the output that the next run names.\n\n",
         .after = "\nExit codes: 0 done, 1 failed (nothing is left then), 2 wrong arguments.\n",
         .options = options_table,
         .target = &options,
@@ -432,6 +488,6 @@ int troupe__restore(int argc, char **argv)
         return troupe__wrong("restore", "name one snapshot, instead of", operand < argc ? argv[operand + 1] : "none");
     }
     char error[512];
-    enum troupe_error result = troupe__snapshot_restore(argv[operand], options.data, error, sizeof error);
+    enum troupe_error result = restore(argv[operand], options.data, error, sizeof error);
     return result == TROUPE_OK ? EXIT_SUCCESS : fail("restore", error, result);
 }

@@ -1,0 +1,17 @@
+/* live.h - a snapshot of nodes that run: the command tells each what to do, and puts their parts together.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The nodes write their parts into one directory, so they and the command are on one machine, or share it. */
+#ifndef TROUPE_RUNTIME_CLI_LIVE_H
+#define TROUPE_RUNTIME_CLI_LIVE_H
+
+#include "runtime/cluster.h"
+#include "runtime/snapshot.h"
+
+/* Take a snapshot of the node that runs on `data`, or with a `cluster` of all nodes of the troupe whose directories
+ * stand in `data`, into the new directory `target`. Errors, each with a text: TROUPE_ENOTFOUND (a node does not run),
+ * TROUPE_EBUSY (`target` exists, or another snapshot is being taken), what a node says; nothing is left then. */
+enum troupe_error troupe__live_snapshot(const char *data, const struct troupe__cluster *cluster, const char *target,
+                                        struct troupe__snapshot *ret, char *error, size_t error_size);
+
+#endif

@@ -1,0 +1,110 @@
+#!/bin/bash
+# nodes_snapshot.sh - a bank on several nodes is photographed while it runs; what is restored runs on, money conserved.
+# SPDX-License-Identifier: Apache-2.0
+# Environment: BUILD (build), TROUPE_NODES (4), TROUPE_TRANSFERS (30000), TROUPE_SNAPSHOTS (8), TROUPE_KEEP=1.
+set -eu
+
+build=${BUILD:-build}
+nodes=${TROUPE_NODES:-4}
+transfers=${TROUPE_TRANSFERS:-30000}
+snapshots=${TROUPE_SNAPSHOTS:-8}
+accounts=1000
+deadline_s=120
+bank=$(dirname "$0")/../samples/bank
+dir=$(mktemp -d "${TMPDIR:-/tmp}/troupe-cut.XXXXXX")
+pid=
+finish() {
+    local status=$?
+    [ -z "$pid" ] || kill -9 "$pid" 2>/dev/null || true
+    if [ $status != 0 ] || [ -n "${TROUPE_KEEP:-}" ]; then echo "kept: $dir"; else rm -rf "$dir"; fi
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+fail() {
+    echo "FAILED: $*"
+    tail -5 "$dir/log" "$dir/said" 2>/dev/null || true
+    exit 1
+}
+lines() { cat "$dir/$1".out.* 2>/dev/null | wc -l; }
+
+# start NAME [INPUT...]: start the troupe in NAME, the first nodes with these inputs.
+start() {
+    local name=$1 inputs=()
+    shift
+    for input in "$@"; do inputs+=(--input "$dir/$input"); done
+    "$build/troupe" run "$build/samples/bank.so" --nodes "$nodes" --data "$dir/$name" --output "$dir/$name.out" \
+        "${inputs[@]}" >>"$dir/log" 2>&1 &
+    pid=$!
+}
+stop() {
+    local status=0
+    kill -TERM "$pid"
+    wait "$pid" || status=$?
+    pid=
+    [ $status = 0 ] || fail "exit status $status after SIGTERM"
+}
+# wait_for WHAT COMMAND...: until it succeeds.
+wait_for() {
+    local what=$1 end=$((SECONDS + deadline_s))
+    shift
+    until "$@"; do
+        [ $SECONDS -lt $end ] || fail "waited $deadline_s s for $what"
+        kill -0 "$pid" 2>/dev/null || fail "the troupe has ended"
+        sleep 0.02
+    done
+}
+has_lines() { [ "$(lines "$1")" -ge "$2" ]; }
+snapshot() { "$build/troupe" snapshot "$@" --data "$dir/one" >"$dir/said" 2>&1; }
+balances() { cat "$dir/$1".out.* | grep -c '"egress":"balances"' || true; }
+has_balances() { [ "$(balances "$1")" -ge $accounts ]; }
+# The money of all accounts, of the last audit.
+total() {
+    python3 -c 'import json, sys
+print(sum(r["body"]["balance"] for p in sys.argv[1:] for r in map(json.loads, open(p)) if r["egress"] == "balances"))' \
+        "$dir/$1".out.*
+}
+
+awk -v transfers="$transfers" -v accounts=$accounts -f "$bank/transfers.awk" >"$dir/transfers"
+awk -v accounts=$accounts -f "$bank/audit.awk" >"$dir/audit"
+split -n "l/$nodes" -d "$dir/transfers" "$dir/part."
+mapfile -t parts < <(cd "$dir" && ls part.*)
+
+start one "${parts[@]}"
+wait_for "the first records" has_lines one 100
+taken=0
+flying=0
+while [ $taken -lt "$snapshots" ]; do
+    snapshot create --name "s$taken" || fail "no snapshot"
+    snapshot verify "s$taken" || fail "snapshot s$taken is not good"
+    snapshot show "s$taken" --json || fail "cannot show"
+    flying=$((flying + $(grep -o '"outbox":[0-9]*\|"mail":[0-9]*' "$dir/said" | cut -d: -f2 | paste -sd+ | bc)))
+    taken=$((taken + 1))
+done
+echo "$taken snapshots of $nodes nodes at $(lines one) of $transfers transfers, $flying messages waiting or flying in them"
+wait_for "all transfers" has_lines one "$transfers"
+stop
+start one "${parts[@]:0:$((nodes - 1))}" audit
+wait_for "the balances" has_balances one
+stop
+
+# Restored, the inputs go on where the cut was, and the outcome is the same to the cent.
+"$build/troupe" restore "$dir/one/snapshots/s1" --data "$dir/two" >"$dir/said" 2>&1 || fail "no restore"
+grep -q '^generation: 2$' "$dir/two/cluster.yaml" || fail "the restored troupe has the old generation"
+before=$(cat "$dir"/one.out.* | grep -c '"egress":"transfers"')
+start two "${parts[@]}"
+first=$("$build/troupe" snapshot show s1 --data "$dir/one" --json |
+    python3 -c 'import json, sys; print(len(json.load(sys.stdin)["parts"]))')
+[ "$first" = "$nodes" ] || fail "the snapshot has $first parts"
+# The numbers of each node's transfers end where they did in the first troupe, or the sum of all nodes' does.
+last() { for f in "$dir/$1".out.*; do grep '"egress":"transfers"' "$f" | tail -1; done |
+    python3 -c 'import json, sys; print(sum(json.loads(l)["seq"] for l in sys.stdin))'; }
+ended() { [ "$(last two)" = "$before" ]; }
+wait_for "the transfers after the cut" ended
+stop
+start two "${parts[@]:0:$((nodes - 1))}" audit
+wait_for "the balances" has_balances two
+stop
+[ "$(total one)" = $((accounts * 1000)) ] || fail "money was lost or made: $(total one)"
+[ "$(total two)" = $((accounts * 1000)) ] || fail "money was lost or made after the restore: $(total two)"
+! "$build/troupe" restore "$dir/one/snapshots/s1" --data "$dir/two" 2>"$dir/said" || fail "restored over a troupe"
+echo "restored and run on: as many transfers in all, and the money is all there"
