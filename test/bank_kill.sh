@@ -55,7 +55,7 @@ kill_once() {
     sleep "$(printf '0.%03d' $ms)"
     victim=$pid
     if [ $((RANDOM % 5)) = 0 ]; then
-        victim=$(cut -d" " -f1 "/proc/$pid/task/$pid/children" 2>/dev/null)
+        victim=$(cut -d" " -f1 "/proc/$pid/task/$pid/children" 2>/dev/null || true) # It may have ended.
         victim=${victim:-$pid}
     fi
     kill -9 "$victim" 2>/dev/null || true
