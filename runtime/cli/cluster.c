@@ -163,8 +163,8 @@ int troupe__cluster(int argc, char **argv)
         .usage =
             "usage: troupe cluster init --nodes N [--tcp HOST:PORT ...] [--keys] [FILE]\n\n"
             "Writes a cluster file (default: cluster.yaml): which nodes a troupe has, where they are reached, and\n"
-            "which slots each owns. Every node gets the same file.\n\n",
-        .after = "\nExit codes: 0 done, 1 failed (nothing is left then), 2 wrong arguments.\n",
+            "which slots each owns. Every node gets the same file.\n",
+        .after = "Exit codes: 0 done, 1 failed (nothing is left then), 2 wrong arguments.\n",
         .options = options_table,
         .target = &options,
     };
@@ -197,8 +197,8 @@ int troupe__keygen(int argc, char **argv)
         .usage =
             "usage: troupe keygen FILE\n\n"
             "Makes a CURVE key pair: the secret key goes into the new file FILE, readable by its owner alone; the\n"
-            "public key is printed, for the cluster file.\n\n",
-        .after = "\nExit codes: 0 done, 1 failed, 2 wrong arguments.\n",
+            "public key is printed, for the cluster file.\n",
+        .after = "Exit codes: 0 done, 1 failed, 2 wrong arguments.\n",
         .options = options_table,
     };
     int operand;

@@ -394,12 +394,11 @@ int troupe__snapshot(int argc, char **argv)
         .usage = "usage: troupe snapshot create [--name NAME]\n"
                  "       troupe snapshot list\n"
                  "       troupe snapshot show|verify|delete SNAPSHOT\n\n"
-                 "Takes and looks at snapshots of a node, or of all nodes of a troupe in one directory: while they "
-                 "run, or of\n"
-                 "a node that does not run. A snapshot is one consistent cut and holds all they would start with:\n"
-                 "state, mailboxes, timers, dead letters, input positions, output numbers. SNAPSHOT is a name, or a\n"
-                 "path with a slash.\n\n",
-        .after = "\n`create` prints the path. `show` and `verify` read all of it and check it.\n"
+                 "Takes and looks at snapshots of a node, or of all nodes of a troupe in one directory: while they\n"
+                 "run, or of a node that does not run. A snapshot is one consistent cut and holds all they would\n"
+                 "start with: state, mailboxes, timers, dead letters, input positions, output numbers. SNAPSHOT is\n"
+                 "a name, or a path with a slash.\n",
+        .after = "`create` prints the path. `show` and `verify` read all of it and check it.\n"
                  "Exit codes: 0 done, 1 failed or damaged, 2 wrong arguments.\n",
         .options = options_table,
         .target = &options,
@@ -469,13 +468,12 @@ int troupe__restore(int argc, char **argv)
     struct options options = {.data = "troupe-data"};
     const struct troupe__command command = {
         .name = "restore",
-        .usage =
-            "usage: troupe restore SNAPSHOT [--data DIR]\n\n"
-            "Makes the directory of a node, or of a troupe with as many nodes, from a snapshot (a path). It must not\n"
-            "exist. What waited in the\n"
-            "snapshot is delivered once; inputs go on at their positions; records that came out after it come\n"
-            "again with the same numbers, at the end of the output that the next run names.\n\n",
-        .after = "\nExit codes: 0 done, 1 failed (nothing is left then), 2 wrong arguments.\n",
+        .usage = "usage: troupe restore SNAPSHOT [--data DIR]\n\n"
+                 "Makes the directory of a node, or of a troupe with as many nodes, from a snapshot (a path). It\n"
+                 "must not exist. What waited in the snapshot is delivered once; inputs go on at their positions;\n"
+                 "records that came out after it come again with the same numbers, at the end of the output that\n"
+                 "the next run names.\n",
+        .after = "Exit codes: 0 done, 1 failed (nothing is left then), 2 wrong arguments.\n",
         .options = options_table,
         .target = &options,
     };
