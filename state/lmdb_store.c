@@ -486,6 +486,11 @@ static enum troupe_error prepare_directory(struct lmdb_store *store, char *error
         snprintf(error, error_size, "open store %s: mkdir: %s", store->directory, strerror(errno));
         return troupe__lmdb_error(errno);
     }
+    struct stat info;
+    if (stat(store->directory, &info) == 0 && !S_ISDIR(info.st_mode)) {
+        snprintf(error, error_size, "open store %s: it is no directory", store->directory);
+        return TROUPE_EINVAL;
+    }
     if (!store->read_only && !tables) { /* Also when a crash came between the mkdir and this. */
         char parent[PATH_MAX];
         snprintf(parent, sizeof parent, "%s/..", store->directory);

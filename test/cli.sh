@@ -107,6 +107,14 @@ rm -rf "$dir/configured" "$dir/records" "$dir/in" "$dir/run.yaml"
 
 [ -z "$(ls "$dir" | grep -v 'out\|err\|help')" ] || failed "a wrong command line left something behind"
 
+# What is in the way is named.
+echo >"$dir/file"
+expect 1 run "$module" --data "$dir/file" --until-idle
+complains 'file: it is no directory'
+expect 1 run "$module" --data "$dir/none/deeper" --until-idle
+complains 'none/deeper: mkdir: No such file'
+rm "$dir/file"
+
 # The log: each line is an event in the form that was asked for.
 echo '{"to":"demo/greeter/ada","type":"dan\u0007ce"}' >"$dir/in"
 expect 0 run "$module" --data "$dir/data" --input "$dir/in" --output "$dir/records" --until-idle --log-format json
