@@ -24,7 +24,7 @@ trap finish EXIT
 
 # run SAMPLE DATA INPUT OUTPUT: to the end, until neither message nor timer is left.
 run() {
-    "$build/troupe" run "$build/samples/$1.so" --data "$dir/$2" --input "$dir/$3" --output "$dir/$4" \
+    timeout 100 "$build/troupe" run "$build/samples/$1.so" --data "$dir/$2" --input "$dir/$3" --output "$dir/$4" \
         --until-idle=timers 2>>"$dir/log"
 }
 
