@@ -380,6 +380,7 @@ static enum troupe_error walk(struct use *use, struct troupe__batch **batch, str
     if (result == TROUPE_OK) {
         memcpy(at->place, ret->key.data, ret->key.size);
         at->place_size = ret->key.size;
+        at->place[at->place_size] = '\0';
         at->started = true;
         size_t skip = element_key(use, (struct troupe_bytes){NULL, 0}, low_bytes);
         ret->key = (struct troupe_bytes){at->place + skip, at->place_size - skip};

@@ -163,7 +163,7 @@ enum troupe_error troupe_clear(struct troupe_context *ctx, const struct troupe_v
 /* Maps and lists hold any number of elements, each of which is read and stored by itself; what they hold is never
  * loaded whole. An element is any bytes, msgpack by convention, of at most TROUPE_BODY_MAX. Errors of all: those of
  * reading and setting a value (TROUPE_ETYPE: declared as another kind); TROUPE_ENOTFOUND: there is no such element.
- * Bytes that are returned are followed by a NUL byte that is not counted. */
+ * Bytes and keys that are returned are followed by a NUL byte that is not counted. */
 
 /* A key has 1 to TROUPE_ELEMENT_KEY_MAX bytes, else TROUPE_EINVAL. */
 enum troupe_error troupe_map_get(struct troupe_context *ctx, const struct troupe_value *map, struct troupe_bytes key,

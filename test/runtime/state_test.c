@@ -704,7 +704,14 @@ static enum troupe_error walk_and_change(struct troupe_context *ctx)
         met++;
     }
     assert_int_equal(met, 2 * filled);
+    must(troupe_map_set(ctx, &map, troupe_string("/c"), troupe_string("x")));
+    struct troupe_map_walk last = {.batch = NULL};
+    must(troupe_map_next(ctx, &map, &last, &key, &bytes));
+    assert_string_equal(key.data, "/behind");
+    must(troupe_map_next(ctx, &map, &last, &key, &bytes));
+    assert_string_equal(key.data, "/c"); /* Shorter than the one before it, and followed by a NUL all the same. */
     must(troupe_map_remove(ctx, &map, troupe_string("/behind")));
+    must(troupe_map_remove(ctx, &map, troupe_string("/c")));
     must(troupe_clear(ctx, &list));
     return check_empty(ctx);
 }
