@@ -562,6 +562,15 @@ void troupe__machine_released(struct troupe__machine *machine, uint64_t number)
     machine->counters_changed = true;
 }
 
+bool troupe__machine_unripe(const struct troupe__machine *machine, int64_t age_ms)
+{
+    enum { RIPE_MS = 2, RIPE_MAX_MS = 20, RIPE_TIMES = 4 };
+    uint64_t deliveries = machine->stats.deliveries - machine->sealed_deliveries;
+    /* With other nodes there is more to gain by letting out early: they wait for what was sent. */
+    bool few = !machine->links && deliveries < RIPE_TIMES * (uint64_t)machine->waiting;
+    return age_ms < RIPE_MS || (age_ms < RIPE_MAX_MS && few);
+}
+
 bool troupe__machine_dirty(const struct troupe__machine *machine)
 {
     return machine->record.size > 0 || machine->fresh_count > 0 || machine->ctx.dirty_count > 0 ||
@@ -653,6 +662,7 @@ enum troupe_error troupe__machine_seal(struct troupe__machine *machine, struct t
     machine->epoch++;
     machine->ctx.epoch = machine->epoch;
     machine->stats.epochs++;
+    machine->sealed_deliveries = machine->stats.deliveries;
     return TROUPE_OK;
 }
 

@@ -101,6 +101,7 @@ struct troupe__machine {
     uint64_t swept_deliveries;
     struct troupe__sweeper sweeper;
     struct troupe__machine_stats stats;
+    uint64_t sealed_deliveries; /* of stats, when the last epoch was sealed */
     char error[512];
 };
 
@@ -190,6 +191,11 @@ struct troupe_bytes troupe__machine_read_mark(const struct troupe__machine *mach
 /* The egress records up to `number` are out for good: their rows go. `machine->unreleased` holds, in the form of an
  * epoch's `egress`, those that were not when the machine started: let them out again. */
 void troupe__machine_released(struct troupe__machine *machine, uint64_t number);
+
+/* Whether a busy open epoch is better not sealed yet, at the age of `age_ms`: too few deliveries in it for the messages
+ * that wait, each of which would get a row now and lose it soon. So epochs of a node with many messages in flight are
+ * longer, up to a limit, and most messages pass without a row. */
+bool troupe__machine_unripe(const struct troupe__machine *machine, int64_t age_ms);
 
 /* Whether the open epoch holds anything. */
 bool troupe__machine_dirty(const struct troupe__machine *machine);

@@ -23,7 +23,6 @@ enum {
     DRAIN_TURNS = 4,      /* runs without new lines before a busy epoch is sealed, for the same reason */
     BUSY_TRIES = 50,      /* to open a directory in use, 20 ms apart */
     JOBS_ENOUGH = 4096,   /* jobs without a result: beyond it nothing is taken in */
-    LINGER_MS = 2,        /* a busy epoch is sealed at this age at the earliest */
 };
 
 static const char output_mark[] = "output", input_mark_prefix[] = "input/";
@@ -372,7 +371,8 @@ static enum troupe_error seal_if_due(struct troupe_node *node, bool busy)
         node->opened_ms = now;
     }
     bool full = troupe__machine_epoch_size(&node->machine) >= TROUPE__RECORD_SIZE_MAX;
-    if (node->committed.busy || (busy && !full && (now - node->opened_ms < LINGER_MS || drain(node)))) {
+    if (node->committed.busy ||
+        (busy && !full && (troupe__machine_unripe(&node->machine, now - node->opened_ms) || drain(node)))) {
         return TROUPE_OK;
     }
     node->drain_turns = 0;

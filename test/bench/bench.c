@@ -39,9 +39,8 @@
 
 enum {
     RUNS = 5,
-    RUN_BUDGET = 512, /* these three as in runtime/node.c */
+    RUN_BUDGET = 512, /* these two as in runtime/node.c */
     EPOCH_SIZE_MAX = 1 << 23,
-    LINGER_MS = 2,
     WAITING_MAX = 8192,
     FIGURES_MAX = 64,
 };
@@ -325,7 +324,7 @@ static bool node_seal(struct node *node, bool busy)
         node->opened_ms = now;
     }
     bool full = troupe__machine_epoch_size(&node->machine) >= EPOCH_SIZE_MAX;
-    if (node->committed.busy || (busy && !full && now - node->opened_ms < LINGER_MS)) {
+    if (node->committed.busy || (busy && !full && troupe__machine_unripe(&node->machine, now - node->opened_ms))) {
         return false;
     }
     CHECK(troupe__machine_seal(&node->machine, &node->epoch) == TROUPE_OK);
