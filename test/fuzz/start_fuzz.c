@@ -37,14 +37,21 @@ static const struct troupe_type types[] = {
     {.name = "a/b", .handler = handle, .values = values, .retry = {.attempts = 2, .backoff_ms = 1}, .jobs = jobs}};
 static const struct troupe_module module = {TROUPE_ABI, "fuzz", "1", types, 1};
 
-static void run(struct troupe__machine *machine, struct troupe__store *store)
+/* Mail is read when its turn comes, so what is wrong with it may be found only here. Returns false then. */
+static bool run(struct troupe__machine *machine, struct troupe__store *store)
 {
+    bool good = true;
     struct troupe__epoch epoch = {0};
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 4 && good; i++) {
         size_t done;
         enum troupe_error result = troupe__machine_set_now(machine, 1 + i * 1000);
         result = result == TROUPE_OK ? troupe__machine_run(machine, 64, &done) : result;
         result = result == TROUPE_OK ? troupe__machine_seal(machine, &epoch) : result;
+        if (result == TROUPE_ECORRUPT) {
+            assert(machine->error[0]);
+            good = false;
+            continue;
+        }
         assert(result == TROUPE_OK);
         result = store->commit(store, epoch.number, (struct troupe_bytes){epoch.record.data, epoch.record.size});
         assert(result == TROUPE_OK);
@@ -60,6 +67,7 @@ static void run(struct troupe__machine *machine, struct troupe__store *store)
         troupe__epoch_drop_jobs(&epoch);
     }
     troupe__epoch_fini(&epoch);
+    return good;
 }
 
 /* Whether there are only changes that a store takes. */
@@ -97,7 +105,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         }
         result = troupe__machine_init(&machine, &module, store, 7, NULL, NULL);
         if (result == TROUPE_OK) {
-            run(&machine, store);
+            start = run(&machine, store) ? start : 2;
             troupe__machine_fini(&machine);
         } else {
             assert(start == 1 && result != TROUPE_ENOMEM && machine.error[0]);
