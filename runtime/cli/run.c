@@ -409,6 +409,28 @@ static int run_nodes(struct run *all)
     return code;
 }
 
+/* One node, which has taken its place. Returns the exit code. */
+static int run_one(struct run *run)
+{
+    if (run->input_count > 1) {
+        return troupe__wrong("run", "a node reads one input; the second is", run->inputs[1]);
+    }
+    run->node.input = run->inputs[0];
+    if (troupe__local_is_troupe(run->node.data)) {
+        return troupe__wrong("run", "there is a troupe of several nodes: say --nodes, or name another directory than",
+                             run->node.data);
+    }
+    if (run->unsupervised) {
+        return run_node(run);
+    }
+    run->guard = troupe__guard_new();
+    if (!run->guard) {
+        return fail("out of memory", TROUPE_ENOMEM);
+    }
+    const struct troupe__child child = {run->name, run->guard, run_node, run};
+    return troupe__supervise(&child, 1, run->node.slow_ms, troupe__log_line, &run->log);
+}
+
 int troupe__run(int argc, char **argv)
 {
     struct run run = {
@@ -440,26 +462,8 @@ int troupe__run(int argc, char **argv)
     if (run.nodes > 0) {
         return run_nodes(&run);
     }
-    if ((code = take_place(&run)) >= 0) {
-        return code;
-    }
-    if (run.input_count > 1) {
-        return troupe__wrong("run", "a node reads one input; the second is", run.inputs[1]);
-    }
-    run.node.input = run.inputs[0];
-    if (troupe__local_is_troupe(run.node.data)) {
-        return troupe__wrong("run", "there is a troupe of several nodes: say --nodes, or name another directory than",
-                             run.node.data);
-    }
-    if (run.unsupervised) {
-        return run_node(&run);
-    }
-    run.guard = troupe__guard_new();
-    if (!run.guard) {
-        return fail("out of memory", TROUPE_ENOMEM);
-    }
-    const struct troupe__child child = {run.name, run.guard, run_node, &run};
-    code = troupe__supervise(&child, 1, run.node.slow_ms, troupe__log_line, &run.log);
+    code = take_place(&run);
+    code = code >= 0 ? code : run_one(&run);
     troupe__cluster_fini(&run.cluster);
     return code;
 }

@@ -108,7 +108,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             start = run(&machine, store) ? start : 2;
             troupe__machine_fini(&machine);
         } else {
-            assert(start == 1 && result != TROUPE_ENOMEM && machine.error[0]);
+            /* Rows that no node wrote, such as mail beyond the counters, may be found at the second start only. */
+            assert((start == 1 || result == TROUPE_ECORRUPT) && result != TROUPE_ENOMEM && machine.error[0]);
             start = 2;
         }
         store->close(store);
