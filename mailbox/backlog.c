@@ -101,6 +101,7 @@ void troupe__backlog_push(struct troupe__backlog *backlog, struct troupe__messag
 
 void troupe__backlog_seal(struct troupe__backlog *backlog, uint64_t epoch, uint64_t sequence)
 {
+    backlog->last = sequence;
     if (backlog->count == 0) {
         backlog->sealed_count = 0; /* What is sealed is of no interest until there is something to let go. */
         return;
@@ -169,8 +170,9 @@ static enum troupe_error read_row(void *context, struct troupe_bytes key, struct
         value = (struct troupe_bytes){change->value, change->size};
     }
     struct troupe__message *message = NULL;
-    enum troupe_error result =
-        sequence == 0 ? TROUPE_ECORRUPT : troupe__message_decode(reading->actors, value, &message);
+    enum troupe_error result = sequence == 0 || sequence > backlog->last
+                                   ? TROUPE_ECORRUPT
+                                   : troupe__message_decode(reading->actors, value, &message);
     if (result != TROUPE_OK) {
         snprintf(reading->store->error, sizeof reading->store->error, "mail row %llu: %s: run troupe doctor",
                  (unsigned long long)sequence, troupe_error_text(result));

@@ -30,7 +30,8 @@ struct troupe__backlog {                     /* Zero bytes are an empty one. */
     size_t stored;                           /* messages before those, in the store only */
     uint64_t read_back;                      /* messages so far that were stored and came into memory again */
     uint64_t next;                           /* the stored ones have at least this number */
-    uint64_t folded;                         /* messages up to this number have their rows in the tables */
+    uint64_t last;   /* the last number that any sealed epoch gave; none is in the tables beyond it */
+    uint64_t folded; /* messages up to this number have their rows in the tables */
     struct {
         uint64_t epoch, sequence; /* when that epoch is in the tables, so are all up to that number */
     } sealed[TROUPE__BACKLOG_SEALED];

@@ -15,6 +15,9 @@
 #define TROUPE__RETRY_BIT (UINT64_C(1) << 63)
 #define TROUPE__JOB_RETRY (UINT64_C(3) << 62)
 
+/* No node comes so far that its numbers of messages, timers and jobs touch those bits; rows that say so are refused. */
+#define TROUPE__NUMBER_MAX (UINT64_C(1) << 61)
+
 /* Milliseconds until the next try after `attempt` failures; the policy's zero fields have been filled in. */
 int64_t troupe__machine_backoff(const struct troupe_retry *retry, uint32_t attempt);
 

@@ -141,7 +141,7 @@ static enum troupe_error start_meta(struct start *start, struct troupe_bytes key
         machine->egress_released = troupe__cursor_varint(&cursor);
         machine->ctx.now_ms = (int64_t)troupe__cursor_varint(&cursor);
         machine->waiting = (size_t)troupe__cursor_varint(&cursor);
-        if (cursor.failed) {
+        if (cursor.failed || machine->sequence > TROUPE__NUMBER_MAX || machine->ctx.timer_last > TROUPE__NUMBER_MAX) {
             snprintf(machine->error, sizeof machine->error, "the counters' row is malformed: run troupe doctor");
             return TROUPE_ECORRUPT;
         }

@@ -182,6 +182,7 @@ static void what_the_journal_changed_holds_over_the_tables(void **state)
     troupe__buffer_free(&row);
     troupe__backlog_fini(&f->backlog);
     assert_true(troupe__backlog_start(&f->backlog, 4, changes, 4));
+    troupe__backlog_seal(&f->backlog, f->store->last_epoch, 4);
     assert_int_equal(f->backlog.stored, 2);
     f->taken = 1;
     assert_int_equal(take(f, 1), 1);
@@ -206,6 +207,18 @@ static void a_missing_row_is_told(void **state)
     f->backlog.stored = 0;
 }
 
+/* Its bits would be taken for those of another kind of timer. */
+static void a_row_with_a_number_never_given_is_told(void **state)
+{
+    struct fixture *f = *state;
+    wait_for_turn(f, 3, true);
+    f->backlog.last = 2;
+    struct troupe__message *message;
+    assert_int_equal(troupe__backlog_take(&f->backlog, f->store, &f->actors, SIZE_MAX, &message), TROUPE_ECORRUPT);
+    assert_non_null(strstr(f->store->error, "mail row 3"));
+    f->backlog.stored = 0;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -215,6 +228,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(many_epochs_are_let_go_when_the_last_is_folded, setup, teardown),
         cmocka_unit_test_setup_teardown(what_the_journal_changed_holds_over_the_tables, setup, teardown),
         cmocka_unit_test_setup_teardown(a_missing_row_is_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_row_with_a_number_never_given_is_told, setup, teardown),
     };
     return cmocka_run_group_tests_name("backlog", tests, NULL, NULL);
 }
