@@ -50,7 +50,7 @@ SAMPLES := $(foreach d,$(wildcard samples/*/),$(if $(wildcard $(d)$(notdir $(d:/
 MODULES := $(SAMPLES:%=$(BUILD)/samples/%.so)
 TEST_SOURCES := $(wildcard test/*_test.c test/*/*_test.c test/*/*/*_test.c)
 TESTS := $(foreach t,$(TEST_SOURCES),$(BUILD)/test/$(basename $(notdir $(t))))
-SCRIPTS := $(wildcard test/*.sh)
+SCRIPTS := $(filter-out test/run.sh test/sample.sh,$(wildcard test/*.sh))
 FUZZERS := $(patsubst test/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard test/fuzz/*_fuzz.c))
 BENCH := $(if $(wildcard test/bench/bench.c),$(BUILD)/bench)
 SOURCES = $(shell find core mailbox state transport runtime samples test -name '*.[ch]')
@@ -155,13 +155,7 @@ run-demo: all
 	@BUILD=$(BUILD) samples/bank/demo.sh
 
 run-test: all $(TESTS)
-	@passed=0; failed=0; \
-	for t in $(TESTS) $(SCRIPTS); do \
-	    [ -x "$$t" ] || continue; \
-	    echo "== $$t"; \
-	    if BUILD=$(BUILD) LIBS="$(LIBS)" "$$t"; then passed=$$((passed + 1)); else failed=$$((failed + 1)); echo "FAILED: $$t"; fi; \
-	done; \
-	echo "$$passed passed, $$failed failed"; [ $$failed = 0 ]
+	@BUILD=$(BUILD) LIBS="$(LIBS)" test/run.sh $(TESTS) $(SCRIPTS)
 
 run-bench: all $(BENCH)
 	@$(if $(BENCH),$(BENCH),echo "no test/bench/bench.c")
