@@ -1,0 +1,61 @@
+/* files.c - paths, and directories that are made durable or removed.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "runtime/files.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum troupe_error troupe__files_fail(const char *what, const char *path, char *error, size_t error_size)
+{
+    int code = errno;
+    snprintf(error, error_size, "%s %s: %s", what, path, strerror(code));
+    return code == ENOSPC || code == EDQUOT ? TROUPE_ENOSPACE : code == ENOENT ? TROUPE_ENOTFOUND : TROUPE_EIO;
+}
+
+enum troupe_error troupe__files_join(char path[static PATH_MAX], const char *directory, const char *name,
+                                     const char *suffix, char *error, size_t error_size)
+{
+    if ((size_t)snprintf(path, PATH_MAX, "%s%s%s%s", directory, name[0] ? "/" : "", name, suffix) >= PATH_MAX) {
+        snprintf(error, error_size, "the path %.100s... is too long", directory);
+        return TROUPE_EINVAL;
+    }
+    return TROUPE_OK;
+}
+
+enum troupe_error troupe__files_sync(const char *path, char *error, size_t error_size)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || fsync(fd)) {
+        enum troupe_error result = troupe__files_fail("sync", path, error, error_size);
+        if (fd >= 0) {
+            close(fd);
+        }
+        return result;
+    }
+    close(fd);
+    return TROUPE_OK;
+}
+
+enum troupe_error troupe__files_remove(const char *path, char *error, size_t error_size)
+{
+    DIR *directory = opendir(path);
+    if (!directory) {
+        return errno == ENOENT ? TROUPE_OK : troupe__files_fail("open", path, error, error_size);
+    }
+    enum troupe_error result = TROUPE_OK;
+    for (struct dirent *entry; result == TROUPE_OK && (entry = readdir(directory)) != NULL;) {
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
+            unlinkat(dirfd(directory), entry->d_name, 0)) {
+            result = troupe__files_fail("remove a file of", path, error, error_size);
+        }
+    }
+    closedir(directory);
+    if (result == TROUPE_OK && rmdir(path)) {
+        result = troupe__files_fail("remove", path, error, error_size);
+    }
+    return result;
+}

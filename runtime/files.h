@@ -1,0 +1,27 @@
+/* files.h - paths, and directories that are made durable or removed.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * All block on the disk. Errors, each with a text that names the path: TROUPE_ENOSPACE, TROUPE_ENOTFOUND, TROUPE_EIO.
+ */
+#ifndef TROUPE_RUNTIME_FILES_H
+#define TROUPE_RUNTIME_FILES_H
+
+#include <limits.h>
+#include <stddef.h>
+
+#include "core/troupe.h"
+
+/* The error that errno means, and its text: "WHAT PATH: reason". */
+enum troupe_error troupe__files_fail(const char *what, const char *path, char *error, size_t error_size);
+
+/* Write DIRECTORY/NAME and `suffix`; without the slash if `name` is empty. Errors: TROUPE_EINVAL (too long). */
+enum troupe_error troupe__files_join(char path[static PATH_MAX], const char *directory, const char *name,
+                                     const char *suffix, char *error, size_t error_size);
+
+/* Make durable which names the directory `path` holds. */
+enum troupe_error troupe__files_sync(const char *path, char *error, size_t error_size);
+
+/* Remove a flat directory with all files in it; what is not there is removed already. */
+enum troupe_error troupe__files_remove(const char *path, char *error, size_t error_size);
+
+#endif

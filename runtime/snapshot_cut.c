@@ -1,0 +1,92 @@
+/* snapshot_cut.c - whether the parts of a troupe are one consistent cut.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/links.h"
+#include "runtime/snapshot.h"
+#include "runtime/snapshot_stream.h"
+
+/* What the parts say of their links. */
+struct cut {
+    struct troupe__link_row *links; /* count * count, by node and peer */
+    size_t count, node;
+    bool malformed;
+};
+
+/* Rows of META "link/PEER" (runtime/links.h); META stands first, so that the rest need not be read. */
+static enum troupe_error note_link(void *context, enum troupe__table table, struct troupe_bytes key,
+                                   struct troupe_bytes value)
+{
+    struct cut *cut = context;
+    char name[16] = "";
+    if (table != TROUPE__META) {
+        return TROUPE_ECLOSED;
+    }
+    if (key.size < 6 || key.size >= sizeof name || memcmp(key.data, "link/", 5) != 0) {
+        return TROUPE_OK;
+    }
+    memcpy(name, key.data, key.size);
+    char *end;
+    unsigned long peer = strtoul(name + 5, &end, 10);
+    struct troupe__link_row link;
+    if (*end || peer >= cut->count || !troupe__links_row_decode(value, &link)) {
+        cut->malformed = true;
+        return TROUPE_ECLOSED;
+    }
+    cut->links[cut->node * cut->count + peer] = link;
+    return TROUPE_OK;
+}
+
+static const char *name_of(const struct troupe__snapshot *snapshot, size_t number)
+{
+    for (size_t i = 0; i < snapshot->part_count; i++) {
+        if (snapshot->parts[i].number == number) {
+            return snapshot->parts[i].node;
+        }
+    }
+    return "?";
+}
+
+static enum troupe_error compare_links(const char *directory, const struct troupe__snapshot *snapshot,
+                                       const struct cut *cut, char *error, size_t error_size)
+{
+    for (size_t a = 0; a < cut->count; a++) {
+        for (size_t b = 0; b < cut->count; b++) {
+            const struct troupe__link_row *out = &cut->links[a * cut->count + b], *in = &cut->links[b * cut->count + a];
+            if (a != b && (out->trimmed > in->accepted || in->accepted > out->sent)) {
+                snprintf(
+                    error, error_size,
+                    "%s: its parts are no cut: %s has sent %llu messages to %s and forgotten %llu, which has %llu: "
+                    "use another snapshot",
+                    directory, name_of(snapshot, a), (unsigned long long)out->sent, name_of(snapshot, b),
+                    (unsigned long long)out->trimmed, (unsigned long long)in->accepted);
+                return TROUPE_ECORRUPT;
+            }
+        }
+    }
+    return TROUPE_OK;
+}
+
+enum troupe_error troupe__snapshot_check_cut(const char *directory, const struct troupe__snapshot *snapshot,
+                                             char *error, size_t error_size)
+{
+    struct cut cut = {.count = snapshot->part_count};
+    enum troupe_error result = TROUPE_OK;
+    if (!(cut.links = calloc(cut.count * cut.count, sizeof *cut.links))) {
+        snprintf(error, error_size, "out of memory");
+        return TROUPE_ENOMEM;
+    }
+    for (size_t i = 0; i < snapshot->part_count && result == TROUPE_OK; i++) {
+        cut.node = (size_t)snapshot->parts[i].number;
+        result = troupe__snapshot_read_part(directory, &snapshot->parts[i], note_link, &cut, error, error_size);
+        result = result == TROUPE_ECLOSED ? TROUPE_OK : result;
+        if (cut.malformed) {
+            result = troupe__snapshot_damaged(directory, "a row of a link is malformed", error, error_size);
+        }
+    }
+    result = result == TROUPE_OK ? compare_links(directory, snapshot, &cut, error, error_size) : result;
+    free(cut.links);
+    return result;
+}

@@ -1,0 +1,127 @@
+/* snapshot_take.c - a snapshot of a node that does not run.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "runtime/files.h"
+#include "runtime/snapshot.h"
+#include "state/lmdb_store.h"
+
+static int64_t wall_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static enum troupe_error scan_store(void *source, enum troupe__table table, struct troupe_bytes prefix,
+                                    troupe__row_fn row, void *context)
+{
+    struct troupe__store *store = source;
+    return store->scan(store, table, prefix, row, context);
+}
+
+static enum troupe_error open_store(const char *data, bool read_only, struct troupe__store **ret, char *error,
+                                    size_t error_size)
+{
+    struct troupe__lmdb_options options = {.sync = true, .read_only = read_only};
+    return troupe__lmdb_store_open(data, &options, ret, error, error_size);
+}
+
+static enum troupe_error count_record(void *context, uint64_t epoch, struct troupe_bytes record)
+{
+    (void)epoch, (void)record;
+    ++*(uint64_t *)context;
+    return TROUPE_OK;
+}
+
+/* Open the store of a stopped node for reading, with all of its journal in its tables. */
+static enum troupe_error open_folded(const char *data, struct troupe__store **ret, char *error, size_t error_size)
+{
+    char path[PATH_MAX];
+    struct troupe__store *store;
+    enum troupe_error result = troupe__files_join(path, data, "tables.mdb", "", error, error_size);
+    if (result == TROUPE_OK && access(path, F_OK)) {
+        result = troupe__files_fail("this is no node's directory:", path, error, error_size);
+    }
+    result = result == TROUPE_OK ? open_store(data, false, &store, error, error_size) : result;
+    if (result != TROUPE_OK) {
+        return result;
+    }
+    result = store->replay(store, NULL, NULL); /* Queued again for the tables; closing folds it. */
+    if (result != TROUPE_OK) {
+        snprintf(error, error_size, "%s", store->error);
+    }
+    store->close(store);
+    result = result == TROUPE_OK ? open_store(data, true, &store, error, error_size) : result;
+    if (result != TROUPE_OK) {
+        return result;
+    }
+    uint64_t left = 0;
+    result = store->replay(store, count_record, &left);
+    if (result != TROUPE_OK) {
+        snprintf(error, error_size, "%s", store->error);
+    } else if (left > 0) {
+        snprintf(error, error_size, "%s: %llu epochs could not be folded into the tables: is the disk full?", data,
+                 (unsigned long long)left);
+        result = TROUPE_ENOSPACE;
+    }
+    if (result != TROUPE_OK) {
+        store->close(store);
+        return result;
+    }
+    *ret = store;
+    return TROUPE_OK;
+}
+
+enum troupe_error troupe__snapshot_take(const char *data, const char *target, struct troupe__snapshot *ret, char *error,
+                                        size_t error_size)
+{
+    const char *slash = strrchr(target, '/'), *name = slash ? slash + 1 : target;
+    char writing[PATH_MAX], unused[64];
+    struct troupe__store *store;
+    if (!troupe__snapshot_name_valid(name)) {
+        snprintf(error, error_size, "'%.64s' cannot name a snapshot: 1 to %d letters, digits, '-', '_' and '.'", name,
+                 TROUPE__SNAPSHOT_NAME_MAX);
+        return TROUPE_EINVAL;
+    }
+    if (access(target, F_OK) == 0) {
+        snprintf(error, error_size, "%s exists already: name another one", target);
+        return TROUPE_EBUSY;
+    }
+    struct troupe__snapshot snapshot = {.taken_ms = wall_ms(), .part_count = 1};
+    snprintf(snapshot.name, sizeof snapshot.name, "%s", name);
+    enum troupe_error result = troupe__files_join(writing, target, "", ".writing", error, error_size);
+    result = result == TROUPE_OK ? open_folded(data, &store, error, error_size) : result;
+    if (result != TROUPE_OK) {
+        return result;
+    }
+    if (!(snapshot.parts = calloc(1, sizeof *snapshot.parts))) {
+        snprintf(error, error_size, "out of memory");
+        result = TROUPE_ENOMEM;
+    }
+    result = result == TROUPE_OK ? troupe__snapshot_begin(target, error, error_size) : result;
+    bool begun = result == TROUPE_OK;
+    result = begun ? troupe__snapshot_write_part(writing, "node", store->last_epoch, scan_store, store, store->error,
+                                                 snapshot.parts, error, error_size)
+                   : result;
+    store->close(store);
+    snapshot.took_ms = wall_ms() - snapshot.taken_ms;
+    result = result == TROUPE_OK ? troupe__snapshot_write_manifest(writing, &snapshot, error, error_size) : result;
+    if (begun) {
+        bool good = result == TROUPE_OK;
+        enum troupe_error ended =
+            troupe__snapshot_end(target, good, good ? error : unused, good ? error_size : sizeof unused);
+        result = good ? ended : result;
+    }
+    if (result != TROUPE_OK) {
+        troupe__snapshot_fini(&snapshot);
+        return result;
+    }
+    *ret = snapshot;
+    return TROUPE_OK;
+}
