@@ -4,44 +4,38 @@
 
 #include <assert.h>
 #include <limits.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#include "runtime/node.h"
+#include "runtime/links.h"
 
 #define SNAPSHOT_ROW "snapshot" /* META: varint, the last epoch that was photographed; it makes an idle node commit */
 
 struct troupe__camera {
-    struct troupe_node *node;
-    void (*wake)(void *context);
+    struct troupe__camera_options options;
     enum { IDLE, ARMED, WRITING } state;
     char directory[PATH_MAX];
     uint64_t colour;
     troupe__taken_fn taken;
     void *context;
     uint64_t report_after; /* the epoch that must be durable first */
-    pthread_t thread;
     struct troupe__photo *photo;
-    /* The thread's until `written`. */
+    /* The writer's until `written`. */
     atomic_bool written;
     enum troupe_error result;
     struct troupe__snapshot_part part;
     char error[512];
 };
 
-enum troupe_error troupe__camera_open(struct troupe_node *node, void (*wake)(void *context),
-                                      struct troupe__camera **ret)
+enum troupe_error troupe__camera_open(const struct troupe__camera_options *options, struct troupe__camera **ret)
 {
     struct troupe__camera *camera = calloc(1, sizeof *camera);
     if (!camera) {
         return TROUPE_ENOMEM;
     }
-    camera->node = node;
-    camera->wake = wake;
+    camera->options = *options;
     *ret = camera;
     return TROUPE_OK;
 }
@@ -52,11 +46,19 @@ static void finish(struct troupe__camera *camera, enum troupe_error result, cons
     camera->taken(camera->context, result, text, &camera->part);
 }
 
-void troupe__camera_disarm(struct troupe__camera *camera, const char *text)
+void troupe__camera_disarm(struct troupe__camera *camera, uint64_t colour, const char *text)
 {
-    if (camera->state == ARMED) {
+    if (camera->state == ARMED && camera->colour == colour) {
         finish(camera, TROUPE_ECLOSED, text);
     }
+}
+
+/* The writer has returned. */
+static void put_photo_away(struct troupe__camera *camera)
+{
+    camera->options.join(camera->options.context);
+    camera->photo->close(camera->photo);
+    camera->photo = NULL;
 }
 
 void troupe__camera_close(struct troupe__camera *camera)
@@ -64,32 +66,38 @@ void troupe__camera_close(struct troupe__camera *camera)
     if (!camera) {
         return;
     }
-    if (camera->state == WRITING && camera->photo) {
+    if (camera->photo) {
         camera->photo->cancel(camera->photo);
-        pthread_join(camera->thread, NULL);
-        camera->photo->close(camera->photo);
+        put_photo_away(camera);
     }
     if (camera->state == WRITING) {
         finish(camera, TROUPE_ECLOSED, "the node ended before its part of the snapshot was done");
     }
-    troupe__camera_disarm(camera, "the node ended before its part of the snapshot was begun");
+    troupe__camera_disarm(camera, camera->colour, "the node ended before its part of the snapshot was begun");
     free(camera);
+}
+
+uint64_t troupe__camera_colour(const struct troupe__camera *camera)
+{
+    const struct troupe__links *links = camera->options.machine->links;
+    uint64_t colour = links ? links->colour : 0;
+    return camera->state != IDLE && camera->colour > colour ? camera->colour : colour;
 }
 
 /* Make the open epoch one that is sealed even if nothing else happens. */
 static enum troupe_error touch(struct troupe__camera *camera)
 {
     unsigned char number[8];
-    troupe__put_be64(number, camera->node->machine.epoch);
-    return troupe__machine_mark(&camera->node->machine, SNAPSHOT_ROW, (struct troupe_bytes){number, sizeof number});
+    troupe__put_be64(number, camera->options.machine->epoch);
+    return troupe__machine_mark(camera->options.machine, SNAPSHOT_ROW, (struct troupe_bytes){number, sizeof number});
 }
 
 enum troupe_error troupe__camera_arm(struct troupe__camera *camera, const char *directory, uint64_t colour,
                                      troupe__taken_fn taken, void *context, char *error, size_t error_size)
 {
-    const struct troupe__links *links = camera->node->links;
+    const struct troupe__links *links = camera->options.machine->links;
     struct stat status;
-    if (camera->state != IDLE) {
+    if (camera->state == WRITING || (camera->state == ARMED && colour <= camera->colour)) {
         snprintf(error, error_size, "another snapshot is being taken: try again when it is done");
         return TROUPE_EBUSY;
     }
@@ -107,6 +115,7 @@ enum troupe_error troupe__camera_arm(struct troupe__camera *camera, const char *
         snprintf(error, error_size, "out of memory");
         return TROUPE_ENOMEM;
     }
+    troupe__camera_disarm(camera, camera->colour, "another snapshot was begun after this one");
     memcpy(camera->directory, directory, strlen(directory) + 1);
     camera->colour = colour;
     camera->taken = taken;
@@ -116,7 +125,7 @@ enum troupe_error troupe__camera_arm(struct troupe__camera *camera, const char *
     return TROUPE_OK;
 }
 
-/* ---- the thread -------------------------------------------------------------------------------------------------- */
+/* ---- writing ----------------------------------------------------------------------------------------------------- */
 
 static enum troupe_error scan_photo(void *source, enum troupe__table table, struct troupe_bytes prefix,
                                     troupe__row_fn row, void *context)
@@ -125,9 +134,8 @@ static enum troupe_error scan_photo(void *source, enum troupe__table table, stru
     return photo->scan(photo, table, prefix, row, context);
 }
 
-static void *write_part(void *context)
+void troupe__camera_write(struct troupe__camera *camera)
 {
-    struct troupe__camera *camera = context;
     struct troupe__photo *photo = camera->photo;
     uint64_t cut = camera->part.epoch;
     camera->result = photo->wait(photo);
@@ -138,55 +146,48 @@ static void *write_part(void *context)
                  (unsigned long long)photo->epoch, (unsigned long long)cut);
         camera->result = TROUPE_EINVAL;
     } else {
-        camera->result = troupe__snapshot_write_part(camera->directory, camera->node->name, cut, scan_photo, photo,
+        camera->result = troupe__snapshot_write_part(camera->directory, camera->options.name, cut, scan_photo, photo,
                                                      photo->error, &camera->part, camera->error, sizeof camera->error);
     }
     atomic_store(&camera->written, true);
-    camera->wake(camera->node);
-    return NULL;
 }
 
 /* ---- in the node's turn ------------------------------------------------------------------------------------------ */
 
 void troupe__camera_before_seal(struct troupe__camera *camera)
 {
-    struct troupe_node *node = camera->node;
-    if (camera->state != ARMED || (node->links && node->links->colour < camera->colour)) {
+    const struct troupe__machine *machine = camera->options.machine;
+    if (camera->state != ARMED || (machine->links && machine->links->colour < camera->colour)) {
         return;
     }
-    uint64_t cut = node->links ? node->machine.epoch - 1 : node->machine.epoch;
-    enum troupe_error result = node->store->photograph(node->store, cut, &camera->photo);
+    uint64_t cut = machine->links ? machine->epoch - 1 : machine->epoch;
+    enum troupe_error result = machine->store->photograph(machine->store, cut, &camera->photo);
     if (result != TROUPE_OK) {
-        finish(camera, result, node->store->error);
+        finish(camera, result, machine->store->error);
         return;
     }
     camera->part.epoch = cut;
-    camera->report_after = node->machine.epoch;
+    camera->report_after = machine->epoch;
     atomic_store(&camera->written, false);
-    sigset_t all, before; /* Signals belong to the loop. */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int code = pthread_create(&camera->thread, NULL, write_part, camera);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (code) {
+    result = camera->options.start(camera->options.context, camera);
+    if (result != TROUPE_OK) {
         camera->photo->close(camera->photo);
-        finish(camera, TROUPE_ENOMEM, "no thread could be started");
+        camera->photo = NULL;
+        finish(camera, result, "no thread could be started");
         return;
     }
     camera->state = WRITING;
 }
 
-void troupe__camera_turn(struct troupe__camera *camera)
+void troupe__camera_turn(struct troupe__camera *camera, uint64_t durable)
 {
     if (camera->state != WRITING || !atomic_load(&camera->written)) {
         return;
     }
     if (camera->photo) {
-        pthread_join(camera->thread, NULL);
-        camera->photo->close(camera->photo);
-        camera->photo = NULL;
+        put_photo_away(camera);
     }
-    if (camera->node->durable >= camera->report_after) {
+    if (durable >= camera->report_after) {
         finish(camera, camera->result, camera->error);
     }
 }

@@ -502,7 +502,7 @@ static void take_snapshot(struct troupe__endpoint *endpoint, const struct caller
     reply_or_drop(caller, &reply);
 }
 
-/* Give the open epoch a colour, or with 0 only say which one it has; answered at once. */
+/* Give the open epoch a colour, or with 0 only say above which one that of a snapshot must be; answered at once. */
 static void take_colour(struct troupe__endpoint *endpoint, const struct caller *caller)
 {
     struct troupe_node *node = endpoint->node;
@@ -511,18 +511,16 @@ static void take_colour(struct troupe__endpoint *endpoint, const struct caller *
         reply_error(caller, TROUPE_EINVAL, "this node is alone: it has no colour");
         return;
     }
-    if (endpoint->request.colour > node->links->colour) {
-        unsigned char colour[8];
-        troupe__put_be64(colour, endpoint->request.colour);
-        troupe__links_colour(node->links, endpoint->request.colour);
-        /* A row of its own makes an idle node commit an epoch of this colour. */
-        if (troupe__machine_mark(&node->machine, "coloured", (struct troupe_bytes){colour, sizeof colour}) !=
-            TROUPE_OK) {
-            reply_error(caller, TROUPE_ENOMEM, "out of memory");
-            return;
-        }
-    }
-    reply.sequence = node->links->colour;
+    troupe__links_begin_colour(node->links, endpoint->request.colour);
+    reply.sequence = troupe__camera_colour(node->camera);
+    reply_or_drop(caller, &reply);
+}
+
+/* Be no longer ready for a part, if it has not begun. */
+static void drop_snapshot(struct troupe__endpoint *endpoint, const struct caller *caller)
+{
+    struct troupe__reply reply = {.number = caller->number, .ok = true};
+    troupe__camera_disarm(endpoint->node->camera, endpoint->request.colour, "it was given up");
     reply_or_drop(caller, &reply);
 }
 
@@ -551,6 +549,8 @@ static void handle(struct troupe__endpoint *endpoint, const struct caller *calle
         say_hello(endpoint, caller);
     } else if (strcmp(what, "snapshot") == 0) {
         take_snapshot(endpoint, caller);
+    } else if (strcmp(what, "snapshot.drop") == 0) {
+        drop_snapshot(endpoint, caller);
     } else if (strcmp(what, "colour") == 0) {
         take_colour(endpoint, caller);
     } else if (strcmp(what, "stats") == 0) {
@@ -561,8 +561,8 @@ static void handle(struct troupe__endpoint *endpoint, const struct caller *calle
         look(endpoint, caller, what[5] == 'r' ? TROUPE__RETRY_DEAD : TROUPE__DROP_DEAD);
     } else {
         snprintf(endpoint->error, sizeof endpoint->error,
-                 "\"do\" is hello, send, ask, tail, credit, cancel, stats, rows, snapshot, colour, dead.retry or "
-                 "dead.drop, not '%.60s'",
+                 "\"do\" is hello, send, ask, tail, credit, cancel, stats, rows, snapshot, snapshot.drop, colour, "
+                 "dead.retry or dead.drop, not '%.60s'",
                  what);
         reply_error(caller, TROUPE_EINVAL, endpoint->error);
     }

@@ -354,6 +354,12 @@ void troupe__links_colour(struct troupe__links *links, uint64_t colour)
     }
 }
 
+void troupe__links_begin_colour(struct troupe__links *links, uint64_t colour)
+{
+    links->rows_due |= colour > links->colour;
+    troupe__links_colour(links, colour);
+}
+
 /* ---- frames that come -------------------------------------------------------------------------------------------- */
 
 /* Powers of two only: a stranger who does not stop must not fill the log. */

@@ -88,6 +88,9 @@ uint64_t troupe__links_tick(struct troupe__links *links, uint64_t now_ns);
 /* Give the open epoch at least this colour: the cut before it is the node's last epoch below. */
 void troupe__links_colour(struct troupe__links *links, uint64_t colour);
 
+/* Likewise, and have the open epoch sealed even if nothing else is in it: who takes a snapshot waits for that. */
+void troupe__links_begin_colour(struct troupe__links *links, uint64_t colour);
+
 /* The META row "link/NODE". Returns false when it is malformed. */
 bool troupe__links_row_decode(struct troupe_bytes value, struct troupe__link_row *ret);
 

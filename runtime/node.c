@@ -419,7 +419,7 @@ static enum troupe_error turn(struct troupe_node *node, bool *ret_busy, bool *re
     size_t count = 0;
     enum troupe_error result = troupe__machine_set_now(&node->machine, troupe__wall_ms(node->clock));
     result = result == TROUPE_OK ? take_committed(node) : result;
-    troupe__camera_turn(node->camera);
+    troupe__camera_turn(node->camera, node->durable);
     result = result == TROUPE_OK ? troupe__node_turn_jobs(node) : result;
     result = result == TROUPE_OK ? troupe__node_take_frames(node, &more_frames) : result;
     result = result == TROUPE_OK ? pump_input(node, &more) : result;
@@ -607,6 +607,17 @@ static enum troupe_error open_loop(struct troupe_node *node)
     return TROUPE_OK;
 }
 
+static enum troupe_error open_camera(struct troupe_node *node)
+{
+    node->darkroom = (struct troupe__darkroom){.wake = wake_loop, .context = node};
+    struct troupe__camera_options options = {.machine = &node->machine,
+                                             .name = node->name,
+                                             .start = troupe__darkroom_start,
+                                             .join = troupe__darkroom_join,
+                                             .context = &node->darkroom};
+    return troupe__camera_open(&options, &node->camera);
+}
+
 static enum troupe_error start_committer(struct troupe_node *node)
 {
     enum troupe_error result = troupe__committer_start(node->store, node->options.output ? &node->output : NULL,
@@ -688,7 +699,7 @@ enum troupe_error troupe__node_open(const struct troupe_node_options *options, c
     result = open_loop(node);
     /* Before the time: what is due may be for another node. */
     snprintf(node->name, sizeof node->name, "%s", place ? place->cluster->nodes[place->self].name : "node");
-    result = result == TROUPE_OK ? troupe__camera_open(node, wake_loop, &node->camera) : result;
+    result = result == TROUPE_OK ? open_camera(node) : result;
     result = result == TROUPE_OK && place ? troupe__node_join(node, place) : result;
     result = result == TROUPE_OK ? troupe__machine_set_now(&node->machine, troupe__wall_ms(node->clock)) : result;
     result = result == TROUPE_OK ? open_input(node) : result;

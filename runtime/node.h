@@ -23,6 +23,7 @@
 #include "runtime/camera.h"
 #include "runtime/cluster.h"
 #include "runtime/committer.h"
+#include "runtime/darkroom.h"
 #include "runtime/links.h"
 #include "runtime/loop_clock.h"
 #include "runtime/machine.h"
@@ -84,7 +85,8 @@ struct troupe_node {
     enum troupe_error links_result;
     char name[TROUPE__NODE_NAME_MAX + 1]; /* "node" when it is alone */
     struct troupe__camera *camera;
-    atomic_uint refused; /* connections of strangers, to be told of */
+    struct troupe__darkroom darkroom; /* where it writes */
+    atomic_uint refused;              /* connections of strangers, to be told of */
     struct troupe__askers askers;
     struct troupe__endpoint *endpoint; /* NULL: it does not listen */
     struct troupe__recent recent;      /* while it listens */

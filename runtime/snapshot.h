@@ -93,4 +93,9 @@ enum troupe_error troupe__snapshot_remove(const char *directory, char *error, si
 enum troupe_error troupe__snapshot_restore(const char *directory, const struct troupe__snapshot_part *part,
                                            uint64_t generation, const char *data, char *error, size_t error_size);
 
+/* Likewise, into a store that is open and empty: what a restored node is made of, without the files around it. */
+enum troupe_error troupe__snapshot_restore_rows(const char *directory, const struct troupe__snapshot_part *part,
+                                                uint64_t generation, struct troupe__store *store, char *error,
+                                                size_t error_size);
+
 #endif

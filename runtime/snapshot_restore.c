@@ -77,20 +77,29 @@ static enum troupe_error restore_row(void *context, enum troupe__table table, st
     return restore->record.size < RECORD_SIZE && !restore->record.failed ? TROUPE_OK : commit_record(restore);
 }
 
+enum troupe_error troupe__snapshot_restore_rows(const char *directory, const struct troupe__snapshot_part *part,
+                                                uint64_t generation, struct troupe__store *store, char *error,
+                                                size_t error_size)
+{
+    struct restore restore = {.store = store, .generation = generation, .error = error, .error_size = error_size};
+    enum troupe_error result = troupe__snapshot_read_part(directory, part, restore_row, &restore, error, error_size);
+    result = result == TROUPE_OK && restore.record.size > 0 ? commit_record(&restore) : result;
+    troupe__buffer_free(&restore.record);
+    return result;
+}
+
 static enum troupe_error restore_into(const char *directory, const struct troupe__snapshot_part *part,
                                       uint64_t generation, const char *fresh, char *error, size_t error_size)
 {
-    struct restore restore = {.generation = generation, .error = error, .error_size = error_size};
-    enum troupe_error result = open_store(fresh, &restore.store, error, error_size);
+    struct troupe__store *store;
+    enum troupe_error result = open_store(fresh, &store, error, error_size);
     if (result != TROUPE_OK) {
         return result;
     }
-    result = restore.store->replay(restore.store, NULL, NULL);
-    result = result == TROUPE_OK ? troupe__snapshot_read_part(directory, part, restore_row, &restore, error, error_size)
+    result = store->replay(store, NULL, NULL);
+    result = result == TROUPE_OK ? troupe__snapshot_restore_rows(directory, part, generation, store, error, error_size)
                                  : result;
-    result = result == TROUPE_OK && restore.record.size > 0 ? commit_record(&restore) : result;
-    restore.store->close(restore.store);
-    troupe__buffer_free(&restore.record);
+    store->close(store);
     return result;
 }
 

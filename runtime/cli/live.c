@@ -1,10 +1,8 @@
 /* live.c - a snapshot of nodes that run: the command tells each what to do, and puts their parts together.
  * SPDX-License-Identifier: Apache-2.0
  *
- *     ask each node for its colour; n = one more than the highest
- *     arm each for n: from now on whatever gives it colour n, a frame of another node too, makes its cut
- *     give each colour n
- *     wait for the parts, check that they are a cut, write the manifest, rename */
+ * What they are told is the photographer's to say (runtime/photographer.h). When all parts are there: check that they
+ * are a cut, write the manifest, rename. */
 #include "runtime/cli/live.h"
 
 #include <errno.h>
@@ -18,6 +16,7 @@
 
 #include "core/pack.h"
 #include "runtime/cli/client.h"
+#include "runtime/photographer.h"
 
 enum { ANSWER_MS = 30000, LOOK_MS = 500 };
 
@@ -27,14 +26,17 @@ struct subject {
     char data[PATH_MAX];
     long process; /* which it was when it was connected to */
     struct troupe__client part, control;
-    bool part_open, control_open, armed;
+    bool part_open, control_open;
 };
 
 struct live {
     struct subject *subjects;
     size_t count;
     bool troupe;
-    uint64_t colour;
+    struct troupe__photographer photographer;
+    struct troupe__subject *states; /* the photographer's */
+    const char *directory;          /* of the parts, absolute */
+    enum troupe_error result;       /* the first failure, with `error`: what fails later fails because of it */
     char *error;
     size_t error_size;
 };
@@ -46,31 +48,15 @@ static int64_t wall_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-static enum troupe_error fail(const struct live *live, const struct subject *subject, enum troupe_error result,
+static enum troupe_error fail(struct live *live, const struct subject *subject, enum troupe_error result,
                               const char *text)
 {
-    snprintf(live->error, live->error_size, "%s%s%.400s", live->troupe ? subject->name : "", live->troupe ? ": " : "",
-             text ? text : "");
-    return result;
-}
-
-/* The next reply, which must say that it was done. */
-static enum troupe_error receive(const struct live *live, const struct subject *subject, struct troupe__client *client,
-                                 int64_t timeout_ms, struct troupe__reply *ret)
-{
-    enum troupe_error result = troupe__client_receive(client, timeout_ms, ret);
-    if (result != TROUPE_OK) {
-        return fail(live, subject, result, client->error);
+    if (live->result == TROUPE_OK) {
+        live->result = result;
+        snprintf(live->error, live->error_size, "%s%s%.400s", live->troupe ? subject->name : "",
+                 live->troupe ? ": " : "", text ? text : "");
     }
-    return ret->ok ? TROUPE_OK : fail(live, subject, ret->error, ret->text);
-}
-
-static enum troupe_error request(const struct live *live, const struct subject *subject, struct troupe__client *client,
-                                 struct troupe__request *what, struct troupe__reply *ret)
-{
-    enum troupe_error result = troupe__client_send(client, what);
-    return result == TROUPE_OK ? receive(live, subject, client, ANSWER_MS, ret)
-                               : fail(live, subject, result, client->error);
+    return result;
 }
 
 static enum troupe_error open_subjects(struct live *live, const char *data, const struct troupe__cluster *cluster)
@@ -109,48 +95,7 @@ static void close_subjects(struct live *live)
         }
     }
     free(live->subjects);
-}
-
-static enum troupe_error choose_colour(struct live *live)
-{
-    enum troupe_error result = TROUPE_OK;
-    for (size_t i = 0; live->troupe && i < live->count && result == TROUPE_OK; i++) {
-        struct troupe__request ask = {.what = "colour"};
-        struct troupe__reply reply;
-        result = request(live, &live->subjects[i], &live->subjects[i].control, &ask, &reply);
-        if (result == TROUPE_OK && reply.sequence >= live->colour) {
-            live->colour = reply.sequence + 1;
-        }
-    }
-    live->colour = live->troupe && live->colour == 0 ? 1 : live->colour;
-    return result;
-}
-
-static enum troupe_error arm(struct live *live, const char *directory)
-{
-    enum troupe_error result = TROUPE_OK;
-    for (size_t i = 0; i < live->count && result == TROUPE_OK; i++) {
-        struct subject *subject = &live->subjects[i];
-        struct troupe__request ask = {.what = "snapshot", .path = directory, .colour = live->colour};
-        struct troupe__reply reply;
-        result = request(live, subject, &subject->part, &ask, &reply);
-        subject->armed = result == TROUPE_OK;
-    }
-    return result;
-}
-
-/* Those that are armed make their cut; also when others failed: else they would stay armed. */
-static enum troupe_error give_colour(struct live *live)
-{
-    enum troupe_error result = TROUPE_OK;
-    for (size_t i = 0; live->troupe && i < live->count; i++) {
-        struct subject *subject = &live->subjects[i];
-        struct troupe__request ask = {.what = "colour", .colour = live->colour};
-        struct troupe__reply reply;
-        enum troupe_error this = subject->armed ? request(live, subject, &subject->control, &ask, &reply) : TROUPE_OK;
-        result = result == TROUPE_OK ? this : result;
-    }
-    return result;
+    free(live->states);
 }
 
 /* The body: epoch, blocks, row_bytes, chain, rows of each table. */
@@ -174,59 +119,108 @@ static bool take_part(struct troupe_bytes body, struct troupe__snapshot_part *pa
     return true;
 }
 
+static struct troupe__client *client_for(struct subject *subject, enum troupe__photographer_request what)
+{
+    return what == TROUPE__PHOTO_ARM ? &subject->part : &subject->control;
+}
+
+static void send_request(struct live *live, size_t node, enum troupe__photographer_request what)
+{
+    struct troupe__client *client = client_for(&live->subjects[node], what);
+    struct troupe__request request = {.what = "colour"};
+    if (what == TROUPE__PHOTO_ARM) {
+        request = (struct troupe__request){.what = "snapshot", .path = live->directory};
+    } else if (what == TROUPE__PHOTO_DROP) {
+        request.what = "snapshot.drop";
+    }
+    request.colour = what == TROUPE__PHOTO_ASK || !live->troupe ? 0 : live->photographer.colour;
+    enum troupe_error result = troupe__client_send(client, &request);
+    if (result != TROUPE_OK) {
+        fail(live, &live->subjects[node], result, client->error);
+        troupe__photographer_gone(&live->photographer, node);
+    }
+}
+
+static void receive_answer(struct live *live, size_t node)
+{
+    struct subject *subject = &live->subjects[node];
+    struct troupe__client *client = client_for(subject, live->states[node].stage);
+    struct troupe__reply reply;
+    enum troupe_error result = troupe__client_receive(client, ANSWER_MS, &reply);
+    if (result != TROUPE_OK) {
+        fail(live, subject, result, client->error);
+        troupe__photographer_gone(&live->photographer, node);
+        return;
+    }
+    if (!reply.ok) {
+        fail(live, subject, reply.error, reply.text);
+    }
+    troupe__photographer_answered(&live->photographer, node, reply.ok, reply.sequence);
+}
+
 /* However long it takes, as long as the node lives: one that has died meanwhile has forgotten what it was to do. */
-static enum troupe_error await_part(const struct live *live, struct subject *subject, struct troupe__reply *ret)
+static void await_part(struct live *live, size_t node, struct troupe__snapshot_part *part)
 {
+    struct subject *subject = &live->subjects[node];
+    struct troupe__reply reply;
     enum troupe_error result;
-    while ((result = receive(live, subject, &subject->part, LOOK_MS, ret)) == TROUPE_ETIMEOUT) {
-        if (troupe__node_process(subject->data) != subject->process) {
-            return fail(live, subject, TROUPE_ECLOSED, "the node died before its part was done: take another snapshot");
-        }
+    while ((result = troupe__client_receive(&subject->part, LOOK_MS, &reply)) == TROUPE_ETIMEOUT &&
+           troupe__node_process(subject->data) == subject->process) {
     }
-    return result;
+    if (result != TROUPE_OK) {
+        bool died = result == TROUPE_ETIMEOUT;
+        fail(live, subject, died ? TROUPE_ECLOSED : result,
+             died ? "the node died before its part was done: take another snapshot" : subject->part.error);
+        troupe__photographer_gone(&live->photographer, node);
+        return;
+    }
+    bool good = reply.ok && take_part(reply.body, part);
+    if (!good) {
+        fail(live, subject, reply.ok ? TROUPE_EVERSION : reply.error,
+             reply.ok ? "it says of its part what this program does not know" : reply.text);
+    }
+    memcpy(part->node, subject->name, sizeof part->node);
+    part->number = node;
+    troupe__photographer_reported(&live->photographer, node, good);
 }
 
-static enum troupe_error collect(struct live *live, struct troupe__snapshot *snapshot)
+/* Do what comes next: all requests there are, else what is waited for. */
+static void go_on(struct live *live, struct troupe__snapshot *snapshot)
 {
-    enum troupe_error result = TROUPE_OK;
+    enum troupe__photographer_request what;
+    size_t node;
+    bool waits = false;
+    while (troupe__photographer_next(&live->photographer, &node, &what)) {
+        send_request(live, node, what);
+    }
     for (size_t i = 0; i < live->count; i++) {
-        struct subject *subject = &live->subjects[i];
-        struct troupe__snapshot_part *part = &snapshot->parts[i];
-        struct troupe__reply reply;
-        if (!subject->armed) {
-            continue;
+        if (live->states[i].told && !live->states[i].answered) {
+            receive_answer(live, i);
+            waits = true;
         }
-        enum troupe_error this = await_part(live, subject, &reply);
-        if (this == TROUPE_OK && !take_part(reply.body, part)) {
-            this = fail(live, subject, TROUPE_EVERSION, "it says of its part what this program does not know");
-        }
-        memcpy(part->node, subject->name, sizeof part->node);
-        part->number = i;
-        result = result == TROUPE_OK ? this : result;
     }
-    return result;
+    for (size_t i = 0; i < live->count && !waits; i++) {
+        if (live->states[i].armed && !live->states[i].finished) {
+            await_part(live, i, &snapshot->parts[i]);
+            waits = true;
+        }
+    }
 }
 
-static enum troupe_error take_into(struct live *live, const char *directory, struct troupe__snapshot *snapshot)
+static enum troupe_error take_into(struct live *live, struct troupe__snapshot *snapshot)
 {
-    enum troupe_error result = arm(live, directory);
-    if (result != TROUPE_OK) { /* Keep the text. */
-        char text[512];
-        snprintf(text, sizeof text, "%s", live->error);
-        (void)give_colour(live);
-        (void)collect(live, snapshot);
-        snprintf(live->error, live->error_size, "%s", text);
-        return result;
+    troupe__photographer_begin(&live->photographer, live->states, live->count, !live->troupe);
+    while (!troupe__photographer_over(&live->photographer)) {
+        go_on(live, snapshot);
     }
-    result = give_colour(live);
-    enum troupe_error collected = collect(live, snapshot);
-    result = result == TROUPE_OK ? collected : result;
+    enum troupe_error result = live->result;
     snapshot->took_ms = wall_ms() - snapshot->taken_ms;
     if (result == TROUPE_OK && live->troupe) {
-        result = troupe__snapshot_check_cut(directory, snapshot, live->error, live->error_size);
+        result = troupe__snapshot_check_cut(live->directory, snapshot, live->error, live->error_size);
     }
-    return result == TROUPE_OK ? troupe__snapshot_write_manifest(directory, snapshot, live->error, live->error_size)
-                               : result;
+    return result == TROUPE_OK
+               ? troupe__snapshot_write_manifest(live->directory, snapshot, live->error, live->error_size)
+               : result;
 }
 
 enum troupe_error troupe__live_snapshot(const char *data, const struct troupe__cluster *cluster, const char *target,
@@ -254,16 +248,17 @@ enum troupe_error troupe__live_snapshot(const char *data, const struct troupe__c
         snapshot.slots = cluster->slots;
     }
     live.subjects = calloc(live.count, sizeof *live.subjects);
+    live.states = calloc(live.count, sizeof *live.states);
     snapshot.parts = calloc(live.count, sizeof *snapshot.parts);
     enum troupe_error result = TROUPE_OK;
-    if (!live.subjects || !snapshot.parts) {
+    if (!live.subjects || !live.states || !snapshot.parts) {
         snprintf(error, error_size, "out of memory");
         free(live.subjects);
+        free(live.states);
         troupe__snapshot_fini(&snapshot);
         return TROUPE_ENOMEM;
     }
     result = open_subjects(&live, data, cluster);
-    result = result == TROUPE_OK ? choose_colour(&live) : result;
     bool made = false;
     if (result == TROUPE_OK) {
         result = troupe__snapshot_begin(target, error, error_size);
@@ -273,7 +268,8 @@ enum troupe_error troupe__live_snapshot(const char *data, const struct troupe__c
         snprintf(error, error_size, "%.300s: %s", writing, strerror(errno));
         result = TROUPE_EIO;
     }
-    result = result == TROUPE_OK ? take_into(&live, absolute, &snapshot) : result;
+    live.directory = absolute;
+    result = result == TROUPE_OK ? take_into(&live, &snapshot) : result;
     close_subjects(&live);
     if (made) {
         char unused[64];

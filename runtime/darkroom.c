@@ -1,0 +1,30 @@
+/* darkroom.c - the thread on which a node's camera writes.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "runtime/darkroom.h"
+
+#include <signal.h>
+
+static void *write_part(void *context)
+{
+    struct troupe__darkroom *darkroom = context;
+    troupe__camera_write(darkroom->camera);
+    darkroom->wake(darkroom->context);
+    return NULL;
+}
+
+enum troupe_error troupe__darkroom_start(void *context, struct troupe__camera *camera)
+{
+    struct troupe__darkroom *darkroom = context;
+    darkroom->camera = camera;
+    sigset_t all, before; /* Signals belong to the loop. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int code = pthread_create(&darkroom->thread, NULL, write_part, darkroom);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return code ? TROUPE_ENOMEM : TROUPE_OK;
+}
+
+void troupe__darkroom_join(void *context)
+{
+    pthread_join(((struct troupe__darkroom *)context)->thread, NULL);
+}
