@@ -82,7 +82,7 @@ def compile_mutant(build, directory, path, edits):
         out.write(text)
     sources = [copy]
     if path.endswith(".h"):
-        sources = ["runtime/machine.c", "runtime/links.c", "runtime/simulator.c"]
+        sources = ["runtime/machine.c", "runtime/links.c", "runtime/sim_node.c"]
     objects = []
     flags = run(["pkg-config", "--cflags", "lmdb", "libzmq", "libxxhash"]).stdout.split()
     for source in sources:

@@ -1,0 +1,215 @@
+/* sim_checks.c - what must hold in a simulated troupe, on the way and at its end.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "runtime/simulation.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+/* ---- checks ------------------------------------------------------------------------------------------------------ */
+
+/* Against what is durable, which the links cannot know of each other. */
+void troupe__sim_check_links(struct troupe__sim_node *node)
+{
+    struct troupe__simulator *simulator = node->simulator;
+    const struct troupe__links_options *options = &node->links->options;
+    for (uint16_t peer = 0; peer < simulator->options.node_count; peer++) {
+        const struct troupe__link *link = &node->links->links[peer];
+        const struct troupe__outbox *outbox = &node->links->outboxes[peer];
+        const struct troupe__link_row *truth = &simulator->nodes[peer].truth[node->number];
+        if (peer == node->number) {
+            continue;
+        }
+        if (link->state == TROUPE__LINK_LOST) {
+            troupe__sim_fail(simulator, "node %u: the link to node %u is lost: %s", node->number, peer, link->reason);
+        }
+        if (simulator->put_back) {
+            continue;
+        }
+        if (link->acknowledged > truth->accepted) {
+            troupe__sim_fail(simulator,
+                             "node %u takes %" PRIu64 " messages as acknowledged by node %u, where %" PRIu64
+                             " are durable",
+                             node->number, link->acknowledged, peer, truth->accepted);
+        }
+        if (link->row.accepted > truth->sent) {
+            troupe__sim_fail(simulator,
+                             "node %u took in %" PRIu64 " messages of node %u, where %" PRIu64 " are durable",
+                             node->number, link->row.accepted, peer, truth->sent);
+        }
+        if (outbox->first != link->row.trimmed + 1 || outbox->last != link->row.sent) {
+            troupe__sim_fail(simulator, "node %u: the outbox to node %u does not hold what is sent and not trimmed",
+                             node->number, peer);
+        }
+        if (link->flight_size > options->window + options->window / 4 + TROUPE_BODY_MAX) {
+            troupe__sim_fail(simulator, "node %u: %" PRIu64 " bytes are in flight to node %u", node->number,
+                             link->flight_size, peer);
+        }
+    }
+}
+
+/* Right after the outboxes were told what the tables have: the rest is what they do not have. */
+void troupe__sim_check_memory(struct troupe__sim_node *node)
+{
+    for (uint16_t peer = 0; peer < node->simulator->options.node_count; peer++) {
+        const struct troupe__outbox *outbox = &node->links->outboxes[peer];
+        if (troupe__outbox_memory(outbox) > node->links->options.outbox_memory_max &&
+            outbox->entries[outbox->head].epoch <= node->machine.folded) {
+            troupe__sim_fail(node->simulator,
+                             "node %u: the outbox to node %u holds %zu bytes in memory that are on disk", node->number,
+                             peer, troupe__outbox_memory(outbox));
+        }
+    }
+}
+
+static bool keep_cut(struct troupe__sim_node *node, uint64_t colour)
+{
+    uint16_t node_count = node->simulator->options.node_count;
+    struct troupe__sim_cut cut = {node->truth_colour + 1, colour, calloc(node_count, sizeof *cut.rows)};
+    if (node->cut_count == node->cut_capacity) {
+        size_t capacity = node->cut_capacity ? node->cut_capacity * 2 : 8;
+        struct troupe__sim_cut *cuts = realloc(node->cuts, capacity * sizeof *cuts);
+        if (!cuts || !cut.rows) {
+            node->cuts = cuts ? cuts : node->cuts;
+            free(cut.rows);
+            return false;
+        }
+        node->cuts = cuts;
+        node->cut_capacity = capacity;
+    }
+    if (!cut.rows) {
+        return false;
+    }
+    memcpy(cut.rows, node->truth, node_count * sizeof *cut.rows);
+    node->cuts[node->cut_count++] = cut;
+    return true;
+}
+
+/* The epoch sealed last is on the disk. */
+void troupe__sim_learn_truth(struct troupe__sim_node *node)
+{
+    if (node->links->sealed_colour > node->truth_colour) {
+        if (!keep_cut(node, node->links->sealed_colour)) {
+            troupe__sim_fail(node->simulator, "out of memory");
+            return;
+        }
+        node->truth_colour = node->links->sealed_colour;
+    }
+    for (uint16_t peer = 0; peer < node->simulator->options.node_count; peer++) {
+        node->truth[peer] = node->links->links[peer].sealed;
+    }
+}
+
+void troupe__sim_forget_truth(struct troupe__sim_node *node)
+{
+    for (size_t i = 0; i < node->cut_count; i++) {
+        free(node->cuts[i].rows);
+    }
+    free(node->cuts);
+    node->cuts = NULL;
+    node->cut_count = node->cut_capacity = 0;
+    memset(node->truth, 0, node->simulator->options.node_count * sizeof *node->truth);
+    node->truth_colour = 0;
+}
+
+static const struct troupe__sim_cut *find_cut(const struct troupe__sim_node *node, uint64_t colour)
+{
+    for (size_t i = 0; i < node->cut_count; i++) {
+        if (node->cuts[i].colour_first <= colour && colour <= node->cuts[i].colour_last) {
+            return &node->cuts[i];
+        }
+    }
+    return NULL;
+}
+
+static void check_cut(struct troupe__simulator *simulator, uint64_t colour)
+{
+    for (uint16_t a = 0; a < simulator->options.node_count; a++) {
+        const struct troupe__sim_cut *sender = find_cut(&simulator->nodes[a], colour);
+        for (uint16_t b = 0; sender && b < simulator->options.node_count; b++) {
+            const struct troupe__sim_cut *receiver = a != b ? find_cut(&simulator->nodes[b], colour) : NULL;
+            if (receiver && (sender->rows[b].trimmed > receiver->rows[a].accepted ||
+                             receiver->rows[a].accepted > sender->rows[b].sent)) {
+                troupe__sim_fail(
+                    simulator,
+                    "the cut below colour %" PRIu64 " is not consistent: of node %u's messages to node %u %" PRIu64
+                    " are sent, %" PRIu64 " taken in, %" PRIu64 " trimmed",
+                    colour, a, b, sender->rows[b].sent, receiver->rows[a].accepted, sender->rows[b].trimmed);
+            }
+        }
+    }
+}
+
+static void check_cuts(struct troupe__simulator *simulator)
+{
+    uint64_t last = 0;
+    for (uint16_t i = 0; i < simulator->options.node_count; i++) {
+        last = simulator->nodes[i].truth_colour > last ? simulator->nodes[i].truth_colour : last;
+    }
+    for (uint64_t colour = 1; colour <= last; colour++) {
+        check_cut(simulator, colour);
+    }
+}
+
+struct row_counter {
+    size_t count;
+};
+
+static enum troupe_error count_row(void *context, struct troupe_bytes key, struct troupe_bytes value)
+{
+    (void)key, (void)value;
+    ((struct row_counter *)context)->count++;
+    return TROUPE_OK;
+}
+
+static size_t count_rows(struct troupe__sim_node *node, enum troupe__table table)
+{
+    struct row_counter counter = {0};
+    node->store->scan(node->store, table, (struct troupe_bytes){"", 0}, count_row, &counter);
+    return counter.count;
+}
+
+static void check_end_of_node(struct troupe__sim_node *node)
+{
+    struct troupe__simulator *simulator = node->simulator;
+    const struct troupe__machine *machine = &node->machine;
+    if (!node->alive || node->committing || !node->inputs_over || machine->waiting > 0 || machine->timers.count > 0 ||
+        machine->jobs.count > 0 || troupe__machine_dirty(machine)) {
+        troupe__sim_fail(simulator, "node %u did not come to its end: %s, input %zu, %zu messages and %zu timers wait",
+                         node->number, node->alive ? "alive" : "down", node->input_index, machine->waiting,
+                         machine->timers.count);
+        return;
+    }
+    for (uint16_t peer = 0; peer < simulator->options.node_count; peer++) {
+        const struct troupe__link *link = &node->links->links[peer];
+        const struct troupe__link *other = &simulator->nodes[peer].links->links[node->number];
+        if (peer != node->number && (link->state != TROUPE__LINK_UP || link->row.trimmed != link->row.sent ||
+                                     other->durable.accepted != link->row.sent)) {
+            troupe__sim_fail(simulator,
+                             "the link from node %u to node %u did not come to its end: %" PRIu64 " sent, %" PRIu64
+                             " taken in, %" PRIu64 " trimmed",
+                             node->number, peer, link->row.sent, other->durable.accepted, link->row.trimmed);
+        }
+    }
+    troupe__machine_refresh(&node->machine);
+    if (!simulator->options.open_store && count_rows(node, TROUPE__OUTBOX) + count_rows(node, TROUPE__MAIL) +
+                                                  count_rows(node, TROUPE__TIMER) + count_rows(node, TROUPE__EGRESS) +
+                                                  count_rows(node, TROUPE__JOB) >
+                                              0) {
+        troupe__sim_fail(simulator, "node %u: rows of mail, outbox, timers, jobs or records are left", node->number);
+    }
+}
+
+void troupe__sim_check_end(struct troupe__simulator *simulator)
+{
+    for (uint16_t i = 0; i < simulator->options.node_count && !simulator->failed; i++) {
+        if (!simulator->nodes[i].alive) {
+            troupe__sim_fail(simulator, "node %u is down at the end", i);
+        }
+    }
+    for (uint16_t i = 0; i < simulator->options.node_count && !simulator->failed; i++) {
+        check_end_of_node(&simulator->nodes[i]);
+    }
+    if (!simulator->put_back) {
+        check_cuts(simulator);
+    }
+}
