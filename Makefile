@@ -133,9 +133,9 @@ $(BUILD)/test/$(basename $(notdir $(1))): $(call objects,$(1) $(filter-out %_tes
 endef
 $(foreach t,$(TEST_SOURCES),$(eval $(call test_rule,$(t))))
 
-$(BUILD)/bench: $(call objects,test/bench/bench.c) $(BUILD)/libtroupe.a
+$(BUILD)/bench: $(call objects,$(wildcard test/bench/*.c)) $(BUILD)/libtroupe.a
 	$(call say,LINK)
-	$(Q)$(LINK) -o $@ $< $(WHOLE) $(LIBS)
+	$(Q)$(LINK) -o $@ $(filter %.o,$^) $(WHOLE) $(LIBS)
 
 # Another compiler, another directory; the sanitizers are in both steps, libFuzzer's main only in the link.
 FUZZ_SANITIZE := address,undefined

@@ -30,6 +30,8 @@
 #include <lmdb.h>
 #include <zmq.h>
 
+#include "test/bench/bench.h"
+
 #include "runtime/committer.h"
 #include "runtime/machine.h"
 #include "runtime/simulator.h"
@@ -38,7 +40,6 @@
 #include "transport/socket.h"
 
 enum {
-    RUNS = 5,
     RUN_BUDGET = 512, /* these two as in runtime/node.c */
     EPOCH_SIZE_MAX = 1 << 23,
     WAITING_MAX = 8192,
@@ -48,17 +49,15 @@ enum {
 static const char *build = "build";
 static char data_path[512];
 
-#define CHECK(truth) ((truth) ? (void)0 : fail(__LINE__, #truth, ""))
-
-static void fail(int line, const char *what, const char *text)
+void bench_fail(const char *file, int line, const char *what, const char *text)
 {
-    fprintf(stderr, "bench.c:%d: %s: %s %s\n", line, what, text, errno ? strerror(errno) : "");
+    fprintf(stderr, "%s:%d: %s: %s %s\n", file, line, what, text, errno ? strerror(errno) : "");
     _exit(1);
 }
 
 /* ---- time and numbers -------------------------------------------------------------------------------------------- */
 
-static int64_t now_ns(void)
+int64_t bench_now_ns(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -85,7 +84,7 @@ static int compare_doubles(const void *left, const void *right)
     return (a > b) - (a < b);
 }
 
-static double percentile(double *values, size_t count, double part)
+double bench_percentile(double *values, size_t count, double part)
 {
     qsort(values, count, sizeof *values, compare_doubles);
     return values[(size_t)(part * (double)(count - 1))];
@@ -141,8 +140,14 @@ static const struct figure *find_figure(const char *name)
     return NULL;
 }
 
+double bench_figure(const char *name)
+{
+    const struct figure *figure = find_figure(name);
+    return figure ? figure->value : 0;
+}
+
 /* In a measuring process: hand a figure to the parent. */
-static void report(const char *name, double value, const char *unit, double required, const char *beside)
+void bench_report(const char *name, double value, const char *unit, double required, const char *beside)
 {
     struct figure figure = {.value = value, .required = required};
     snprintf(figure.name, sizeof figure.name, "%s", name);
@@ -209,7 +214,7 @@ static void remove_tree(const char *path)
     }
 }
 
-static const char *fresh_directory(void)
+const char *bench_directory(void)
 {
     static char path[600];
     snprintf(path, sizeof path, "%s/node", data_path);
@@ -255,7 +260,7 @@ static void wake_loop(void *context)
 }
 
 /* The thread that calls, and those it starts from then on. A machine with one core is left alone. */
-static void use_core(int core)
+void bench_use_core(int core)
 {
     cpu_set_t set;
     CPU_ZERO(&set);
@@ -269,18 +274,18 @@ static void node_open(struct node *node, const char *path, const struct troupe_m
 {
     char error[512] = "";
     memset(node, 0, sizeof *node);
-    use_core(1);
+    bench_use_core(1);
     if (troupe__lmdb_store_open(path, options, &node->store, error, sizeof error) != TROUPE_OK ||
         troupe__output_open(&node->output, "/dev/null", error, sizeof error) != TROUPE_OK) {
-        fail(__LINE__, "open", error);
+        bench_fail(__FILE__, __LINE__, "open", error);
     }
     if (troupe__machine_init(&node->machine, module, node->store, 1, NULL, NULL) != TROUPE_OK) {
-        fail(__LINE__, "init", node->machine.error);
+        bench_fail(__FILE__, __LINE__, "init", node->machine.error);
     }
     node->wake_fd = eventfd(0, EFD_NONBLOCK);
     CHECK(node->wake_fd >= 0);
     CHECK(troupe__committer_start(node->store, &node->output, wake_loop, node, &node->committer) == TROUPE_OK);
-    use_core(0);
+    bench_use_core(0);
 }
 
 static void node_close(struct node *node)
@@ -308,7 +313,7 @@ static void node_poll(struct node *node)
 {
     troupe__committer_poll(node->committer, &node->committed);
     if (node->committed.result != TROUPE_OK) {
-        fail(__LINE__, "commit", node->committed.error);
+        bench_fail(__FILE__, __LINE__, "commit", node->committed.error);
     }
 }
 
@@ -351,7 +356,7 @@ static bool node_turn(struct node *node, bool *ret_sealed)
 static void node_run_until(struct node *node, int64_t end_ns)
 {
     bool sealed;
-    while (now_ns() < end_ns) {
+    while (bench_now_ns() < end_ns) {
         bool busy = node_turn(node, &sealed);
         node_wait(node, busy ? 0 : 100000000);
     }
@@ -374,8 +379,8 @@ static void node_settle(struct node *node)
 static void node_fold(struct node *node)
 {
     node_settle(node);
-    int64_t end = now_ns() + (int64_t)60 * 1000000000;
-    while (node->store->refresh(node->store) < node->committed.epoch && now_ns() < end) {
+    int64_t end = bench_now_ns() + (int64_t)60 * 1000000000;
+    while (node->store->refresh(node->store) < node->committed.epoch && bench_now_ns() < end) {
         usleep(20000);
     }
 }
@@ -387,7 +392,7 @@ static void node_arrive(struct node *node, const char *type, uint64_t index, con
     snprintf(key, sizeof key, "%" PRIu64, index);
     if (troupe__machine_arrive(&node->machine, NULL, troupe_to(type, key), message,
                                (struct troupe_bytes){body, size}) != TROUPE_OK) {
-        fail(__LINE__, "arrive", node->machine.error);
+        bench_fail(__FILE__, __LINE__, "arrive", node->machine.error);
     }
 }
 
@@ -404,7 +409,7 @@ static size_t handled_count;
 static const struct troupe_value seen = {"seen", TROUPE_INT};
 static const struct troupe_value *const values[] = {&seen, NULL};
 
-static const char *format_key(char buffer[24], uint64_t number)
+const char *bench_format_key(char buffer[24], uint64_t number)
 {
     char *at = buffer + 23;
     *at = '\0';
@@ -429,9 +434,10 @@ static enum troupe_error handle_ring(struct troupe_context *ctx, const struct tr
         index = index * 10 + (uint64_t)(*at - '0');
     }
     enum troupe_error result = count_one(ctx);
-    return result == TROUPE_OK ? troupe_send(ctx, troupe_to("bench/ring", format_key(buffer, (index + 1) % RING_SIZE)),
-                                             "token", message->body)
-                               : result;
+    return result == TROUPE_OK
+               ? troupe_send(ctx, troupe_to("bench/ring", bench_format_key(buffer, (index + 1) % RING_SIZE)), "token",
+                             message->body)
+               : result;
 }
 
 static enum troupe_error handle_big(struct troupe_context *ctx, const struct troupe_message *message)
@@ -444,7 +450,7 @@ static enum troupe_error handle_big(struct troupe_context *ctx, const struct tro
     }
     memcpy(&state, message->body.data, sizeof state);
     uint64_t to = next_random(&state) % big_size;
-    return troupe_send(ctx, troupe_to("bench/big", format_key(buffer, to)), "go",
+    return troupe_send(ctx, troupe_to("bench/big", bench_format_key(buffer, to)), "go",
                        (struct troupe_bytes){&state, sizeof state});
 }
 
@@ -479,15 +485,15 @@ static void measure_append(void)
     CHECK(fd >= 0);
     for (int run = 0; run <= RUNS; run++) {
         for (int i = 0; i < SYNCS; i++) {
-            int64_t start = now_ns();
+            int64_t start = bench_now_ns();
             CHECK(write(fd, page, sizeof page) == sizeof page && fdatasync(fd) == 0);
-            times[i] = (double)(now_ns() - start) / 1000;
+            times[i] = (double)(bench_now_ns() - start) / 1000;
         }
-        medians[run] = percentile(times, SYNCS, 0.5);
+        medians[run] = bench_percentile(times, SYNCS, 0.5);
     }
     close(fd);
     unlink(path);
-    report("append_sync_p50", percentile(medians + 1, RUNS, 0.5), "us", 0, "");
+    bench_report("append_sync_p50", bench_percentile(medians + 1, RUNS, 0.5), "us", 0, "");
 }
 
 static void measure_lmdb(void)
@@ -507,16 +513,16 @@ static void measure_lmdb(void)
         for (int i = 0; i < SYNCS; i++) {
             uint64_t key = next_random(&random) % 100000;
             MDB_val name = {sizeof key, &key}, row = {sizeof value, value};
-            int64_t start = now_ns();
+            int64_t start = bench_now_ns();
             CHECK(mdb_txn_begin(env, NULL, 0, &txn) == 0 && mdb_put(txn, dbi, &name, &row, 0) == 0);
             CHECK(mdb_txn_commit(txn) == 0);
-            times[i] = (double)(now_ns() - start) / 1000;
+            times[i] = (double)(bench_now_ns() - start) / 1000;
         }
-        medians[run] = percentile(times, SYNCS, 0.5);
+        medians[run] = bench_percentile(times, SYNCS, 0.5);
     }
     mdb_env_close(env);
     remove_tree(path);
-    report("lmdb_commit_p50", percentile(medians + 1, RUNS, 0.5), "us", 0, "append_sync_p50");
+    bench_report("lmdb_commit_p50", bench_percentile(medians + 1, RUNS, 0.5), "us", 0, "append_sync_p50");
 }
 
 enum { ZMQ_COUNT = 1000000, ZMQ_SIZE = 100 };
@@ -541,18 +547,18 @@ static void measure_zmq(void)
         char address[32]; /* a socket is closed in the background, so its address is not free at once */
         snprintf(address, sizeof address, "inproc://bench%d", run);
         CHECK(zmq_bind(pull, address) == 0 && zmq_connect(push, address) == 0);
-        int64_t start = now_ns();
+        int64_t start = bench_now_ns();
         CHECK(pthread_create(&thread, NULL, push_messages, push) == 0);
         for (int i = 0; i < ZMQ_COUNT; i++) {
             CHECK(zmq_recv(pull, body, sizeof body, 0) == sizeof body);
         }
-        rates[run] = ZMQ_COUNT * 1e9 / (double)(now_ns() - start);
+        rates[run] = ZMQ_COUNT * 1e9 / (double)(bench_now_ns() - start);
         pthread_join(thread, NULL);
         zmq_close(push);
         zmq_close(pull);
     }
     zmq_ctx_term(context);
-    report("zmq_one_way", percentile(rates + 1, RUNS, 0.5), "/s", 0, "");
+    bench_report("zmq_one_way", bench_percentile(rates + 1, RUNS, 0.5), "/s", 0, "");
 }
 
 /* ---- throughput -------------------------------------------------------------------------------------------------- */
@@ -560,25 +566,25 @@ static void measure_zmq(void)
 static double windows_rate(struct node *node, double warm_s, double window_s)
 {
     double rates[RUNS];
-    node_run_until(node, now_ns() + (int64_t)(warm_s * 1e9));
+    node_run_until(node, bench_now_ns() + (int64_t)(warm_s * 1e9));
     for (int run = 0; run < RUNS; run++) {
-        int64_t start = now_ns();
+        int64_t start = bench_now_ns();
         uint64_t before = node->machine.stats.deliveries;
         node_run_until(node, start + (int64_t)(window_s * 1e9));
-        rates[run] = (double)(node->machine.stats.deliveries - before) * 1e9 / (double)(now_ns() - start);
+        rates[run] = (double)(node->machine.stats.deliveries - before) * 1e9 / (double)(bench_now_ns() - start);
     }
     CHECK(node->machine.stats.failures == 0);
-    return percentile(rates, RUNS, 0.5);
+    return bench_percentile(rates, RUNS, 0.5);
 }
 
 static void measure_ring(void)
 {
     struct node node;
-    node_open(&node, fresh_directory(), &module, &on_disk);
+    node_open(&node, bench_directory(), &module, &on_disk);
     for (uint64_t i = 0; i < RING_TOKENS; i++) {
         node_arrive(&node, "bench/ring", i * (RING_SIZE / RING_TOKENS), "token", NULL, 0);
     }
-    report("ring", windows_rate(&node, 1, 1.5), "hops/s", 8e6, "zmq_one_way");
+    bench_report("ring", windows_rate(&node, 1, 1.5), "hops/s", 8e6, "zmq_one_way");
     node_close(&node);
 }
 
@@ -599,7 +605,7 @@ static double big_rate(uint64_t count)
 {
     struct node node;
     big_size = count;
-    node_open(&node, fresh_directory(), &module, &on_disk);
+    node_open(&node, bench_directory(), &module, &on_disk);
     create_actors(&node, count);
     for (uint64_t i = 0; i < BIG_IN_FLIGHT; i++) {
         /* Not the generator's next number: then all chains would follow the first, each a step behind the other, and
@@ -614,7 +620,7 @@ static double big_rate(uint64_t count)
 
 static void measure_big(void)
 {
-    report("big", big_rate(100000), "/s", 3e6, "zmq_one_way");
+    bench_report("big", big_rate(100000), "/s", 3e6, "zmq_one_way");
 }
 
 static double rss_anon(void)
@@ -654,16 +660,16 @@ static void measure_actor_bytes(void)
     enum { COUNT = 1000000 };
     struct troupe__lmdb_options options = {.sync = false, .fold_bytes = 1 << 20};
     struct node node;
-    node_open(&node, fresh_directory(), &module, &options);
+    node_open(&node, bench_directory(), &module, &options);
     for (int i = 0; i < 2; i++) {
         create_slowly(&node, COUNT);
         let_idle(&node);
     }
     double before = rss_anon();
     create_slowly(&node, COUNT);
-    report("actor_bytes", (rss_anon() - before) / COUNT - sizeof(int64_t), "B", -256, "");
+    bench_report("actor_bytes", (rss_anon() - before) / COUNT - sizeof(int64_t), "B", -256, "");
     let_idle(&node);
-    report("actor_bytes_idle", (rss_anon() - before) / COUNT, "B", -1, "");
+    bench_report("actor_bytes_idle", (rss_anon() - before) / COUNT, "B", -1, "");
     node_close(&node);
 }
 
@@ -674,8 +680,8 @@ static void measure_growth(void)
     double rate = big_rate(count);
     char name[32];
     snprintf(name, sizeof name, "big_%" PRIu64 "M", count / 1000000);
-    report(name, rate, "/s", 0, "big");
-    report("growth", rate / (big ? big->value : big_rate(100000)), "x", 0.5, "");
+    bench_report(name, rate, "/s", 0, "big");
+    bench_report("growth", rate / (big ? big->value : big_rate(100000)), "x", 0.5, "");
 }
 
 /* ---- latency ----------------------------------------------------------------------------------------------------- */
@@ -685,10 +691,10 @@ static void measure_update(void)
     double medians[RUNS + 1], times[SYNCS];
     struct node node;
     bool sealed;
-    node_open(&node, fresh_directory(), &module, &on_disk);
+    node_open(&node, bench_directory(), &module, &on_disk);
     for (int run = 0; run <= RUNS; run++) {
         for (int i = 0; i < SYNCS; i++) {
-            int64_t start = now_ns();
+            int64_t start = bench_now_ns();
             uint64_t epoch = node.machine.epoch;
             node_arrive(&node, "bench/update", (uint64_t)i % 100, "go", NULL, 0);
             node_turn(&node, &sealed);
@@ -696,14 +702,14 @@ static void measure_update(void)
                 node_wait(&node, -1);
                 node_poll(&node);
             }
-            times[i] = (double)(now_ns() - start) / 1000;
+            times[i] = (double)(bench_now_ns() - start) / 1000;
         }
-        medians[run] = percentile(times, SYNCS, 0.5);
+        medians[run] = bench_percentile(times, SYNCS, 0.5);
     }
-    double median = percentile(medians + 1, RUNS, 0.5);
+    double median = bench_percentile(medians + 1, RUNS, 0.5);
     const struct figure *append = find_figure("append_sync_p50");
-    report("update_p50_us", median, "us", 0, "append_sync_p50");
-    report("update_p50", median / append->value, "x", -2, "");
+    bench_report("update_p50_us", median, "us", 0, "append_sync_p50");
+    bench_report("update_p50", median / append->value, "x", -2, "");
     node_close(&node);
 }
 
@@ -720,11 +726,11 @@ static void measure_open(void)
     struct node node;
     CHECK(latencies && lists[0] && lists[1]);
     handled = lists[0];
-    node_open(&node, fresh_directory(), &module, &on_disk);
-    int64_t start = now_ns(), period = 1000000000 / OPEN_RATE;
+    node_open(&node, bench_directory(), &module, &on_disk);
+    int64_t start = bench_now_ns(), period = 1000000000 / OPEN_RATE;
     int64_t give_up = start + (int64_t)(OPEN_WARM_S + OPEN_WINDOW_S * RUNS + 5) * 1000000000;
-    while (durable < count && now_ns() < give_up) {
-        int64_t now = now_ns();
+    while (durable < count && bench_now_ns() < give_up) {
+        int64_t now = bench_now_ns();
         while (issued < count && start + (int64_t)issued * period <= now && node.machine.waiting < WAITING_MAX) {
             uint32_t number = (uint32_t)issued++;
             node_arrive(&node, "bench/update", next_random(&random) % OPEN_ACTORS, "go", &number, sizeof number);
@@ -732,7 +738,7 @@ static void measure_open(void)
         bool sealed, was_busy = node.committed.busy;
         node_poll(&node);
         if (was_busy && !node.committed.busy) {
-            now = now_ns();
+            now = bench_now_ns();
             for (size_t i = 0; i < sealed_count; i++) {
                 uint32_t number = lists[1][i];
                 latencies[number] = (double)(now - start - (int64_t)number * period) / 1e6;
@@ -759,15 +765,15 @@ static void measure_open(void)
     }
     if (durable < count) {
         fprintf(stderr, "open: overloaded, %zu of %zu durable after %d s more\n", durable, count, 5);
-        report("open_durable", (double)durable / (double)count, "x", 1, "");
+        bench_report("open_durable", (double)durable / (double)count, "x", 1, "");
     } else {
         for (int run = 0; run < RUNS; run++) {
             double *from = latencies + warm + window * (size_t)run;
-            p50[run] = percentile(from, window, 0.5);
-            p99[run] = percentile(from, window, 0.99);
+            p50[run] = bench_percentile(from, window, 0.5);
+            p99[run] = bench_percentile(from, window, 0.99);
         }
-        report("open_p50", percentile(p50, RUNS, 0.5), "ms", -1, "append_sync_p50");
-        report("open_p99", percentile(p99, RUNS, 0.5), "ms", -8, "append_sync_p50");
+        bench_report("open_p50", bench_percentile(p50, RUNS, 0.5), "ms", -1, "append_sync_p50");
+        bench_report("open_p99", bench_percentile(p99, RUNS, 0.5), "ms", -8, "append_sync_p50");
     }
     handled = NULL;
     node_settle(&node);
@@ -833,7 +839,7 @@ static double copy_file(const char *input, const char *output)
     struct stat status;
     snprintf(path, sizeof path, "%s/copy", data_path);
     CHECK(stat(output, &status) == 0);
-    int64_t start = now_ns();
+    int64_t start = bench_now_ns();
     int in = open(input, O_RDONLY), out = open(path, O_CREAT | O_TRUNC | O_WRONLY, 0600);
     CHECK(in >= 0 && out >= 0);
     while (read(in, bytes, sizeof bytes) > 0) {
@@ -843,7 +849,7 @@ static double copy_file(const char *input, const char *output)
         CHECK(write(out, bytes, size) == (ssize_t)size);
     }
     CHECK(fdatasync(out) == 0);
-    double seconds = (double)(now_ns() - start) / 1e9;
+    double seconds = (double)(bench_now_ns() - start) / 1e9;
     close(in);
     close(out);
     unlink(path);
@@ -870,20 +876,20 @@ static void measure_bank_file(void)
     CHECK(system(command) == 0);
     for (int run = 0; run <= RUNS; run++) {
         int status;
-        fresh_directory();
+        bench_directory();
         unlink(output);
         double cpu_before_us = children_cpu_us();
-        int64_t start = now_ns();
+        int64_t start = bench_now_ns();
         pid_t pid = start_troupe("bank", input, output, NULL, NULL);
         CHECK(waitpid(pid, &status, 0) == pid && status == 0);
-        rates[run] = TRANSFERS * 1e9 / (double)(now_ns() - start);
+        rates[run] = TRANSFERS * 1e9 / (double)(bench_now_ns() - start);
         cpu_us[run] = (children_cpu_us() - cpu_before_us) / TRANSFERS;
         CHECK(count_lines(output) == TRANSFERS);
         copies[run] = TRANSFERS / copy_file(input, output);
     }
-    report("file_copy", percentile(copies + 1, RUNS, 0.5), "/s", 0, "");
-    report("bank_file", percentile(rates + 1, RUNS, 0.5), "/s", 4e5, "file_copy");
-    report("bank_cpu", percentile(cpu_us + 1, RUNS, 0.5), "us", 0, "");
+    bench_report("file_copy", bench_percentile(copies + 1, RUNS, 0.5), "/s", 0, "");
+    bench_report("bank_file", bench_percentile(rates + 1, RUNS, 0.5), "/s", 4e5, "file_copy");
+    bench_report("bank_cpu", bench_percentile(cpu_us + 1, RUNS, 0.5), "us", 0, "");
 }
 
 static double stripped_size(const char *name)
@@ -899,7 +905,7 @@ static double stripped_size(const char *name)
 
 static void measure_size(void)
 {
-    report("size", (stripped_size("libtroupe.so") + stripped_size("troupe")) / 1e6, "MB", -2, "");
+    bench_report("size", (stripped_size("libtroupe.so") + stripped_size("troupe")) / 1e6, "MB", -2, "");
 }
 
 /* The node that the supervisor `pid` has started. */
@@ -952,8 +958,8 @@ static void ask_greeter(const char *node_path, const char *key)
     snprintf(path, sizeof path, "%s/endpoint", node_path);
     snprintf(endpoint, sizeof endpoint, "ipc://%s/socket", node_path);
     snprintf(to, sizeof to, "demo/greeter/%s", key);
-    for (int64_t end = now_ns() + INT64_C(10000000000); access(path, F_OK) != 0;) {
-        CHECK(now_ns() < end);
+    for (int64_t end = bench_now_ns() + INT64_C(10000000000); access(path, F_OK) != 0;) {
+        CHECK(bench_now_ns() < end);
         nanosleep(&(struct timespec){0, 100000}, NULL);
     }
     CHECK(troupe__socket_open(&options, &socket, error, sizeof error) == TROUPE_OK);
@@ -975,10 +981,10 @@ static double start_and_ask(const char *output, pid_t *ret_pid, int *ret_in, int
 {
     char node_path[600];
     snprintf(node_path, sizeof node_path, "%s/node", data_path);
-    int64_t start = now_ns();
+    int64_t start = bench_now_ns();
     *ret_pid = start_troupe("greeter", "-", output, ret_in, ret_out);
     ask_greeter(node_path, "ann");
-    return (double)(now_ns() - start) / 1e6;
+    return (double)(bench_now_ns() - start) / 1e6;
 }
 
 static void stop_troupe(pid_t pid, int in, int out)
@@ -993,7 +999,7 @@ static void measure_idle(void)
     double times[RUNS], rss[RUNS];
     int in, out;
     pid_t pid;
-    fresh_directory();
+    bench_directory();
     start_and_ask("-", &pid, &in, &out);
     stop_troupe(pid, in, out);
     for (int run = 0; run < RUNS; run++) {
@@ -1010,9 +1016,9 @@ static void measure_idle(void)
     sleep(5);
     double switches = voluntary_switches(pid) + voluntary_switches(node) - before;
     stop_troupe(pid, in, out);
-    report("rss_idle", percentile(rss, RUNS, 0.5), "MB", -10, "");
-    report("cold_start", percentile(times, RUNS, 0.5), "ms", -20, "");
-    report("idle_wakeups", switches / 5, "/s", -1, "");
+    bench_report("rss_idle", bench_percentile(rss, RUNS, 0.5), "MB", -10, "");
+    bench_report("cold_start", bench_percentile(times, RUNS, 0.5), "ms", -20, "");
+    bench_report("idle_wakeups", switches / 5, "/s", -1, "");
 }
 
 /* ---- the simulator ----------------------------------------------------------------------------------------------- */
@@ -1029,7 +1035,7 @@ static enum troupe_error handle_hop(struct troupe_context *ctx, const struct tro
     if (left-- == 0) {
         return TROUPE_OK;
     }
-    struct troupe_address to = troupe_to("bench/hop", format_key(key, troupe_random(ctx) % 1000));
+    struct troupe_address to = troupe_to("bench/hop", bench_format_key(key, troupe_random(ctx) % 1000));
     return troupe_send(ctx, to, "hop", (struct troupe_bytes){&left, sizeof left});
 }
 
@@ -1050,7 +1056,7 @@ static bool next_hop(void *context, uint16_t node, size_t index, struct troupe__
         return false;
     }
     *ret = (struct troupe__sim_input){.at_ns = index * hops->gap_ns,
-                                      .to = {"bench/hop", format_key(hops->key, (index * 7919 + node) % 1000)},
+                                      .to = {"bench/hop", bench_format_key(hops->key, (index * 7919 + node) % 1000)},
                                       .type = "hop",
                                       .body = {&hops->hops, sizeof hops->hops}};
     return true;
@@ -1090,9 +1096,9 @@ static void measure_sim(void)
         costs[run] = (with - without) / without * 100;
         simulate(many, false, &result);
     }
-    report("sim_rate", percentile(rates, RUNS, 0.5), "/s", 300000, "");
-    report("sim_speed", percentile(speeds, RUNS, 0.5), "s/s", 700, "");
-    report("sim_hash", percentile(costs, RUNS, 0.5), "%", -6, "");
+    bench_report("sim_rate", bench_percentile(rates, RUNS, 0.5), "/s", 300000, "");
+    bench_report("sim_speed", bench_percentile(speeds, RUNS, 0.5), "s/s", 700, "");
+    bench_report("sim_hash", bench_percentile(costs, RUNS, 0.5), "%", -6, "");
 }
 
 /* ---- recovery ---------------------------------------------------------------------------------------------------- */
@@ -1139,14 +1145,14 @@ static void measure_recover(void)
     for (int run = 0; run <= RUNS; run++) {
         int in, out;
         pid_t pid;
-        fresh_directory();
+        bench_directory();
         unlink(output);
         update_and_kill(output);
         CHECK(unlink(endpoint) == 0); /* So that the new one's is told from it. */
         times[run] = start_and_ask(output, &pid, &in, &out) / 1000;
         stop_troupe(pid, in, out);
     }
-    report("recover", percentile(times + 1, RUNS, 0.5), "s", -0.5, "");
+    bench_report("recover", bench_percentile(times + 1, RUNS, 0.5), "s", -0.5, "");
 }
 
 /* ---- main
@@ -1161,12 +1167,17 @@ static const struct measurement {
     {"append_sync_p50", measure_append, true},
     {"lmdb_commit_p50", measure_lmdb, true},
     {"zmq_one_way", measure_zmq, true},
+    {"zmq_batches zmq_curve_batches", measure_zmq_batches, true},
     {"ring", measure_ring, false},
     {"big", measure_big, false},
     {"update_p50", measure_update, false},
     {"open_p50 open_p99 open", measure_open, false},
     {"bank_file", measure_bank_file, false},
     {"recover", measure_recover, false},
+    {"link", measure_link, false},
+    {"link_curve", measure_link_curve, false},
+    {"link_rtt", measure_link_rtt, false},
+    {"chain", measure_chain, false},
     {"actor_bytes actor_bytes_idle", measure_actor_bytes, false},
     {"growth", measure_growth, false},
     {"size", measure_size, false},

@@ -1,0 +1,44 @@
+/* bench.h - what the files of the bench share.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef TROUPE_TEST_BENCH_H
+#define TROUPE_TEST_BENCH_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { RUNS = 5 };
+
+/* Any failure ends the measuring process. */
+#define CHECK(truth) ((truth) ? (void)0 : bench_fail(__FILE__, __LINE__, #truth, ""))
+_Noreturn void bench_fail(const char *file, int line, const char *what, const char *text);
+
+int64_t bench_now_ns(void);
+
+/* Sorts `values`; `part` is 0 to 1. */
+double bench_percentile(double *values, size_t count, double part);
+
+/* Hand a figure to the parent. `required`: at least that when positive, at most its opposite when negative, nothing
+ * when 0. `beside` is the figure it is compared with, "" for none. */
+void bench_report(const char *name, double value, const char *unit, double required, const char *beside);
+
+/* The value of a figure that was measured before. */
+double bench_figure(const char *name);
+
+/* A path where nothing is. Valid until the next call. */
+const char *bench_directory(void);
+
+/* Pin the thread that calls, and those it starts from then on. A machine with one core is left alone. */
+void bench_use_core(int core);
+
+/* A number in decimal. */
+const char *bench_format_key(char buffer[static 24], uint64_t number);
+
+/* ---- what the other files measure -------------------------------------------------------------------------------- */
+
+void measure_zmq_batches(void);
+void measure_link(void);
+void measure_link_curve(void);
+void measure_link_rtt(void);
+void measure_chain(void);
+
+#endif
