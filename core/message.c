@@ -48,7 +48,7 @@ void troupe__address_encode(const struct troupe__actor *actor, struct troupe__bu
     troupe__buffer_put_string(buffer, actor->key, actor->key_size);
 }
 
-enum { FROM_ACTOR = 1, KIND_SHIFT = 1, FLAGS_MAX = TROUPE__RESULT << KIND_SHIFT | FROM_ACTOR };
+enum { FROM_ACTOR = 1, KIND_SHIFT = 1, FLAGS_MAX = (TROUPE__MESSAGE_KIND_COUNT - 1) << KIND_SHIFT | FROM_ACTOR };
 
 void troupe__message_encode(const struct troupe__message *message, struct troupe__buffer *buffer)
 {
@@ -108,7 +108,8 @@ enum troupe_error troupe__message_decode(struct troupe__actors *actors, struct t
     uint64_t attempt = troupe__cursor_varint(&cursor);
     uint64_t job_attempts = *flags >> KIND_SHIFT == TROUPE__RESULT ? troupe__cursor_varint(&cursor) : 0;
     const unsigned char *body = troupe__cursor_string(&cursor, &body_size);
-    if (cursor.failed || type_size > TROUPE_NAME_MAX || body_size > TROUPE_BODY_MAX || cursor.at != cursor.end) {
+    size_t over = *flags >> KIND_SHIFT >= TROUPE__FORWARDED_SEND ? TROUPE__FORWARD_SIZE : 0;
+    if (cursor.failed || type_size > TROUPE_NAME_MAX || body_size > TROUPE_BODY_MAX + over || cursor.at != cursor.end) {
         return TROUPE_ECORRUPT;
     }
     struct troupe__message *message =

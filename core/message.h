@@ -16,8 +16,16 @@ enum troupe__message_kind {
     TROUPE__PLAIN,
     TROUPE__ASK,    /* correlation is the id of the asker's timeout */
     TROUPE__ANSWER, /* arrives only while that timer is pending, and cancels it */
-    TROUPE__RESULT  /* of a job; correlation is its id */
+    TROUPE__RESULT, /* of a job; correlation is its id */
+    /* Never delivered as they are, see runtime/machine_forward.h. */
+    TROUPE__FORWARDED_SEND, /* from outside, with an id, by way of another node */
+    TROUPE__FORWARDED_ASK,  /* the same of an ask, with or without an id */
+    TROUPE__RESPONSE_BACK,  /* the answer to one, on its way back */
+    TROUPE__MESSAGE_KIND_COUNT
 };
+
+/* Bytes that a forwarded body may be over TROUPE_BODY_MAX. */
+enum { TROUPE__FORWARD_SIZE = 128 };
 
 struct troupe__message {
     struct troupe__message *next;

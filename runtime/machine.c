@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "runtime/links.h"
+#include "runtime/machine_forward.h"
 #include "runtime/machine_rows.h"
 
 __attribute__((format(printf, 3, 4))) static void report(struct troupe__machine *machine, enum troupe_level level,
@@ -225,6 +226,9 @@ enum troupe_error troupe__machine_take(struct troupe__machine *machine, struct t
     if (machine->links && !troupe__links_local(machine->links, message->to)) {
         return troupe__links_put(machine->links, message);
     }
+    if (message->kind >= TROUPE__FORWARDED_SEND) {
+        return troupe__machine_take_forwarded(machine, message);
+    }
     if (message->kind == TROUPE__ANSWER && !cancel_timer(machine, message->correlation)) {
         troupe__message_free(message); /* Too late: its timeout has been sent. */
         return TROUPE_OK;
@@ -438,6 +442,7 @@ enum troupe_error troupe__machine_set_now(struct troupe__machine *machine, int64
         troupe__record_remove(&machine->record, TROUPE__META, key, sizeof key);
         troupe__machine_forget_answer(machine, old);
     }
+    troupe__machine_expire_returns(machine);
     return TROUPE_OK;
 }
 
@@ -452,9 +457,8 @@ int64_t troupe__machine_next_due(const struct troupe__machine *machine)
 
 /* ---- what comes from outside ------------------------------------------------------------------------------------- */
 
-enum troupe_error troupe__machine_take_in(struct troupe__machine *machine, const char *id, struct troupe_address to,
-                                          const char *type, struct troupe_bytes body, enum troupe__message_kind kind,
-                                          bool *ret_known)
+enum troupe_error troupe__machine_check_outside(struct troupe__machine *machine, struct troupe_address to,
+                                                const char *type, struct troupe_bytes body)
 {
     size_t key_size = strlen(to.key), type_size = strlen(type);
     if (!troupe__type_name_valid(to.type) || key_size == 0 || key_size > TROUPE_KEY_MAX || type_size == 0 ||
@@ -468,33 +472,59 @@ enum troupe_error troupe__machine_take_in(struct troupe__machine *machine, const
                  TROUPE_BODY_MAX);
         return TROUPE_ETOOBIG;
     }
-    if (id) {
-        struct troupe__id known = troupe__id_of(to.type, to.key, id);
-        if (troupe__ids_has(&machine->ids, known)) {
-            machine->stats.repeats++;
-            *ret_known = true;
-            return TROUPE_OK;
-        }
-        if (!troupe__ids_add(&machine->ids, known, machine->ctx.now_ms)) {
-            return troupe__machine_out_of_memory(machine);
-        }
-        unsigned char key[3 + 16];
-        memcpy(key, TROUPE__ID_PREFIX, 3);
-        troupe__put_be64(key + 3, known.low);
-        troupe__put_be64(key + 11, known.high);
-        machine->scratch.size = 0;
-        troupe__buffer_put_varint(&machine->scratch, (uint64_t)machine->ctx.now_ms);
-        troupe__record_set(&machine->record, TROUPE__META, key, sizeof key, machine->scratch.data,
-                           machine->scratch.size);
+    return TROUPE_OK;
+}
+
+enum troupe_error troupe__machine_note_id(struct troupe__machine *machine, struct troupe__id id, bool *ret_known)
+{
+    *ret_known = troupe__ids_has(&machine->ids, id);
+    if (*ret_known) {
+        machine->stats.repeats++;
+        return TROUPE_OK;
     }
-    struct troupe__actor *actor = troupe__actors_get(&machine->actors, to.type, to.key, key_size);
-    struct troupe__message *message = actor ? troupe__message_new(actor, NULL, type, type_size, body) : NULL;
+    if (!troupe__ids_add(&machine->ids, id, machine->ctx.now_ms)) {
+        return troupe__machine_out_of_memory(machine);
+    }
+    unsigned char key[3 + 16];
+    memcpy(key, TROUPE__ID_PREFIX, 3);
+    troupe__put_be64(key + 3, id.low);
+    troupe__put_be64(key + 11, id.high);
+    machine->scratch.size = 0;
+    troupe__buffer_put_varint(&machine->scratch, (uint64_t)machine->ctx.now_ms);
+    troupe__record_set(&machine->record, TROUPE__META, key, sizeof key, machine->scratch.data, machine->scratch.size);
+    return TROUPE_OK;
+}
+
+enum troupe_error troupe__machine_take_in(struct troupe__machine *machine, const char *id, struct troupe_address to,
+                                          const char *type, struct troupe_bytes body, enum troupe__message_kind kind,
+                                          bool *ret_known)
+{
+    *ret_known = false;
+    enum troupe_error result = troupe__machine_check_outside(machine, to, type, body);
+    if (result != TROUPE_OK) {
+        return result;
+    }
+    struct troupe__actor *actor = troupe__actors_get(&machine->actors, to.type, to.key, strlen(to.key));
+    if (!actor) {
+        return troupe__machine_out_of_memory(machine);
+    }
+    if (id && machine->links && !troupe__links_local(machine->links, actor)) {
+        uint64_t number; /* The id belongs to the actor: its node knows it. */
+        return troupe__machine_forward(machine, id, actor, type, body, kind, &number);
+    }
+    if (id) {
+        result = troupe__machine_note_id(machine, troupe__id_of(to.type, to.key, id), ret_known);
+        if (result != TROUPE_OK || *ret_known) {
+            return result;
+        }
+    }
+    struct troupe__message *message = troupe__message_new(actor, NULL, type, strlen(type), body);
     if (!message) {
         return troupe__machine_out_of_memory(machine);
     }
     message->kind = (uint8_t)kind;
     message->correlation = kind == TROUPE__ASK ? machine->sequence + 1 : 0; /* What its own number will be. */
-    enum troupe_error result = troupe__machine_take(machine, message);
+    result = troupe__machine_take(machine, message);
     if (result != TROUPE_OK) {
         troupe__message_free(message);
     }
@@ -797,6 +827,7 @@ void troupe__machine_fini(struct troupe__machine *machine)
     troupe__jobs_fini(&machine->jobs);
     troupe__ids_fini(&machine->ids);
     troupe__responses_fini(&machine->responses);
+    troupe__returns_fini(&machine->returns);
     troupe__timers_fini(&machine->timers);
     troupe__buffer_free(&machine->record);
     troupe__buffer_free(&machine->egress);

@@ -19,6 +19,7 @@
 #include "mailbox/backlog.h"
 #include "mailbox/ids.h"
 #include "mailbox/responses.h"
+#include "mailbox/returns.h"
 #include "mailbox/timers.h"
 #include "runtime/egress.h"
 #include "runtime/guard.h"
@@ -90,6 +91,9 @@ struct troupe__machine {
     size_t egress_name_count;
     struct troupe__ids ids;
     struct troupe__responses responses;
+    struct troupe__returns returns;
+    uint64_t forwarded; /* asks put into outboxes since the start */
+    char asker_key[16]; /* of the address that stands for this node; see machine_forward.h */
     struct troupe__mark *marks;
     size_t mark_count;
     struct troupe__buffer unreleased; /* egress records found at the start */

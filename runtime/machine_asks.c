@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "runtime/links.h"
+#include "runtime/machine_forward.h"
 #include "runtime/machine_rows.h"
 
 enum troupe_error troupe__machine_ask(struct troupe__machine *machine, const char *id, struct troupe_address to,
@@ -14,19 +15,19 @@ enum troupe_error troupe__machine_ask(struct troupe__machine *machine, const cha
                                       const struct troupe__response **ret_known)
 {
     bool known = false;
-    if (machine->links && troupe__type_name_valid(to.type) && to.key[0] && strlen(to.key) <= TROUPE_KEY_MAX) {
-        const struct troupe__actor *actor = troupe__actors_get(&machine->actors, to.type, to.key, strlen(to.key));
+    if (machine->links) {
+        enum troupe_error checked = troupe__machine_check_outside(machine, to, type, body);
+        struct troupe__actor *actor =
+            checked == TROUPE_OK ? troupe__actors_get(&machine->actors, to.type, to.key, strlen(to.key)) : NULL;
         if (!actor) {
-            return troupe__machine_out_of_memory(machine);
+            return checked != TROUPE_OK ? checked : troupe__machine_out_of_memory(machine);
         }
         if (!troupe__links_local(machine->links, actor)) {
-            snprintf(machine->error, sizeof machine->error, "actor %.64s/%.200s lives on another node: ask that one",
-                     to.type, to.key);
-            return TROUPE_EINVAL; /* The answer would have no way back. */
+            *ret_known = NULL; /* Its node knows the id. */
+            return troupe__machine_forward(machine, id, actor, type, body, TROUPE__ASK, ret_number);
         }
     }
     enum troupe_error result = troupe__machine_take_in(machine, id, to, type, body, TROUPE__ASK, &known);
-    struct troupe__response *response = NULL;
     if (result != TROUPE_OK) {
         return result;
     }
@@ -36,19 +37,10 @@ enum troupe_error troupe__machine_ask(struct troupe__machine *machine, const cha
         if (!id) {
             return TROUPE_OK;
         }
-        response = troupe__responses_add(&machine->responses, troupe__id_of(to.type, to.key, id), machine->sequence);
-        if (!response) {
-            return troupe__machine_out_of_memory(machine);
-        }
-        unsigned char key[TROUPE__RESPONSE_KEY_SIZE];
-        troupe__response_key(response->id, key);
-        machine->scratch.size = 0;
-        troupe__response_encode(&machine->scratch, response->number, NULL);
-        troupe__record_set(&machine->record, TROUPE__RESPONSE, key, sizeof key, machine->scratch.data,
-                           machine->scratch.size);
-        return TROUPE_OK;
+        return troupe__machine_expect_answer(machine, troupe__id_of(to.type, to.key, id), machine->sequence);
     }
-    response = troupe__responses_find(&machine->responses, troupe__id_of(to.type, to.key, id));
+    const struct troupe__response *response =
+        troupe__responses_find(&machine->responses, troupe__id_of(to.type, to.key, id));
     if (!response) {
         snprintf(machine->error, sizeof machine->error,
                  "id '%.100s' was sent to this actor before, not asked: there is "
@@ -58,6 +50,21 @@ enum troupe_error troupe__machine_ask(struct troupe__machine *machine, const cha
     }
     *ret_number = response->number;
     *ret_known = response;
+    return TROUPE_OK;
+}
+
+enum troupe_error troupe__machine_expect_answer(struct troupe__machine *machine, struct troupe__id id, uint64_t number)
+{
+    const struct troupe__response *response = troupe__responses_add(&machine->responses, id, number);
+    if (!response) {
+        return troupe__machine_out_of_memory(machine);
+    }
+    unsigned char key[TROUPE__RESPONSE_KEY_SIZE];
+    troupe__response_key(id, key);
+    machine->scratch.size = 0;
+    troupe__response_encode(&machine->scratch, number, NULL);
+    troupe__record_set(&machine->record, TROUPE__RESPONSE, key, sizeof key, machine->scratch.data,
+                       machine->scratch.size);
     return TROUPE_OK;
 }
 
@@ -105,7 +112,10 @@ enum troupe_error troupe__machine_answer(struct troupe__machine *machine, uint64
         troupe__record_set(&machine->record, TROUPE__RESPONSE, key, sizeof key, row.data, row.size);
     }
     troupe__buffer_put_string(&machine->answers, row.data, row.size);
-    return machine->answers.failed ? troupe__machine_out_of_memory(machine) : TROUPE_OK;
+    if (machine->answers.failed) {
+        return troupe__machine_out_of_memory(machine);
+    }
+    return machine->returns.count > 0 ? troupe__machine_answer_returns(machine, number, answer) : TROUPE_OK;
 }
 
 enum troupe_error troupe__machine_answer_failure(struct troupe__machine *machine, const struct troupe__message *message,

@@ -63,6 +63,14 @@ enum troupe_error troupe__machine_take_in(struct troupe__machine *machine, const
                                           const char *type, struct troupe_bytes body, enum troupe__message_kind kind,
                                           bool *ret_known);
 
+/* Check a message from outside. Errors, with the machine's error: TROUPE_EINVAL, TROUPE_ETOOBIG. */
+enum troupe_error troupe__machine_check_outside(struct troupe__machine *machine, struct troupe_address to,
+                                                const char *type, struct troupe_bytes body);
+/* An id is taken in, unless `*ret_known`. Errors: TROUPE_ENOMEM. */
+enum troupe_error troupe__machine_note_id(struct troupe__machine *machine, struct troupe__id id, bool *ret_known);
+/* The answer to ask `number` is to be kept for its id. Errors: TROUPE_ENOMEM. */
+enum troupe_error troupe__machine_expect_answer(struct troupe__machine *machine, struct troupe__id id, uint64_t number);
+
 /* Answer an ask from outside, in the open epoch. Errors: TROUPE_ENOMEM. */
 enum troupe_error troupe__machine_answer(struct troupe__machine *machine, uint64_t number,
                                          const struct troupe__answer *answer);

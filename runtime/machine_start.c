@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "runtime/machine_forward.h"
 #include "runtime/machine_rows.h"
 
 /* Rows of numbered tables while the start collects them, in the order of their numbers. */
@@ -120,6 +121,9 @@ static enum troupe_error start_meta(struct start *start, struct troupe_bytes key
         const unsigned char *at = (const unsigned char *)key.data + 3;
         struct troupe__id id = {troupe__get_be64(at), troupe__get_be64(at + 8)};
         return note_id(start, id, removed ? -1 : (int64_t)troupe__cursor_varint(&cursor));
+    }
+    if (key.size == TROUPE__RETURN_ROW_KEY_SIZE && memcmp(key.data, TROUPE__RETURN_PREFIX, 7) == 0) {
+        return troupe__machine_start_return(machine, key, removed, value);
     }
     if (removed) {
         return TROUPE_OK; /* No other META row is ever removed. */

@@ -96,7 +96,7 @@ static void check_meta(struct doctor *doctor, const struct troupe__view_row *row
     if (is_key(row, "troupe.format") || is_key(row, "troupe.folded")) {
         (void)troupe__cursor_bytes(&cursor, 16);
         varints = 0;
-    } else if (is_key(row, "output")) {
+    } else if (is_key(row, "output") || (has_prefix(row, "return/") && row->key.size == 7 + 16)) {
         (void)troupe__cursor_string(&cursor, &size);
         varints = 1;
     } else if (has_prefix(row, "input/")) {
