@@ -428,11 +428,10 @@ static void look(struct troupe__endpoint *endpoint, const struct caller *caller,
     }
 }
 
-static void tell_figures(struct troupe__endpoint *endpoint, const struct caller *caller)
+/* The lines in `text`. */
+static void reply_text(struct troupe__endpoint *endpoint, const struct caller *caller)
 {
     struct troupe__buffer *text = &endpoint->text;
-    text->size = 0;
-    troupe__desk_figures(endpoint->node, endpoint->request.json, text);
     troupe__buffer_put_byte(text, 0);
     struct troupe__reply reply = {.number = caller->number, .ok = true, .text = (const char *)text->data};
     if (text->failed) {
@@ -441,6 +440,13 @@ static void tell_figures(struct troupe__endpoint *endpoint, const struct caller 
     } else {
         reply_or_drop(caller, &reply);
     }
+}
+
+static void tell_figures(struct troupe__endpoint *endpoint, const struct caller *caller)
+{
+    endpoint->text.size = 0;
+    troupe__desk_figures(endpoint->node, endpoint->request.json, &endpoint->text);
+    reply_text(endpoint, caller);
 }
 
 /* ---- snapshots --------------------------------------------------------------------------------------------------- */
@@ -536,6 +542,18 @@ static void say_hello(const struct troupe__endpoint *endpoint, const struct call
     reply_or_drop(caller, &reply);
 }
 
+/* Which nodes the troupe has, and where clients reach them; of one that is alone nothing. */
+static void tell_nodes(struct troupe__endpoint *endpoint, const struct caller *caller)
+{
+    const struct troupe__place *place = endpoint->node->place;
+    struct troupe__buffer *text = &endpoint->text;
+    text->size = 0;
+    if (place) {
+        troupe__cluster_describe(place->cluster, place->self, text);
+    }
+    reply_text(endpoint, caller);
+}
+
 static void handle(struct troupe__endpoint *endpoint, const struct caller *caller)
 {
     const char *what = endpoint->request.what;
@@ -555,14 +573,16 @@ static void handle(struct troupe__endpoint *endpoint, const struct caller *calle
         take_colour(endpoint, caller);
     } else if (strcmp(what, "stats") == 0) {
         tell_figures(endpoint, caller);
+    } else if (strcmp(what, "nodes") == 0) {
+        tell_nodes(endpoint, caller);
     } else if (strcmp(what, "rows") == 0) {
         look(endpoint, caller, TROUPE__READ_ROWS);
     } else if (strcmp(what, "dead.retry") == 0 || strcmp(what, "dead.drop") == 0) {
         look(endpoint, caller, what[5] == 'r' ? TROUPE__RETRY_DEAD : TROUPE__DROP_DEAD);
     } else {
         snprintf(endpoint->error, sizeof endpoint->error,
-                 "\"do\" is hello, send, ask, tail, credit, cancel, stats, rows, snapshot, snapshot.drop, colour, "
-                 "dead.retry or dead.drop, not '%.60s'",
+                 "\"do\" is hello, send, ask, tail, credit, cancel, nodes, stats, rows, snapshot, snapshot.drop, "
+                 "colour, dead.retry or dead.drop, not '%.60s'",
                  what);
         reply_error(caller, TROUPE_EINVAL, endpoint->error);
     }

@@ -17,6 +17,8 @@ struct troupe__endpoint;
 
 /* The file in a node's directory that names its endpoints, one a line, while it runs. A crash leaves it behind. */
 #define TROUPE__ENDPOINT_FILE "endpoint"
+/* With keys it has one more line: this and the node's public key. */
+#define TROUPE__ENDPOINT_KEY "key "
 
 /* Listen as the node's options say, and write the endpoints down. Errors, with a text: those of troupe__socket_listen;
  * TROUPE_EINVAL (not on this machine only), TROUPE_EIO, TROUPE_ENOMEM. `wake` makes the node's loop turn, from any

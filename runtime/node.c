@@ -685,6 +685,7 @@ enum troupe_error troupe__node_open(const struct troupe_node_options *options, c
         return result;
     }
     node->options = *options;
+    node->place = place;
     node->input.fd = node->output.fd = -1;
     result = open_machine(node);
     if (result != TROUPE_OK) {

@@ -78,7 +78,8 @@ struct troupe_node {
     int64_t opened_ms; /* when the open epoch got its first content; 0 while it has none */
     int drain_turns;   /* runs left before the open epoch is sealed; 0: not draining */
     struct troupe__waiters waiters;
-    struct troupe__links *links; /* to the other nodes of a troupe; NULL: it is alone */
+    struct troupe__links *links;       /* to the other nodes of a troupe; NULL: it is alone */
+    const struct troupe__place *place; /* NULL: it is alone */
     struct troupe__wire *wire;
     ev_io frames;
     uint64_t links_at_ns; /* when the links want to be asked again */

@@ -2,6 +2,7 @@
 SPDX-License-Identifier: Apache-2.0
 """
 import atexit
+import json
 import os
 import random
 import signal
@@ -104,6 +105,90 @@ def any_node_takes_any_ask():
     group.stop()
 
 
+def by_node(text):
+    """Lines by the node that stands first in each."""
+    nodes = {}
+    for line in text.splitlines():
+        node, rest = line.split("\t", 1)
+        nodes.setdefault(node, []).append(rest)
+    return nodes
+
+
+def all_of_a_troupe_is_looked_into():
+    group = Troupe("look")
+    keys = [f"k{i}" for i in range(30)]
+    with Client(data=group.node(1)) as client:
+        for key in keys:
+            client.send(f"test/talker/{key}", "emit")
+        try:
+            client.ask("no/body/x", "hello", {"n": 1})
+            check(False, "nobody is there")
+        except Failed as failed:
+            check(failed.error == "TROUPE_EREJECTED", f"{failed}")
+        client.send("test/talker/sleepy", "slow")
+        client.send("test/talker/sleepy", "count")
+        try:
+            client.ask("test/talker/sleepy", "count", timeout_s=0.2)  # Behind those: they have come.
+        except Failed as failed:
+            check(failed.error == "TROUPE_ETIMEOUT", f"{failed}")
+    for where_from in (("--data", group.data), ("--data", group.node(2)), ("--cluster", f"{group.data}/cluster.yaml"),
+                       ("--connect", f"ipc://{group.node(3)}/socket")):
+        for key in keys[:6]:
+            check(command("state", f"test/talker/{key}", *where_from)[:2] == (0, "count\t1\n"), f"state of {key} {where_from}")
+        code, out, err = command("actors", "--type", "test/talker", *where_from)
+        found = by_node(out)
+        check(code == 0 and sorted(found) == ["n1", "n2", "n3"] and sum(map(len, found.values())) == 31,
+              f"actors of all nodes: {code} {out} {err}")
+        for key in keys[:6]:
+            node = next(n for n, lines in found.items() if any(line.startswith(f"test/talker/{key}\t") for line in lines))
+            alone = command("actors", "--node", node, *where_from)
+            check(alone[0] == 0 and list(by_node(alone[1])) == [node] and f"test/talker/{key}\t" in alone[1], f"{alone}")
+        check("\"node\":\"n" in command("actors", "--json", *where_from)[1], "JSON names the node")
+        check(command("mailbox", "test/talker/sleepy", *where_from)[1].count("\n") == 3, "the mailbox of one address")
+        check(command("timers", *where_from)[:2] == (0, "") and command("jobs", *where_from)[:2] == (0, ""), "none")
+        figures = by_node(command("stats", *where_from)[1])
+        check(sum(int(f.split("\t")[1]) for lines in figures.values() for f in lines if f.startswith("egress/out")) == 30,
+              f"figures of all: {figures}")
+        letter = command("dead", "list", *where_from)[1].split("\t")[0]
+        check(letter[0] == "n" and ":" in letter, f"a letter is named with its node: {letter}")
+        check('"body":{"n":1}' in command("dead", "show", letter, "--json", *where_from)[1], "dead show")
+        code, _, err = command("dead", "show", letter.split(":")[1], *where_from)
+        check(code == 2 and "NODE:NUMBER" in err, f"a number alone names no letter: {err}")
+        retried = command("dead", "retry", letter, *where_from)
+        check(retried[0] == 0 and f"dead letter {letter} waits again" in retried[1], f"{retried}")
+        end = time.monotonic() + DEADLINE_S
+        while not command("dead", "list", *where_from)[1]:  # It fails again.
+            check(time.monotonic() < end, "the letter is lost")
+        records = command("tail", "out", "--from", "1", "--count", "30", *where_from)
+        seen = [json.loads(line) for line in records[1].splitlines()]
+        check(records[0] == 0 and sorted(r["key"] for r in seen) == sorted(keys), f"records of all nodes: {records}")
+        for node in ("n1", "n2", "n3"):
+            numbers = [r["seq"] for r in seen if r["node"] == node]
+            check(numbers == list(range(1, len(numbers) + 1)), f"{node} numbers its own: {numbers}")
+    node = next(r["node"] for r in seen)
+    later = command("tail", "out", "--from", f"{node}:2", "--node", node, "--count", "1",
+                    "--data", group.data)
+    check(json.loads(later[1])["seq"] == 2, f"--from of one node: {later}")
+    check(command("tail", "out", "--from", "n9:2", "--data", group.data)[0] == 2, "there is no n9")
+    code, _, err = command("actors", "--node", "n9", "--data", group.data)
+    check(code == 2 and "no node 'n9'" in err, f"{err}")
+    # One that does not answer is named, the others are shown.
+    with open(f"{group.node(2)}/lock", encoding="utf-8") as file:
+        silent = int(file.read())
+    os.kill(silent, signal.SIGSTOP)
+    code, out, err = command("actors", "--data", group.data)
+    os.kill(silent, signal.SIGCONT)
+    check(code == 1 and sorted(by_node(out)) == ["n1", "n3"] and "n2: no answer" in err, f"{code} {out} {err}")
+    running = command("actors", "--json", "--data", group.data)[1]
+    group.stop()
+    check(command("actors", "--json", "--data", group.data)[1] == running, "stopped directories have what the nodes had")
+    check(command("state", "test/talker/k0", "--data", group.data)[:2] == (0, "count\t1\n"), "state finds the owner")
+    letter = command("dead", "list", "--data", group.data)[1].split("\t")[0]
+    check(command("dead", "drop", letter, "--data", group.data)[1] == f"dead letter {letter} is dropped\n", "dead drop")
+    code, out, _ = command("doctor", "--data", group.data)
+    check(code == 0 and out.count("result\tgood") == 3, f"each is good: {out}")
+
+
 def asked_again_while_nodes_are_killed():
     """Whoever repeats with the id, on any node, gets the answer; each ask takes effect once."""
     seed = int(os.environ.get("TROUPE_SEED", random.randrange(10**6)))
@@ -140,7 +225,7 @@ def asked_again_while_nodes_are_killed():
 
 signal.signal(signal.SIGALRM, lambda *_: check(False, "it takes more than 100 s"))
 signal.alarm(100)
-for test in (any_node_takes_any_ask, asked_again_while_nodes_are_killed):
+for test in (any_node_takes_any_ask, all_of_a_troupe_is_looked_into, asked_again_while_nodes_are_killed):
     start = time.monotonic()
     test()
     print(f"ok: {test.__name__} ({time.monotonic() - start:.1f} s)")

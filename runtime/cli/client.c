@@ -39,43 +39,52 @@ long troupe__node_process(const char *data)
     return pid;
 }
 
-/* The first line of the node's file. */
-static enum troupe_error find_endpoint(struct troupe__client *client, const char *data)
+enum troupe_error troupe__client_find(const char *data, char endpoint[static TROUPE__ENDPOINT_SIZE],
+                                      char key[static TROUPE__KEY_SIZE + 1], char *error, size_t error_size)
 {
-    char path[PATH_MAX];
+    char path[PATH_MAX], line[TROUPE__ENDPOINT_SIZE + 8];
     if (!troupe__node_runs(data)) {
-        snprintf(client->error, sizeof client->error,
+        snprintf(error, error_size,
                  "no node runs on the directory %.300s: start one with troupe run, or say --connect ENDPOINT", data);
         return TROUPE_ENOTFOUND;
     }
     snprintf(path, sizeof path, "%s/" TROUPE__ENDPOINT_FILE, data);
     FILE *file = fopen(path, "r");
-    bool found = file && fgets(client->endpoint, sizeof client->endpoint, file) && strchr(client->endpoint, '\n');
+    bool found = false;
+    key[0] = '\0';
+    while (file && fgets(line, sizeof line, file) && strchr(line, '\n')) {
+        line[strcspn(line, "\n")] = '\0';
+        if (strncmp(line, TROUPE__ENDPOINT_KEY, strlen(TROUPE__ENDPOINT_KEY)) == 0) {
+            snprintf(key, TROUPE__KEY_SIZE + 1, "%.40s", line + strlen(TROUPE__ENDPOINT_KEY));
+        } else if (!found) {
+            found = true;
+            snprintf(endpoint, TROUPE__ENDPOINT_SIZE, "%.255s", line);
+        }
+    }
     if (file) {
         fclose(file);
     }
     if (!found) {
-        snprintf(client->error, sizeof client->error,
-                 "the node on the directory %.300s does not listen: start it with --listen", data);
+        snprintf(error, error_size, "the node on the directory %.300s does not listen: start it with --listen", data);
         return TROUPE_ENOTFOUND;
     }
-    client->endpoint[strcspn(client->endpoint, "\n")] = '\0';
     return TROUPE_OK;
 }
 
-enum troupe_error troupe__client_open(struct troupe__client *client, const char *connect, const char *data)
+enum troupe_error troupe__client_connect(struct troupe__client *client, const char *endpoint,
+                                         const struct troupe__client_keys *keys)
 {
     *client = (struct troupe__client){0};
-    enum troupe_error result = TROUPE_OK;
-    if (connect) {
-        snprintf(client->endpoint, sizeof client->endpoint, "%s", connect);
-    } else {
-        result = find_endpoint(client, data);
-    }
+    struct troupe__socket_keys socket_keys;
     struct troupe__socket_options options = {.kind = TROUPE__SOCKET_DEALER, .queue_max = TROUPE__CREDIT_MAX + 64};
-    if (result == TROUPE_OK) {
-        result = troupe__socket_open(&options, &client->socket, client->error, sizeof client->error);
+    if (keys) {
+        socket_keys = (struct troupe__socket_keys){
+            .public_key = keys->own->public_key, .secret_key = keys->own->secret_key, .server_key = keys->server};
+        options.keys = &socket_keys;
+        client->keyed = true;
     }
+    snprintf(client->endpoint, sizeof client->endpoint, "%s", endpoint);
+    enum troupe_error result = troupe__socket_open(&options, &client->socket, client->error, sizeof client->error);
     if (result == TROUPE_OK) {
         result = troupe__socket_connect(client->socket, client->endpoint, client->error, sizeof client->error);
     }
@@ -83,6 +92,14 @@ enum troupe_error troupe__client_open(struct troupe__client *client, const char 
         troupe__client_close(client);
     }
     return result;
+}
+
+enum troupe_error troupe__client_open(struct troupe__client *client, const char *data)
+{
+    char endpoint[TROUPE__ENDPOINT_SIZE], key[TROUPE__KEY_SIZE + 1];
+    *client = (struct troupe__client){0};
+    enum troupe_error result = troupe__client_find(data, endpoint, key, client->error, sizeof client->error);
+    return result == TROUPE_OK ? troupe__client_connect(client, endpoint, NULL) : result;
 }
 
 void troupe__client_close(struct troupe__client *client)
@@ -114,20 +131,28 @@ static int64_t monotonic_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+bool troupe__client_poll(struct troupe__client *client, struct troupe__reply *ret)
+{
+    struct troupe__frames frames;
+    while (troupe__socket_receive(client->socket, &frames) == TROUPE_OK) {
+        if (frames.count == 1 && troupe__reply_parse(frames.part[0], &client->texts, ret) == TROUPE_OK &&
+            ret->number == client->number) {
+            return true;
+        }
+    }
+    return false;
+}
+
 enum troupe_error troupe__client_receive(struct troupe__client *client, int64_t timeout_ms, struct troupe__reply *ret)
 {
     int64_t end_ms = monotonic_ms() + timeout_ms, left_ms;
-    struct troupe__frames frames;
     while ((left_ms = end_ms - monotonic_ms()) >= 0) {
-        while (troupe__socket_receive(client->socket, &frames) == TROUPE_OK) {
-            if (frames.count == 1 && troupe__reply_parse(frames.part[0], &client->texts, ret) == TROUPE_OK &&
-                ret->number == client->number) {
-                return TROUPE_OK;
-            }
+        if (troupe__client_poll(client, ret)) {
+            return TROUPE_OK;
         }
         troupe__socket_wait(client->socket, TROUPE__SOCKET_READABLE, (long)left_ms);
     }
-    snprintf(client->error, sizeof client->error, "no answer from %.250s within %.3g s", client->endpoint,
-             (double)timeout_ms / 1000);
+    snprintf(client->error, sizeof client->error, "no answer from %.250s within %.3g s%s", client->endpoint,
+             (double)timeout_ms / 1000, client->keyed ? "; does its cluster file list the key?" : "");
     return TROUPE_ETIMEOUT;
 }

@@ -17,8 +17,8 @@
 struct options {
     unsigned long nodes;
     bool keys;
-    const char *tcp[TROUPE__NODES_MAX];
-    size_t tcp_count;
+    const char *tcp[TROUPE__NODES_MAX], *clients[TROUPE__NODES_MAX];
+    size_t tcp_count, client_count;
 };
 
 static const char *set_nodes(void *target, const char *value)
@@ -39,6 +39,16 @@ static const char *set_tcp(void *target, const char *value)
         return "HOST:PORT, at most 1024 times";
     }
     options->tcp[options->tcp_count++] = value;
+    return NULL;
+}
+
+static const char *set_clients(void *target, const char *value)
+{
+    struct options *options = target;
+    if (options->client_count == TROUPE__NODES_MAX || !strchr(value, ':')) {
+        return "HOST:PORT, at most 1024 times";
+    }
+    options->clients[options->client_count++] = value;
     return NULL;
 }
 
@@ -64,26 +74,43 @@ static bool directory_of(const char *path, char directory[static PATH_MAX])
     return realpath(relative, directory) != NULL;
 }
 
+static enum troupe_error put_endpoint(char endpoint[static TROUPE__ENDPOINT_MAX + 1], const char *tcp,
+                                      const char *directory, const char *node, const char *suffix, char *error,
+                                      size_t error_size)
+{
+    char text[PATH_MAX + 128];
+    if (tcp) {
+        snprintf(text, sizeof text, "tcp://%.300s", tcp);
+    } else {
+        snprintf(text, sizeof text, "ipc://%s/%s%s", directory, node, suffix);
+    }
+    if (!troupe__endpoint_valid(text)) {
+        snprintf(error, error_size,
+                 "%.300s cannot be an endpoint: printable ASCII without spaces, at most %d bytes; name another "
+                 "directory, or use --tcp",
+                 text, TROUPE__ENDPOINT_MAX);
+        return TROUPE_EINVAL;
+    }
+    memcpy(endpoint, text, strlen(text) + 1);
+    return TROUPE_OK;
+}
+
+/* Clients have sockets beside the file where the nodes have; over tcp only where it was said. */
 static enum troupe_error name_nodes(const struct options *options, const char *directory,
                                     struct troupe__cluster *cluster, char *error, size_t error_size)
 {
     for (size_t i = 0; i < options->nodes; i++) {
         struct troupe__cluster_node *node = &cluster->nodes[i];
-        char endpoint[PATH_MAX + 128];
+        const char *tcp = options->tcp_count > 0 ? options->tcp[i] : NULL;
+        const char *clients = options->client_count > 0 ? options->clients[i] : NULL;
         snprintf(node->name, sizeof node->name, "n%zu", i + 1);
-        if (options->tcp_count > 0) {
-            snprintf(endpoint, sizeof endpoint, "tcp://%.300s", options->tcp[i]);
-        } else {
-            snprintf(endpoint, sizeof endpoint, "ipc://%s/%s.ipc", directory, node->name);
+        enum troupe_error result = put_endpoint(node->endpoint, tcp, directory, node->name, ".ipc", error, error_size);
+        if (result == TROUPE_OK && (clients || !tcp)) {
+            result = put_endpoint(node->clients, clients, directory, node->name, ".clients.ipc", error, error_size);
         }
-        if (!troupe__endpoint_valid(endpoint)) {
-            snprintf(error, error_size,
-                     "%.300s cannot be an endpoint: printable ASCII without spaces, at most %d bytes; name another "
-                     "directory, or use --tcp",
-                     endpoint, TROUPE__ENDPOINT_MAX);
-            return TROUPE_EINVAL;
+        if (result != TROUPE_OK) {
+            return result;
         }
-        memcpy(node->endpoint, endpoint, strlen(endpoint) + 1);
     }
     return TROUPE_OK;
 }
@@ -152,6 +179,9 @@ int troupe__cluster(int argc, char **argv)
         {"tcp", "HOST:PORT", set_tcp,
          "where a node is reached; once for each, in order. Without it nodes listen on\n"
          "ipc sockets beside the file, for one machine"},
+        {"clients", "HOST:PORT", set_clients,
+         "where clients reach a node; once for each, in order. Without it on ipc sockets\n"
+         "beside the file, or with --tcp on the node's own machine only"},
         {"keys", NULL, set_keys,
          "make a CURVE key for each node: the public ones in the file, the secret ones in\n"
          "NAME.key beside it, for that node's machine alone"},
@@ -161,7 +191,7 @@ int troupe__cluster(int argc, char **argv)
     const struct troupe__command command = {
         .name = "cluster",
         .usage =
-            "usage: troupe cluster init --nodes N [--tcp HOST:PORT ...] [--keys] [FILE]\n\n"
+            "usage: troupe cluster init --nodes N [--tcp HOST:PORT ...] [--clients HOST:PORT ...] [--keys] [FILE]\n\n"
             "Writes a cluster file (default: cluster.yaml): which nodes a troupe has, where they are reached, and\n"
             "which slots each owns. Every node gets the same file.\n",
         .after = "Exit codes: 0 done, 1 failed (nothing is left then), 2 wrong arguments.\n",
@@ -185,6 +215,10 @@ int troupe__cluster(int argc, char **argv)
     if (options.tcp_count > 0 && options.tcp_count != options.nodes) {
         return troupe__wrong("cluster", "give --tcp once for each node, or not at all; the last is",
                              options.tcp[options.tcp_count - 1]);
+    }
+    if (options.client_count > 0 && options.client_count != options.nodes) {
+        return troupe__wrong("cluster", "give --clients once for each node, or not at all; the last is",
+                             options.clients[options.client_count - 1]);
     }
     return init(&options, argc - operand == 2 ? argv[operand + 1] : "cluster.yaml");
 }

@@ -121,7 +121,7 @@ static enum troupe_error read_slots(const struct reading *reading, const char *t
 
 static enum troupe_error read_node(const struct reading *reading, const struct troupe__yaml *map, uint16_t index)
 {
-    static const char *const known[] = {"name", "endpoint", "public_key", "slots", NULL};
+    static const char *const known[] = {"name", "endpoint", "client_endpoint", "public_key", "slots", NULL};
     struct troupe__cluster_node *node = &reading->cluster->nodes[index];
     const char *name = "", *endpoint = "", *slots = "", *key = "";
     unsigned line, slots_line = 0;
@@ -148,6 +148,15 @@ static enum troupe_error read_node(const struct reading *reading, const struct t
             result = wrong(reading, line, "node '%s' has this endpoint already", reading->cluster->nodes[i].name);
         }
     }
+    const char *clients = "";
+    if (result == TROUPE_OK && troupe__yaml_find(map, "client_endpoint")) {
+        result = take_text(reading, map, "client_endpoint", &clients, &line);
+        if (result == TROUPE_OK && (!troupe__endpoint_valid(clients) || strcmp(clients, endpoint) == 0)) {
+            result = wrong(reading, line,
+                           "a client_endpoint is tcp://HOST:PORT or ipc://PATH, another one than endpoint, not '%.64s'",
+                           clients);
+        }
+    }
     bool has_key = troupe__yaml_find(map, "public_key") != NULL;
     if (result == TROUPE_OK && has_key) {
         result = take_text(reading, map, "public_key", &key, &line);
@@ -163,6 +172,7 @@ static enum troupe_error read_node(const struct reading *reading, const struct t
         reading->cluster->keys = has_key;
         snprintf(node->name, sizeof node->name, "%s", name);
         snprintf(node->endpoint, sizeof node->endpoint, "%s", endpoint);
+        snprintf(node->clients, sizeof node->clients, "%s", clients);
         snprintf(node->public_key, sizeof node->public_key, "%s", key);
         result = read_slots(reading, slots, slots_line, index);
     }
@@ -171,7 +181,7 @@ static enum troupe_error read_node(const struct reading *reading, const struct t
 
 static enum troupe_error read_head(const struct reading *reading, const struct troupe__yaml *root)
 {
-    static const char *const known[] = {"cluster", "generation", "nodes", NULL};
+    static const char *const known[] = {"cluster", "generation", "nodes", "clients", NULL};
     struct troupe__slots *slots = &reading->cluster->slots;
     const char *cluster = "", *generation = "";
     unsigned cluster_line = 0, line = 0;
@@ -231,6 +241,61 @@ static enum troupe_error read_nodes(const struct reading *reading, const struct 
     return result;
 }
 
+static enum troupe_error read_client(const struct reading *reading, const struct troupe__yaml *map, size_t index)
+{
+    static const char *const known[] = {"name", "public_key", NULL};
+    struct troupe__cluster_client *client = &reading->cluster->clients[index];
+    const char *name = "", *key = "";
+    unsigned line;
+    if (map->kind != TROUPE__YAML_MAP) {
+        return wrong(reading, map->line, "a client is a map of name and public_key");
+    }
+    enum troupe_error result = check_members(reading, map, known);
+    result = result == TROUPE_OK ? take_text(reading, map, "name", &name, &line) : result;
+    if (result == TROUPE_OK && !troupe__node_name_valid(name)) {
+        result = wrong(reading, line, "a client's name is 1 to %d letters, digits, '-' and '_', not '%.64s'",
+                       TROUPE__NODE_NAME_MAX, name);
+    }
+    result = result == TROUPE_OK ? take_text(reading, map, "public_key", &key, &line) : result;
+    if (result == TROUPE_OK && strlen(key) != TROUPE__KEY_TEXT_SIZE) {
+        result = wrong(reading, line, "a public key has %d characters, see troupe keygen", TROUPE__KEY_TEXT_SIZE);
+    }
+    if (result == TROUPE_OK) {
+        snprintf(client->name, sizeof client->name, "%s", name);
+        snprintf(client->public_key, sizeof client->public_key, "%s", key);
+    }
+    return result;
+}
+
+static enum troupe_error read_clients(const struct reading *reading, const struct troupe__yaml *root)
+{
+    enum { CLIENTS_MAX = 65536 };
+    struct troupe__cluster *cluster = reading->cluster;
+    const struct troupe__yaml *clients = troupe__yaml_find(root, "clients");
+    if (!clients) {
+        return TROUPE_OK;
+    }
+    if (clients->kind != TROUPE__YAML_LIST || !cluster->keys) {
+        return wrong(reading, clients->line, "'clients' takes a list, in a file whose nodes have keys");
+    }
+    size_t count = 0;
+    for (const struct troupe__yaml *client = clients->first; client; client = client->next) {
+        if (++count > CLIENTS_MAX) {
+            return wrong(reading, client->line, "over %d clients", CLIENTS_MAX);
+        }
+    }
+    cluster->clients = calloc(count + 1, sizeof *cluster->clients);
+    if (!cluster->clients) {
+        snprintf(reading->error, reading->error_size, "%s: out of memory", reading->path);
+        return TROUPE_ENOMEM;
+    }
+    enum troupe_error result = TROUPE_OK;
+    for (const struct troupe__yaml *client = clients->first; client && result == TROUPE_OK; client = client->next) {
+        result = read_client(reading, client, cluster->client_count++);
+    }
+    return result;
+}
+
 enum troupe_error troupe__cluster_file_read(const char *path, struct troupe__cluster *ret, char *error,
                                             size_t error_size)
 {
@@ -243,6 +308,7 @@ enum troupe_error troupe__cluster_file_read(const char *path, struct troupe__clu
     }
     result = read_head(&reading, root);
     result = result == TROUPE_OK ? read_nodes(&reading, root) : result;
+    result = result == TROUPE_OK ? read_clients(&reading, root) : result;
     troupe__yaml_free(root);
     if (result != TROUPE_OK) {
         troupe__cluster_fini(&cluster);
@@ -254,21 +320,14 @@ enum troupe_error troupe__cluster_file_read(const char *path, struct troupe__clu
 
 /* ---- writing ----------------------------------------------------------------------------------------------------- */
 
-static void write_slots(FILE *file, const struct troupe__slots *slots, int node)
+static void write_slots(FILE *file, const struct troupe__slots *slots, uint16_t node)
 {
-    const char *between = "";
-    for (int first = 0; first < TROUPE__SLOTS; first++) {
-        int last = first;
-        if (slots->owner[first] != node) {
-            continue;
-        }
-        while (last + 1 < TROUPE__SLOTS && slots->owner[last + 1] == node) {
-            last++;
-        }
-        fprintf(file, last > first ? "%s%d-%d" : "%s%d", between, first, last);
-        between = ", ";
-        first = last;
+    struct troupe__buffer text = {0};
+    troupe__slots_put(slots, node, &text);
+    if (text.failed || fwrite(text.data, 1, text.size, file) != text.size) {
+        errno = text.failed ? ENOMEM : errno;
     }
+    troupe__buffer_free(&text);
 }
 
 enum troupe_error troupe__cluster_file_write(const char *path, const struct troupe__cluster *cluster, char *error,
@@ -290,13 +349,20 @@ enum troupe_error troupe__cluster_file_write(const char *path, const struct trou
     for (int i = 0; i < cluster->slots.node_count; i++) {
         const struct troupe__cluster_node *node = &cluster->nodes[i];
         fprintf(file, "  - name: \"%s\"\n    endpoint: \"%s\"\n", node->name, node->endpoint);
+        if (node->clients[0]) {
+            fprintf(file, "    client_endpoint: \"%s\"\n", node->clients);
+        }
         if (node->public_key[0]) {
             /* Z85 has neither quotes nor backslashes. */
             fprintf(file, "    public_key: \"%s\"\n", node->public_key);
         }
         fputs("    slots: \"", file);
-        write_slots(file, &cluster->slots, i);
+        write_slots(file, &cluster->slots, (uint16_t)i);
         fputs("\"\n", file);
+    }
+    for (size_t i = 0; i < cluster->client_count; i++) {
+        fprintf(file, "%s  - name: \"%s\"\n    public_key: \"%s\"\n", i == 0 ? "clients:\n" : "",
+                cluster->clients[i].name, cluster->clients[i].public_key);
     }
     int code = ferror(file) || fflush(file) || fsync(fd) ? errno : 0;
     if (fclose(file) && !code) {

@@ -6,8 +6,12 @@
  *     nodes:
  *       - name: n1
  *         endpoint: tcp://127.0.0.1:7001
+ *         client_endpoint: tcp://127.0.0.1:7101 # where clients reach it; may be left out
  *         public_key: "..."          # all nodes have one, or none
  *         slots: 0-2047              # ranges and single ones, separated by commas
+ *     clients:                       # who may connect to those, where there are keys; the nodes may in any case
+ *       - name: ops
+ *         public_key: "..."
  *
  * Every slot from 0 to 4095 belongs to exactly one node. */
 #ifndef TROUPE_RUNTIME_CLI_CLUSTER_FILE_H

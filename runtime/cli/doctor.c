@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "runtime/egress.h"
+#include "runtime/cli/local.h"
 #include "runtime/cli/look.h"
 #include "runtime/cli/progress.h"
 #include "runtime/view.h"
@@ -519,20 +520,24 @@ static void show_progress(void *progress, uint64_t rows)
     troupe__progress_count(progress, "reading", rows, "rows");
 }
 
-static int examine(const struct troupe__look_options *options)
+/* `node` is the name of one of several; NULL: it is alone. */
+static int examine(const struct troupe__look *look, const char *data, const char *node)
 {
-    struct doctor doctor = {.json = options->json, .progress = {.command = "doctor"}};
+    struct doctor doctor = {.json = look->json, .progress = {.command = "doctor"}};
     struct troupe__view *view = &doctor.view;
-    enum troupe_error result = troupe__view_open(view, options->data, false);
+    enum troupe_error result = troupe__view_open(view, data, false);
     view->progress = show_progress;
     view->progress_context = &doctor.progress;
+    if (node) {
+        say(&doctor, "node", node, data);
+    }
     if (result == TROUPE_ECORRUPT) {
         find(&doctor, "store", "%s", view->error);
         return EXIT_FAILURE;
     }
     if (result != TROUPE_OK) {
-        fprintf(stderr, "troupe doctor: %s%s (%s)\n", result == TROUPE_EBUSY ? "in use by a node that runs: " : "",
-                view->error, troupe_error_text(result));
+        fprintf(stderr, "troupe doctor: %s%s%s%s (%s)\n", node ? node : "", node ? ": " : "",
+                result == TROUPE_EBUSY ? "in use by a node that runs: " : "", view->error, troupe_error_text(result));
         return EXIT_FAILURE;
     }
     for (unsigned t = 0; t < TROUPE__TABLE_COUNT && result != TROUPE_ENOMEM; t++) {
@@ -570,29 +575,19 @@ static int examine(const struct troupe__look_options *options)
     return doctor.findings ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
-int troupe__doctor(int argc, char **argv)
+/* In a process of its own: LMDB may read where there is nothing. */
+static int examine_apart(const struct troupe__look *look, const char *data, const char *node)
 {
-    struct troupe__look_options options = {
-        .command = "doctor",
-        .examples = "  troupe doctor --data /var/lib/shop && echo good\n",
-        .help = "usage: troupe doctor [--data DIR | DIR]\n\n"
-                "Reads all of a node's directory: the checksum of every row, the checksum and the chain of every\n"
-                "record that is not in the tables yet, the form of every row, and whether the counters fit the rows.\n"
-                "Says what it finds, changes nothing.\n"};
-    int code = troupe__look_parse(&options, argc, argv, 0, 0);
-    if (code >= 0) {
-        return code;
-    }
     fflush(NULL);
     pid_t child = fork();
     if (child < 0) {
-        return examine(&options); /* Better than nothing. */
+        return examine(look, data, node); /* Better than nothing. */
     }
     if (child == 0) {
         signal(SIGSEGV, SIG_DFL); /* Whatever a sanitizer would do: the parent is to see the signal. */
         signal(SIGBUS, SIG_DFL);
         signal(SIGABRT, SIG_DFL);
-        code = examine(&options);
+        int code = examine(look, data, node);
         _exit(fflush(stdout) || ferror(stdout) ? EXIT_FAILURE : code);
     }
     int status = 0;
@@ -603,10 +598,42 @@ int troupe__doctor(int argc, char **argv)
     if (WIFEXITED(status)) {
         return WEXITSTATUS(status) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
     }
-    struct doctor doctor = {.json = options.json};
+    struct doctor doctor = {.json = look->json};
     find(&doctor, "store",
          "reading ended by signal %d (%s): pages of tables.mdb or journal.mdb are damaged or cut off: "
          "restore a backup",
          WTERMSIG(status), strsignal(WTERMSIG(status)));
     return EXIT_FAILURE;
+}
+
+int troupe__doctor(int argc, char **argv)
+{
+    struct troupe__look look = {
+        .command = "doctor",
+        .examples = "  troupe doctor --data /var/lib/shop && echo good\n",
+        .help = "usage: troupe doctor [--data DIR | DIR]\n\n"
+                "Reads all of a node's directory, or of each of a troupe: the checksum of every row, the checksum and "
+                "the chain of every\n"
+                "record that is not in the tables yet, the form of every row, and whether the counters fit the rows.\n"
+                "Says what it finds, changes nothing.\n"};
+    struct troupe__reach reach;
+    int code = troupe__look_parse(&look, argc, argv, 0, 0);
+    if (code >= 0) {
+        return code;
+    }
+    const char *data = look.reach.data ? look.reach.data : "troupe-data";
+    if (!troupe__local_is_troupe(data)) {
+        return examine_apart(&look, data, NULL);
+    }
+    code = troupe__look_open(&look, &reach);
+    if (code >= 0) {
+        return code;
+    }
+    code = EXIT_SUCCESS;
+    for (size_t i = 0; i < reach.count; i++) {
+        int found = examine_apart(&look, reach.nodes[i].data, reach.nodes[i].name);
+        code = found != EXIT_SUCCESS ? found : code;
+    }
+    troupe__reach_close(&reach);
+    return code;
 }

@@ -70,12 +70,12 @@ static enum troupe_error open_subjects(struct live *live, const char *data, cons
             return fail(live, subject, TROUPE_EINVAL, "the path of the directory is too long");
         }
         subject->process = troupe__node_process(subject->data);
-        result = troupe__client_open(&subject->part, NULL, subject->data);
+        result = troupe__client_open(&subject->part, subject->data);
         subject->part_open = result == TROUPE_OK;
         if (result != TROUPE_OK) {
             return fail(live, subject, result, subject->part.error);
         }
-        result = troupe__client_open(&subject->control, NULL, subject->data);
+        result = troupe__client_open(&subject->control, subject->data);
         subject->control_open = result == TROUPE_OK;
         if (result != TROUPE_OK) {
             return fail(live, subject, result, subject->control.error);

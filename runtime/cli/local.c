@@ -52,6 +52,10 @@ static enum troupe_error make_cluster(const char *directory, uint16_t nodes, str
             return TROUPE_EINVAL;
         }
         memcpy(cluster->nodes[i].endpoint, endpoint, size + 1);
+        size = (size_t)snprintf(endpoint, sizeof endpoint, "ipc://%s/n%u/socket", absolute, i + 1);
+        if (size - strlen("ipc://") < sizeof((struct sockaddr_un *)0)->sun_path) {
+            memcpy(cluster->nodes[i].clients, endpoint, size + 1);
+        }
     }
     return TROUPE_OK;
 }

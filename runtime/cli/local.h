@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * DIR/cluster.yaml is its cluster file, DIR/n1, DIR/n2, ... are its nodes' directories, DIR/n1.ipc, ... where they
- * listen. */
+ * listen for each other, DIR/n1/socket, ... where clients reach them. */
 #ifndef TROUPE_RUNTIME_CLI_LOCAL_H
 #define TROUPE_RUNTIME_CLI_LOCAL_H
 

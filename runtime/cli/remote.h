@@ -1,4 +1,4 @@
-/* remote.h - what the commands that look into a directory do when a node runs on it: they ask the node.
+/* remote.h - what the commands that look into nodes ask one that runs.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TROUPE_RUNTIME_CLI_REMOTE_H
 #define TROUPE_RUNTIME_CLI_REMOTE_H
@@ -6,16 +6,23 @@
 #include "runtime/cli/client.h"
 #include "runtime/view.h"
 
+/* Whether it answers, within some seconds. Errors: with a text in client->error. */
+enum troupe_error troupe__remote_hello(struct troupe__client *client);
+
 /* Make a view of the rows of a running node: those of the tables whose bits are set, with keys that begin with
  * `prefix`. It is settled, and has no store. Errors, with a text in view->error; there is nothing to close then. */
-enum troupe_error troupe__remote_load(const char *connect, const char *data, unsigned tables,
-                                      struct troupe_bytes prefix, struct troupe__view *view);
+enum troupe_error troupe__remote_load(struct troupe__client *client, unsigned tables, struct troupe_bytes prefix,
+                                      struct troupe__view *view);
 
-/* `request.what` is dead.retry or dead.drop. `*ret_number`: the new number of the letter. Errors, with a text. */
-enum troupe_error troupe__remote_move_dead(const char *connect, const char *data, uint64_t number, bool retry,
-                                           uint64_t *ret_number, char *error, size_t error_size);
+/* Retry or drop a dead letter. `*ret_number`: its new number. Errors, with a text in client->error. */
+enum troupe_error troupe__remote_move_dead(struct troupe__client *client, uint64_t number, bool retry,
+                                           uint64_t *ret_number);
 
-/* Print the figures of a running node, with `interval_s` > 0 again and again. Returns the exit code. */
-int troupe__remote_stats(const char *connect, const char *data, bool json, unsigned interval_s);
+/* The figures of a running node, as lines or as one JSON object; valid until the client is used again. Errors, with a
+ * text in client->error. */
+enum troupe_error troupe__remote_stats(struct troupe__client *client, bool json, const char **ret);
+
+/* The number behind a name in such lines; false when it is not there. */
+bool troupe__remote_figure(const char *figures, const char *name, uint64_t *ret);
 
 #endif

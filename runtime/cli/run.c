@@ -207,7 +207,7 @@ static const struct troupe__option options[] = {
      "machine's)"},
     {"listen", "ENDPOINT", set_listen,
      "where clients reach it: ipc://PATH, tcp://HOST:PORT (PORT *: any\nfree one) or none; may be repeated (default: "
-     "ipc://DIR/socket)"},
+     "ipc://DIR/socket, and\nthe cluster file's client_endpoint). With --nodes once for each node,\nbeside its socket"},
     {"insecure-listen", NULL, set_insecure_listen,
      "allow endpoints that other machines reach: nothing there is\nencrypted or authenticated"},
     {"no-supervisor", NULL, set_no_supervisor, "one process only: a handler that crashes ends the run"},
@@ -261,12 +261,23 @@ static bool has_progress(const struct run *run)
 }
 
 /* Beside the data, where only its owner gets at it; unless the path is too long for a socket. */
-static void set_default_endpoint(struct run *run)
+static void listen_beside_data(struct run *run)
 {
     enum { SOCKET_PATH_MAX = 100 };
-    if (run->node.listen_count == 0 && !run->listen_none && strlen(run->node.data) + 7 < SOCKET_PATH_MAX) {
+    if (strlen(run->node.data) + 7 < SOCKET_PATH_MAX) {
         snprintf(run->listen_default, sizeof run->listen_default, "ipc://%s/socket", run->node.data);
         run->listen[run->node.listen_count++] = run->listen_default;
+    }
+}
+
+/* Without --listen: there, and where the cluster file says. */
+static void set_default_endpoints(struct run *run)
+{
+    if (run->node.listen_count == 0 && !run->listen_none) {
+        listen_beside_data(run);
+        if (run->place.cluster && run->place.cluster->nodes[run->place.self].clients[0] && run->nodes == 0) {
+            run->listen[run->node.listen_count++] = run->place.cluster->nodes[run->place.self].clients;
+        }
     }
 }
 
@@ -277,7 +288,7 @@ static int run_node(void *context)
     struct troupe_node *node;
     const struct troupe__place *place = run->place.cluster ? &run->place : NULL;
     run->node.listen = run->listen;
-    set_default_endpoint(run);
+    set_default_endpoints(run);
     enum troupe_error result = troupe__node_open(&run->node, place, &node, error, sizeof error);
     if (result == TROUPE_OK) {
         troupe__node_set_guard(node, run->guard);
@@ -363,6 +374,24 @@ static void init_member(struct member *member, const struct run *all, uint16_t i
     run->node.log_context = &run->log;
     run->place = (struct troupe__place){&all->cluster, index, NULL};
     run->progress.command = NULL;
+    run->node.listen_count = 0;
+    if (!run->listen_none) {
+        listen_beside_data(run);
+        if (index < all->node.listen_count) {
+            run->listen[run->node.listen_count++] = all->listen[index];
+        }
+    }
+}
+
+/* What --listen names, for one node after the other, is what clients from elsewhere are told of. */
+static void tell_endpoints(struct run *all)
+{
+    for (size_t i = 0; i < all->node.listen_count; i++) {
+        const char *endpoint = all->listen[i];
+        if (endpoint[strlen(endpoint) - 1] != '*') {
+            snprintf(all->cluster.nodes[i].clients, sizeof all->cluster.nodes[i].clients, "%s", endpoint);
+        }
+    }
 }
 
 /* --nodes: all of them under one supervisor. */
@@ -378,19 +407,21 @@ static int run_nodes(struct run *all)
     if (all->input_count > all->nodes) {
         return troupe__wrong("run", "there are more inputs than nodes; the last is", all->inputs[all->input_count - 1]);
     }
+    if (all->node.listen_count > all->nodes) {
+        return troupe__wrong("run", "there are more --listen than nodes; the last is",
+                             all->listen[all->node.listen_count - 1]);
+    }
     enum troupe_error result =
         troupe__local_cluster(all->node.data, (uint16_t)all->nodes, &all->cluster, error, sizeof error);
     if (result != TROUPE_OK) {
         return fail(error, result);
     }
+    tell_endpoints(all);
     struct member *members = calloc(all->nodes, sizeof *members);
     struct troupe__child *children = calloc(all->nodes, sizeof *children);
     bool ready = members && children;
     for (uint16_t i = 0; ready && i < all->nodes; i++) {
         init_member(&members[i], all, i);
-        if (i > 0) {
-            members[i].run.node.listen_count = 0; /* --listen is the first one's, each has its own beside its data. */
-        }
         ready = (members[i].run.guard = troupe__guard_new()) != NULL;
         children[i] =
             (struct troupe__child){all->cluster.nodes[i].name, members[i].run.guard, run_node, &members[i].run};

@@ -1,42 +1,24 @@
-/* talk.c - the commands that talk to a running node: send, ask, tail.
+/* talk.c - the commands that talk to a running node: send and ask.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "runtime/cli/talk.h"
 
-#include <ctype.h>
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "runtime/cli/client.h"
 #include "runtime/cli/options.h"
+#include "runtime/cli/reach.h"
 #include "transport/json.h"
 
-enum {
-    GRACE_MS = 2000,    /* for the way of a reply, beyond the node's own timeout */
-    SILENCE_MS = 25000, /* after which a tail asks again: the node speaks every 10 s */
-};
+enum { GRACE_MS = 2000 /* for the way of a reply, beyond the node's own timeout */ };
 
 struct talk {
-    const char *data, *connect;
+    struct troupe__reach_options reach; /* first: see reach.h */
     struct troupe__request request;
-    uint64_t count; /* of a tail; 0: no end */
     bool json;
 };
 
 /* ---- options ----------------------------------------------------------------------------------------------------- */
-
-static const char *set_data(void *talk, const char *value)
-{
-    ((struct talk *)talk)->data = value;
-    return *value ? NULL : "a directory";
-}
-
-static const char *set_connect(void *talk, const char *value)
-{
-    ((struct talk *)talk)->connect = value;
-    return *value && strlen(value) < TROUPE__ENDPOINT_SIZE ? NULL : "ipc://PATH or tcp://HOST:PORT";
-}
 
 static const char *set_id(void *talk, const char *value)
 {
@@ -53,24 +35,6 @@ static const char *set_timeout(void *talk, const char *value)
     return good ? NULL : "seconds, 0.001 to 3600";
 }
 
-static bool parse_number(const char *text, uint64_t *ret)
-{
-    char *end;
-    errno = 0;
-    *ret = strtoull(text, &end, 10);
-    return isdigit((unsigned char)text[0]) && *end == '\0' && errno == 0 && *ret > 0;
-}
-
-static const char *set_from(void *talk, const char *value)
-{
-    return parse_number(value, &((struct talk *)talk)->request.from) ? NULL : "a record's number, from 1";
-}
-
-static const char *set_count(void *talk, const char *value)
-{
-    return parse_number(value, &((struct talk *)talk)->count) ? NULL : "a number of records, from 1";
-}
-
 static const char *set_json(void *talk, const char *value)
 {
     (void)value;
@@ -78,24 +42,11 @@ static const char *set_json(void *talk, const char *value)
     return NULL;
 }
 
-#define WHERE                                                                                                          \
-    {"connect", "ENDPOINT", set_connect, "the node: ipc://PATH or tcp://HOST:PORT"},                                   \
-    {                                                                                                                  \
-        "data", "DIR", set_data, "the directory of a node that runs on this machine (default: troupe-data)"            \
-    }
-
 static const struct troupe__option send_options[] = {
-    WHERE,
+    TROUPE__REACH_OPTIONS,
     {"id", "ID", set_id, "makes a repeat within 24 hours harmless"},
     {"timeout", "SECONDS", set_timeout, "how long to wait (default: 10)"},
     {"json", NULL, set_json, "print what became of it as one JSON object"},
-    {0},
-};
-
-static const struct troupe__option tail_options[] = {
-    WHERE,
-    {"from", "NUMBER", set_from, "begin with this record (default: the next one)"},
-    {"count", "NUMBER", set_count, "end after so many (default: go on until stopped)"},
     {0},
 };
 
@@ -155,7 +106,7 @@ static int exchange(struct talk *talk, const char *command)
 {
     struct troupe__client client;
     struct troupe__reply reply;
-    enum troupe_error result = troupe__client_open(&client, talk->connect, talk->data);
+    enum troupe_error result = troupe__reach_any(&talk->reach, &client);
     if (result != TROUPE_OK) {
         return fail(command, client.error, result);
     }
@@ -176,7 +127,7 @@ static int exchange(struct talk *talk, const char *command)
 
 static int say(const char *name, const char *usage, const char *after, int argc, char **argv)
 {
-    struct talk talk = {.data = "troupe-data", .request = {.what = name, .timeout_ms = TROUPE__TIMEOUT_DEFAULT_MS}};
+    struct talk talk = {.request = {.what = name, .timeout_ms = TROUPE__TIMEOUT_DEFAULT_MS}};
     const struct troupe__command command = {name, usage, after, send_options, &talk, NULL};
     struct troupe__buffer body = {0};
     char error[300];
@@ -225,88 +176,4 @@ int troupe__ask_command(int argc, char **argv)
         "every time you get the same answer.\n",
         "Exit codes: 0 answered, 1 refused or failed, 2 wrong arguments, 3 not known: no answer in time.\n", argc,
         argv);
-}
-
-/* ---- tail -------------------------------------------------------------------------------------------------------- */
-
-static int print_record(const struct talk *talk, const struct troupe__reply *reply)
-{
-    struct troupe__buffer line = {0};
-    char number[32];
-    print_json_text(&line, "{\"egress\":", talk->request.egress);
-    snprintf(number, sizeof number, ",\"seq\":%llu", (unsigned long long)reply->sequence);
-    troupe__buffer_put(&line, number, strlen(number));
-    print_json_text(&line, ",\"key\":", reply->key ? reply->key : "");
-    troupe__buffer_put(&line, ",\"body\":", 8);
-    print_body(&line, reply->body);
-    troupe__buffer_put_byte(&line, '}');
-    int code = print_line(&line);
-    troupe__buffer_free(&line);
-    return code;
-}
-
-/* Credit for what was printed goes back when half of it is used up. A node that was away is asked again for what comes
- * next: with numbers nothing is missed or printed twice. */
-static int follow(struct talk *talk, struct troupe__client *client)
-{
-    uint64_t printed = 0, used = 0;
-    struct troupe__reply reply;
-    enum troupe_error result = troupe__client_send(client, &talk->request);
-    while (result == TROUPE_OK && (talk->count == 0 || printed < talk->count)) {
-        result = troupe__client_receive(client, SILENCE_MS, &reply);
-        if (result == TROUPE_ETIMEOUT) {
-            result = troupe__client_send(client, &talk->request);
-            used = 0;
-            continue;
-        }
-        if (!reply.ok) {
-            return fail("tail", reply.text ? reply.text : "", reply.error);
-        }
-        if (!reply.more || reply.sequence == 0) {
-            continue;
-        }
-        if (print_record(talk, &reply) != EXIT_SUCCESS) {
-            return EXIT_FAILURE; /* Nobody reads any more. */
-        }
-        printed++;
-        talk->request.from = reply.sequence + 1;
-        if (++used == TROUPE__CREDIT_MAX / 2) {
-            struct troupe__request credit = {.what = "credit", .credit = used};
-            client->number--; /* It is about the same request. */
-            result = troupe__client_send(client, &credit);
-            used = 0;
-        }
-    }
-    return result == TROUPE_OK ? EXIT_SUCCESS : fail("tail", client->error, result);
-}
-
-int troupe__tail_command(int argc, char **argv)
-{
-    struct talk talk = {.data = "troupe-data", .request = {.what = "tail", .credit = TROUPE__CREDIT_MAX}};
-    const struct troupe__command command = {
-        "tail",
-        "usage: troupe tail EGRESS [options]\n\n"
-        "Prints the records of an egress of a running node as they become durable, as JSON lines like --output has\n"
-        "them. A node keeps the last 8 MiB of records for this; its output file has them all.\n",
-        "Exit codes: 0 done, 1 refused or failed (such as: a record is not kept any more), 2 wrong arguments.\n",
-        tail_options,
-        &talk,
-        NULL};
-    struct troupe__client client;
-    int operands, code = troupe__options_parse(&command, argc, argv, &operands);
-    if (code >= 0) {
-        return code;
-    }
-    if (argc - operands != 1) {
-        fprintf(stderr, "troupe tail: name one egress; see troupe tail --help\n");
-        return TROUPE__EXIT_WRONG;
-    }
-    talk.request.egress = argv[operands];
-    enum troupe_error result = troupe__client_open(&client, talk.connect, talk.data);
-    if (result != TROUPE_OK) {
-        return fail("tail", client.error, result);
-    }
-    code = follow(&talk, &client);
-    troupe__client_close(&client);
-    return code;
 }

@@ -1,4 +1,4 @@
-/* talk.h - the commands that talk to a running node: send, ask, tail.
+/* talk.h - the commands that talk to nodes that run: send, ask, tail.
  * SPDX-License-Identifier: Apache-2.0
  *
  * Each takes its own name as argv[0] and returns the exit code: 0 done, 1 refused or failed, 2 wrong arguments, 3 not

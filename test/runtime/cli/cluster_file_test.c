@@ -98,6 +98,12 @@ static void what_is_wrong_is_named_with_its_line(void **state)
         {HEAD "  - n1\n", ":4: ", "a node is a map"},
         {HEAD N1 KEY "    slots: 0-10\n" N2 "    slots: 11-4095\n", ":8: ", "either all nodes"},
         {HEAD N1 "    public_key: short\n    slots: 0-4095\n", ":6: ", "40 characters"},
+        {HEAD N1 "    client_endpoint: here\n    slots: 0-4095\n", ":6: ", "a client_endpoint is"},
+        {HEAD N1 "    client_endpoint: tcp://127.0.0.1:7001\n    slots: 0-4095\n", ":6: ", "another one than endpoint"},
+        {HEAD N1 "    slots: 0-4095\nclients:\n  - name: ops\n" KEY, ":7: ", "whose nodes have keys"},
+        {HEAD N1 KEY "    slots: 0-4095\nclients:\n  - name: ops\n", ":9: ", "'public_key' is missing"},
+        {HEAD N1 KEY "    slots: 0-4095\nclients:\n  - ops\n", ":9: ", "a client is a map"},
+        {HEAD N1 KEY "    slots: 0-4095\nclients:\n  - name: ops\n    public_key: x\n", ":10: ", "40 characters"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct troupe__cluster cluster;
@@ -112,10 +118,16 @@ static void what_is_wrong_is_named_with_its_line(void **state)
 static void what_is_written_is_read_back(void **state)
 {
     (void)state;
-    struct troupe__cluster_node nodes[3] = {
-        {"a", "tcp://127.0.0.1:1", ""}, {"b", "ipc:///x", ""}, {"c", "ipc:///y", ""}};
-    struct troupe__cluster cluster = {.nodes = nodes}, again;
+    static const char key[] = "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7";
+    struct troupe__cluster_node nodes[3] = {{"a", "tcp://127.0.0.1:1", "tcp://127.0.0.1:2", ""},
+                                            {"b", "ipc:///x", "", ""},
+                                            {"c", "ipc:///y", "ipc:///z", ""}};
+    struct troupe__cluster_client clients[2] = {{"ops", ""}, {"web", ""}};
+    struct troupe__cluster cluster = {.nodes = nodes, .clients = clients, .client_count = 2, .keys = true}, again;
     char error[512] = "";
+    for (size_t i = 0; i < 5; i++) {
+        strcpy(i < 3 ? nodes[i].public_key : clients[i - 3].public_key, key);
+    }
     troupe__slots_spread(&cluster.slots, UINT64_C(0xfedcba9876543210), 7, 3);
     assert_int_equal(troupe__slots_give(&cluster.slots, 17, 17, 2), TROUPE_OK);
     assert_int_equal(troupe__cluster_file_write(path, &cluster, error, sizeof error), TROUPE_EBUSY);
@@ -124,7 +136,42 @@ static void what_is_written_is_read_back(void **state)
     assert_int_equal(troupe__cluster_file_read(path, &again, error, sizeof error), TROUPE_OK);
     assert_memory_equal(&again.slots, &cluster.slots, sizeof cluster.slots);
     assert_memory_equal(again.nodes, nodes, sizeof nodes);
+    assert_int_equal(again.client_count, 2);
+    assert_memory_equal(again.clients, clients, sizeof clients);
     troupe__cluster_fini(&again);
+}
+
+/* A node tells its clients of the troupe what they need; what is cut off or no such text is refused. */
+static void what_a_node_tells_of_its_troupe_is_read_back(void **state)
+{
+    (void)state;
+    struct troupe__cluster_node nodes[2] = {{"a", "tcp://127.0.0.1:1", "tcp://127.0.0.1:2", ""},
+                                            {"b", "ipc:///x", "", ""}};
+    struct troupe__cluster cluster = {.nodes = nodes}, again;
+    struct troupe__buffer text = {0};
+    uint16_t self;
+    troupe__slots_spread(&cluster.slots, 0xabc, 7, 2);
+    assert_int_equal(troupe__slots_give(&cluster.slots, 17, 17, 1), TROUPE_OK);
+    troupe__cluster_describe(&cluster, 1, &text);
+    troupe__buffer_put_byte(&text, 0);
+    assert_int_equal(troupe__cluster_read_description((const char *)text.data, &again, &self), TROUPE_OK);
+    assert_int_equal(self, 1);
+    assert_memory_equal(&again.slots, &cluster.slots, sizeof cluster.slots);
+    assert_string_equal(again.nodes[0].name, "a");
+    assert_string_equal(again.nodes[0].clients, "tcp://127.0.0.1:2");
+    assert_string_equal(again.nodes[1].clients, "");
+    assert_false(again.keys);
+    troupe__cluster_fini(&again);
+    static const char *const wrong[] = {"",
+                                        "abc\t7\ta",
+                                        "abc\t7\tc\na\t\t\t0",
+                                        "abc\t7\ta\na\t\t\t0-4096",
+                                        "abc\t7\ta\na\t\t\t5-x",
+                                        "abc\t7\ta\na b\t\t\t0"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        assert_int_equal(troupe__cluster_read_description(wrong[i], &again, &self), TROUPE_ECORRUPT);
+    }
+    troupe__buffer_free(&text);
 }
 
 /* A secret key is for its owner's eyes; one that others can read is refused. */
@@ -157,6 +204,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_good_file_is_read, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_wrong_is_named_with_its_line, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_written_is_read_back, setup, teardown),
+        cmocka_unit_test(what_a_node_tells_of_its_troupe_is_read_back),
         cmocka_unit_test_setup_teardown(a_key_is_kept_from_others, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
