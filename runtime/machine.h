@@ -16,6 +16,7 @@
 #define TROUPE_RUNTIME_MACHINE_H
 
 #include "core/delivery.h"
+#include "core/post.h"
 #include "mailbox/backlog.h"
 #include "mailbox/ids.h"
 #include "mailbox/responses.h"
@@ -71,6 +72,7 @@ struct troupe__machine {
     void *log_context;
     struct troupe__guard *guard; /* the owner's; NULL: none. See guard.h */
 
+    struct troupe__post post; /* of troupe__machine_run, which leaves it empty */
     struct troupe__actor *run_first, *run_last;
     size_t waiting;    /* messages in inboxes and in the backlog */
     size_t inbox_size; /* bytes of those in inboxes */
