@@ -637,9 +637,9 @@ bool troupe__machine_unripe(const struct troupe__machine *machine, int64_t age_m
 
 bool troupe__machine_dirty(const struct troupe__machine *machine)
 {
-    return machine->record.size > 0 || machine->fresh_count > 0 || machine->ctx.dirty_count > 0 ||
-           troupe__unfolded_has(&machine->actors.unfolded, machine->epoch) || machine->counters_changed ||
-           (machine->links && troupe__links_dirty(machine->links));
+    return machine->record.size > 0 || machine->outgoing_size > 0 || machine->fresh_count > 0 ||
+           machine->ctx.dirty_count > 0 || troupe__unfolded_has(&machine->actors.unfolded, machine->epoch) ||
+           machine->counters_changed || (machine->links && troupe__links_dirty(machine->links));
 }
 
 static void seal_messages(struct troupe__machine *machine)

@@ -101,6 +101,7 @@ struct troupe__machine {
     struct troupe__buffer unreleased; /* egress records found at the start */
     struct troupe__links *links;      /* to other nodes; NULL: this one is alone. See links.h */
     struct troupe__buffer unsent;     /* outbox rows found in the journal at the start, for the links */
+    size_t outgoing_size;             /* bytes of what the open epoch sends there: they become rows at the seal */
     bool stalled;                     /* an outbox is full: nothing is handled, all is taken in */
     size_t memory_max;                /* bytes; the owner may set it at any time */
     int64_t swept_ms;                 /* up to when the hand has done its rounds; see refresh */
@@ -185,7 +186,7 @@ static inline bool troupe__machine_full(const struct troupe__machine *machine)
 /* Bytes that the open epoch holds so far; what its seal adds is not in it. */
 static inline size_t troupe__machine_epoch_size(const struct troupe__machine *machine)
 {
-    return machine->record.size + machine->egress.size;
+    return machine->record.size + machine->egress.size + machine->outgoing_size;
 }
 
 /* Set a META row in the open epoch. Errors: TROUPE_ENOMEM. */
