@@ -1179,6 +1179,8 @@ static const struct measurement {
     {"link_curve", measure_link_curve, false},
     {"link_rtt", measure_link_rtt, false},
     {"chain", measure_chain, false},
+    {"snapshot_stall snapshot_throughput snapshot_size file_growth", measure_snapshot_load, false},
+    {"snapshot_time", measure_snapshot_time, false},
     {"actor_bytes actor_bytes_idle", measure_actor_bytes, false},
     {"growth", measure_growth, false},
     {"size", measure_size, false},
