@@ -181,6 +181,8 @@ static void receive_hello(struct troupe__link *link, const struct troupe__frame 
     if (link->state == TROUPE__LINK_GREETING) {
         link->state = TROUPE__LINK_UP;
         link->ever_up = true;
+        /* A cut must not know an incarnation that the peer's has not begun: restored, the peer would seem to be old. */
+        update->counts |= link->row.peer_incarnation != link->peer_incarnation;
         link->row.peer_incarnation = link->peer_incarnation;
         link->wait_ns = link->options.resend_ns;
         link->resend_at_ns = TROUPE__NEVER;
@@ -269,10 +271,11 @@ void troupe__link_receive(struct troupe__link *link, const struct troupe__frame 
 
 /* ---- epochs ------------------------------------------------------------------------------------------------------ */
 
-bool troupe__link_seal(struct troupe__link *link, uint64_t trimmed)
+bool troupe__link_seal(struct troupe__link *link, uint64_t *ret_first, uint64_t *ret_last)
 {
-    assert(trimmed >= link->row.trimmed && trimmed <= link->acknowledged);
-    link->row.trimmed = trimmed;
+    *ret_first = link->row.trimmed + 1;
+    *ret_last = link->acknowledged;
+    link->row.trimmed = link->acknowledged;
     link->row.left = link->ever_up ? link->row.sent : link->row.left;
     bool changed = memcmp(&link->row, &link->sealed, sizeof link->row) != 0;
     link->sealed = link->row;
@@ -287,13 +290,6 @@ void troupe__link_durable(struct troupe__link *link, uint64_t now_ns)
     link->durable = link->sealed;
     watch(link, now_ns);
     check_invariants(link);
-}
-
-bool troupe__link_settled(const struct troupe__link *link)
-{
-    return link->due == 0 && link->resend_at_ns == TROUPE__NEVER && link->row.trimmed == link->row.sent &&
-           memcmp(&link->row, &link->sealed, sizeof link->row) == 0 &&
-           memcmp(&link->row, &link->durable, sizeof link->row) == 0;
 }
 
 /* ---- time and sending -------------------------------------------------------------------------------------------- */
@@ -328,10 +324,10 @@ uint64_t troupe__link_next(const struct troupe__link *link)
     return waits ? 0 : link->transmitted + 1;
 }
 
-void troupe__link_transmitted(struct troupe__link *link, uint64_t last, uint64_t size)
+void troupe__link_transmitted(struct troupe__link *link, uint32_t count, uint64_t size)
 {
-    assert(link->flight_count < TROUPE__FRAMES_IN_FLIGHT && last > link->transmitted);
-    link->transmitted = last;
+    assert(link->flight_count < TROUPE__FRAMES_IN_FLIGHT && count > 0);
+    link->transmitted += count;
     size_t at = (link->flight_first + link->flight_count++) % TROUPE__FRAMES_IN_FLIGHT;
     link->flight[at].last = link->transmitted;
     link->flight[at].size = size;
