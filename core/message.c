@@ -14,15 +14,13 @@ struct troupe__message *troupe__message_new(struct troupe__actor *to, struct tro
         return NULL;
     }
     *message = (struct troupe__message){.to = to, .from = from, .fresh_index = TROUPE__HAS_ROW};
-    if (to) {
-        to->references++;
-    }
+    to->references++;
     if (from) {
         from->references++;
     }
     message->type_size = (uint8_t)type_size;
     message->body_size = (uint32_t)body.size;
-    (from ? from : to)->type->actors->message_size += troupe__message_size(message);
+    to->type->actors->message_size += troupe__message_size(message);
     memcpy(message->data, type, type_size);
     message->data[type_size] = '\0';
     if (body.size > 0) {
@@ -36,14 +34,11 @@ void troupe__message_free(struct troupe__message *message)
     if (!message) {
         return;
     }
-    struct troupe__actor *to = message->to, *from = message->from;
-    if (to) {
-        to->references--;
+    message->to->references--;
+    if (message->from) {
+        message->from->references--;
     }
-    if (from) {
-        from->references--;
-    }
-    (to ? to : from)->type->actors->message_size -= troupe__message_size(message);
+    message->to->type->actors->message_size -= troupe__message_size(message);
     free(message);
 }
 

@@ -30,9 +30,10 @@
     X(PAUSE, "pause")             /* of a node */                                                                      \
     X(SLOW_COMMIT, "slow-commit")                                                                                      \
     X(FAILING_COMMIT, "failing-commit")                                                                                \
-    X(CLOCK, "clock")   /* jump or drift of a node's clock */                                                          \
-    X(JOB, "job")       /* how long a job takes */                                                                     \
-    X(COLOUR, "colour") /* when a node takes the next colour by itself */
+    X(CLOCK, "clock")       /* jump or drift of a node's clock */                                                      \
+    X(JOB, "job")           /* how long a job takes */                                                                 \
+    X(COLOUR, "colour")     /* when a node takes the next colour by itself */                                          \
+    X(SNAPSHOT, "snapshot") /* when somebody asks for one, how long it takes, and whether he dies on the way */
 
 #define TROUPE__CHOICE_ENUM(name, text) TROUPE__CHOOSE_##name,
 enum troupe__choice { TROUPE__CHOICES(TROUPE__CHOICE_ENUM) TROUPE__CHOICE_COUNT };

@@ -99,8 +99,9 @@ void troupe__photographer_reported(struct troupe__photographer *photographer, si
 
 void troupe__photographer_gone(struct troupe__photographer *photographer, size_t node)
 {
-    photographer->subjects[node].answered = photographer->subjects[node].finished = true;
-    photographer->failed = true;
+    struct troupe__subject *subject = &photographer->subjects[node];
+    photographer->failed |= !subject->finished; /* Else its part is there, or the snapshot has failed already. */
+    subject->answered = subject->finished = true;
     let_go(photographer);
 }
 

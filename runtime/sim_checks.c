@@ -111,6 +111,39 @@ void troupe__sim_forget_truth(struct troupe__sim_node *node)
     node->truth_colour = 0;
 }
 
+/* Rows of META "link/PEER" and "colour" (runtime/links.h); META stands first. */
+static enum troupe_error read_truth_row(void *context, enum troupe__table table, struct troupe_bytes key,
+                                        struct troupe_bytes value)
+{
+    struct troupe__sim_node *node = context;
+    char name[16] = "";
+    if (table != TROUPE__META) {
+        return TROUPE_ECLOSED;
+    }
+    if (key.size >= sizeof name) {
+        return TROUPE_OK;
+    }
+    memcpy(name, key.data, key.size);
+    if (strncmp(name, "link/", 5) == 0) {
+        unsigned long peer = strtoul(name + 5, NULL, 10);
+        bool good = peer < node->simulator->options.node_count && troupe__links_row_decode(value, &node->truth[peer]);
+        return good ? TROUPE_OK : TROUPE_ECORRUPT;
+    }
+    if (strcmp(name, "colour") == 0) {
+        struct troupe__cursor cursor = {value.data, (const unsigned char *)value.data + value.size, false};
+        node->truth_colour = troupe__cursor_varint(&cursor);
+    }
+    return TROUPE_OK;
+}
+
+enum troupe_error troupe__sim_read_truth(struct troupe__sim_node *node, const char *directory,
+                                         const struct troupe__snapshot_part *part, char *error, size_t error_size)
+{
+    troupe__sim_forget_truth(node);
+    enum troupe_error result = troupe__snapshot_read_part(directory, part, read_truth_row, node, error, error_size);
+    return result == TROUPE_ECLOSED ? TROUPE_OK : result;
+}
+
 static const struct troupe__sim_cut *find_cut(const struct troupe__sim_node *node, uint64_t colour)
 {
     for (size_t i = 0; i < node->cut_count; i++) {
@@ -211,5 +244,8 @@ void troupe__sim_check_end(struct troupe__simulator *simulator)
     }
     if (!simulator->put_back) {
         check_cuts(simulator);
+    }
+    if (simulator->snapshots && !simulator->failed) {
+        troupe__sim_check_snapshots(simulator);
     }
 }

@@ -2,6 +2,10 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "runtime/simulation.h"
 
+enum { COLOURS_JUMP = 20 /* more than a photographer reckons with */ };
+
+#define CALM_SNAPSHOT_NS (5000 * TROUPE__SIM_MS) /* after all has been calmed */
+
 /* ---- faults ------------------------------------------------------------------------------------------------------ */
 
 static void strike_clock(struct troupe__sim_node *node, uint64_t id)
@@ -59,8 +63,16 @@ void troupe__sim_strike(struct troupe__simulator *simulator)
                 simulator->now_ns +
                 troupe__sim_between(simulator, TROUPE__CHOOSE_PAUSE, 5 * TROUPE__SIM_MS, 1000 * TROUPE__SIM_MS, id);
         }
-        if (node->alive && troupe__choose(simulator->options.oracle, TROUPE__CHOOSE_COLOUR, 20, id) == 1) {
-            troupe__links_colour(node->links, node->links->colour + 1);
+        uint32_t dice = troupe__choose(simulator->options.oracle, TROUPE__CHOOSE_COLOUR, 200, id);
+        if (node->alive && dice >= 1 && dice <= 10) {
+            troupe__links_colour(node->links, node->links->colour + (dice == 1 ? COLOURS_JUMP : 1));
+        }
+    }
+    if (simulator->snapshots && troupe__sim_strikes(simulator, TROUPE__CHOOSE_SNAPSHOT, simulator->options.snapshots,
+                                                    troupe__id_mix(step, 0))) {
+        troupe__sim_take_snapshot(simulator);
+        if (troupe__choose(simulator->options.oracle, TROUPE__CHOOSE_SNAPSHOT, 3, troupe__id_mix(step, 1)) == 1) {
+            troupe__sim_take_snapshot(simulator);
         }
     }
     troupe__sim_note(simulator, TROUPE__SIM_FAULTS, 0, step);
@@ -72,6 +84,10 @@ void troupe__sim_calm_down(struct troupe__simulator *simulator)
     troupe__sim_network_calm(simulator->network);
     for (uint16_t i = 0; i < simulator->options.node_count; i++) {
         simulator->nodes[i].paused_until_ns = 0;
+        simulator->nodes[i].doomed = false;
+    }
+    if (simulator->snapshots) { /* When whatever was begun before is over. */
+        troupe__sim_push(simulator, simulator->now_ns + CALM_SNAPSHOT_NS, TROUPE__SIM_SNAPSHOT, &simulator->nodes[0]);
     }
 }
 
@@ -96,6 +112,7 @@ void troupe__sim_draw(struct troupe__sim_options *options, uint64_t seed, unsign
         .partition = often(seed, TROUPE__CHOOSE_PARTITION, faults, 20),
         .slowness = often(seed, TROUPE__CHOOSE_SLOWNESS, faults, 20),
         .crash = often(seed, TROUPE__CHOOSE_CRASH, faults, 30),
+        .snapshot_crash = often(~seed, TROUPE__CHOOSE_CRASH, faults, 600),
         .pause = often(seed, TROUPE__CHOOSE_PAUSE, faults, 20),
         .slow_commit = often(seed, TROUPE__CHOOSE_SLOW_COMMIT, faults, 50),
         .failing_commit = often(seed, TROUPE__CHOOSE_FAILING_COMMIT, faults, 50),
@@ -103,6 +120,7 @@ void troupe__sim_draw(struct troupe__sim_options *options, uint64_t seed, unsign
     };
     options->calm_ns = draw(seed, 0, 200, 1000) * TROUPE__SIM_MS;
     options->run_budget = (uint32_t)draw(seed, 1, 1, 16);
+    options->snapshots = (uint32_t)draw(seed, 8, 10, 90);
     options->links.window = draw(seed, 2, 200, 3000);
     options->links.outbox_memory_max = draw(seed, 3, 100, 2000);
     options->links.outbox_size_max = draw(seed, 4, 300, 5000);

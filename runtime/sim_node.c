@@ -42,6 +42,10 @@ static void drop_jobs(struct troupe__sim_node *node)
 void troupe__sim_node_take_down(struct troupe__sim_node *node)
 {
     if (node->alive) {
+        troupe__sim_node_lost(node);
+        node->alive = false;
+        troupe__camera_close(node->camera);
+        node->camera = NULL;
         node->simulator->result.deliveries += node->machine.stats.deliveries;
         node->simulator->result.dead += node->machine.stats.dead;
         node->simulator->result.frames += node->links ? node->links->stats.frames_in : 0;
@@ -54,7 +58,7 @@ void troupe__sim_node_take_down(struct troupe__sim_node *node)
         struct troupe__wire *wire = troupe__sim_network_wire(node->simulator->network, node->number);
         wire->close(wire);
     }
-    node->alive = node->committing = false;
+    node->committing = node->doomed = node->writes_part = false;
     node->life++;
     node->turn_at_ns = TROUPE__NEVER;
 }
@@ -63,12 +67,11 @@ void troupe__sim_node_crash(struct troupe__sim_node *node)
 {
     struct troupe__simulator *simulator = node->simulator;
     simulator->result.crashes++;
+    bool short_one = node->doomed;
     troupe__sim_node_take_down(node);
-    uint64_t down_ns =
-        TROUPE__SIM_RESTART_NS / 10 + TROUPE__SIM_RESTART_NS *
-                                          troupe__choose(simulator->options.oracle, TROUPE__CHOOSE_CRASH, 100,
-                                                         ~troupe__id_mix(node->number, node->life)) /
-                                          50;
+    uint32_t dice =
+        troupe__choose(simulator->options.oracle, TROUPE__CHOOSE_CRASH, 100, ~troupe__id_mix(node->number, node->life));
+    uint64_t down_ns = TROUPE__SIM_RESTART_NS / 10 + (short_one ? 0 : TROUPE__SIM_RESTART_NS * dice / 50);
     troupe__sim_push(simulator, simulator->now_ns + down_ns, TROUPE__SIM_START, node);
 }
 
@@ -91,7 +94,7 @@ static void read_input_position(struct troupe__sim_node *node)
     node->inputs_over = !node->simulator->options.input;
 }
 
-static enum troupe_error open_store(struct troupe__sim_node *node, char *error, size_t error_size)
+enum troupe_error troupe__sim_node_open_store(struct troupe__sim_node *node, char *error, size_t error_size)
 {
     struct troupe__simulator *simulator = node->simulator;
     if (simulator->options.open_store) {
@@ -111,7 +114,7 @@ void troupe__sim_node_start(struct troupe__sim_node *node)
     const struct troupe__sim_options *options = &simulator->options;
     char error[512] = "";
     assert(!node->alive);
-    enum troupe_error result = open_store(node, error, sizeof error);
+    enum troupe_error result = troupe__sim_node_open_store(node, error, sizeof error);
     if (result != TROUPE_OK) {
         troupe__sim_fail(simulator, "node %u: %s", node->number, error);
         return;
@@ -130,6 +133,8 @@ void troupe__sim_node_start(struct troupe__sim_node *node)
     links.wire = wire;
     links.chance = (uint32_t)troupe__id_mix(simulator->slots.generation, troupe__id_mix(node->number, ++node->starts));
     result = troupe__links_open(&node->machine, &links, &node->links, error, sizeof error);
+    node->durable = node->store->last_epoch;
+    result = result == TROUPE_OK ? troupe__sim_open_camera(node) : result;
     if (result == TROUPE_OK) {
         result = troupe__machine_set_now(&node->machine, wall_ms(node, simulator->now_ns));
     }
@@ -183,6 +188,7 @@ static void send_all(struct troupe__sim_node *node)
 static void seal(struct troupe__sim_node *node)
 {
     struct troupe__simulator *simulator = node->simulator;
+    troupe__camera_before_seal(node->camera);
     if (troupe__machine_seal(&node->machine, &node->epoch) != TROUPE_OK) {
         troupe__sim_fail(simulator, "node %u: %s", node->number, node->machine.error);
         return;
@@ -194,8 +200,10 @@ static void seal(struct troupe__sim_node *node)
     node->committing = true;
     uint64_t id = troupe__id_mix(node->number, node->commits++);
     uint64_t commit_ns = simulator->options.commit_ns;
-    if (troupe__sim_strikes(simulator, TROUPE__CHOOSE_SLOW_COMMIT, simulator->options.faults.slow_commit, id)) {
-        commit_ns *= troupe__sim_between(simulator, TROUPE__CHOOSE_SLOW_COMMIT, 10, 5000, id);
+    uint32_t often =
+        simulator->options.faults.slow_commit * (node->writes_part ? 10 : 1); /* The disk has more to do. */
+    if (troupe__sim_strikes(simulator, TROUPE__CHOOSE_SLOW_COMMIT, often, id)) {
+        commit_ns *= troupe__sim_between(simulator, TROUPE__CHOOSE_SLOW_COMMIT, 10, node->writes_part ? 250 : 5000, id);
     }
     troupe__sim_push(simulator, simulator->now_ns + commit_ns, TROUPE__SIM_COMMIT, node);
 }
@@ -226,6 +234,7 @@ void troupe__sim_node_turn(struct troupe__sim_node *node)
         budget = 1 + troupe__choose(simulator->options.oracle, TROUPE__CHOOSE_TURN, (uint32_t)budget, id);
     }
     enum troupe_error result = troupe__machine_set_now(&node->machine, wall_ms(node, simulator->now_ns));
+    troupe__camera_turn(node->camera, node->durable);
     for (size_t i = 0; i < budget && !simulator->failed && take_input(node); i++) {
     }
     if (result == TROUPE_OK) {
@@ -336,6 +345,7 @@ void troupe__sim_node_end_job(struct troupe__sim_node *node)
 void troupe__sim_node_release(struct troupe__sim_node *node)
 {
     node->committing = false;
+    node->durable = node->epoch.number;
     begin_jobs(node);
     troupe__links_durable(node->links, node->simulator->now_ns);
     troupe__sim_let_out(node, &node->epoch.egress);

@@ -35,6 +35,10 @@ static void let_record_out(struct troupe__sim_node *node, const struct troupe__e
     struct troupe__sim_outside *outside = find_outside(node, egress->name);
     uint64_t hash = troupe__id_mix(troupe__hash(egress->key.data, egress->key.size),
                                    troupe__hash(egress->body.data, egress->body.size));
+    if (outside && outside->again && egress->sequence >= 1 && egress->sequence <= outside->count + 1) {
+        outside->again = false;
+        outside->count = egress->sequence - 1;
+    }
     if (outside && egress->sequence >= 1 && egress->sequence <= outside->count) {
         if (outside->hashes[egress->sequence - 1] != hash) {
             troupe__sim_fail(simulator, "node %u: record %" PRIu64 " of '%s' is another one than before", node->number,
@@ -75,6 +79,13 @@ void troupe__sim_let_out(struct troupe__sim_node *node, const struct troupe__buf
     }
     if (last > 0) {
         troupe__machine_released(&node->machine, last);
+    }
+}
+
+void troupe__sim_go_back_outside(struct troupe__sim_node *node)
+{
+    for (size_t i = 0; i < node->outside_count; i++) {
+        node->outsides[i].again = true;
     }
 }
 

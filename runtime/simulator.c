@@ -58,8 +58,8 @@ static bool earlier(const struct troupe__sim_event *a, const struct troupe__sim_
     return a->tie != b->tie ? a->tie < b->tie : a->order < b->order;
 }
 
-void troupe__sim_push(struct troupe__simulator *simulator, uint64_t at_ns, enum troupe__sim_event_kind kind,
-                      struct troupe__sim_node *node)
+void troupe__sim_push_for(struct troupe__simulator *simulator, uint64_t at_ns, enum troupe__sim_event_kind kind,
+                          struct troupe__sim_node *node, uint32_t session, uint32_t detail)
 {
     if (simulator->event_count == simulator->event_capacity) {
         size_t capacity = simulator->event_capacity ? simulator->event_capacity * 2 : 64;
@@ -74,6 +74,8 @@ void troupe__sim_push(struct troupe__simulator *simulator, uint64_t at_ns, enum 
     struct troupe__sim_event event = {
         .at_ns = at_ns, .order = simulator->order++, .node = node->number, .life = node->life};
     event.kind = (uint16_t)kind;
+    event.session = session;
+    event.detail = detail;
     event.tie = troupe__choose(simulator->options.oracle, TROUPE__CHOOSE_ORDER, 1 << 16, event.order);
     size_t at = simulator->event_count++;
     while (at > 0 && earlier(&event, &simulator->events[(at - 1) / 2])) {
@@ -81,6 +83,12 @@ void troupe__sim_push(struct troupe__simulator *simulator, uint64_t at_ns, enum 
         at = (at - 1) / 2;
     }
     simulator->events[at] = event;
+}
+
+void troupe__sim_push(struct troupe__simulator *simulator, uint64_t at_ns, enum troupe__sim_event_kind kind,
+                      struct troupe__sim_node *node)
+{
+    troupe__sim_push_for(simulator, at_ns, kind, node, 0, 0);
 }
 
 static struct troupe__sim_event pop_event(struct troupe__simulator *simulator)
@@ -117,7 +125,8 @@ static bool crashes(struct troupe__sim_node *node)
 {
     struct troupe__simulator *simulator = node->simulator;
     if (!troupe__sim_strikes(simulator, TROUPE__CHOOSE_CRASH, simulator->options.faults.crash,
-                             troupe__id_mix(node->number, node->steps++))) {
+                             troupe__id_mix(node->number, node->steps++)) &&
+        !node->doomed) {
         return false;
     }
     troupe__sim_note(simulator, TROUPE__SIM_START, node->number, TROUPE__SIM_CRASHED);
@@ -147,6 +156,14 @@ static void run_event(struct troupe__simulator *simulator, struct troupe__sim_ev
         troupe__sim_put_back_disk(simulator);
         return;
     }
+    if (event.kind == TROUPE__SIM_SNAPSHOT) {
+        troupe__sim_take_snapshot(simulator);
+        return;
+    }
+    if (event.kind > TROUPE__SIM_SNAPSHOT) {
+        troupe__sim_session_event(simulator, &event);
+        return;
+    }
     if (event.life != node->life || (event.kind == TROUPE__SIM_TURN && event.at_ns != node->turn_at_ns)) {
         return;
     }
@@ -173,6 +190,9 @@ static void run_event(struct troupe__simulator *simulator, struct troupe__sim_ev
         break;
     case TROUPE__SIM_RELEASE:
         troupe__sim_node_release(node);
+        break;
+    case TROUPE__SIM_WRITE:
+        troupe__sim_write_part(node);
         break;
     case TROUPE__SIM_JOB:
         troupe__sim_node_end_job(node);
@@ -305,7 +325,8 @@ struct troupe__simulator *troupe__simulator_new(const struct troupe__sim_options
                                                   .reordering = own->faults.reordering};
     simulator->network = troupe__sim_network_new(&network);
     simulator->nodes = calloc(own->node_count, sizeof *simulator->nodes);
-    bool ok = simulator->network && simulator->nodes;
+    bool ok =
+        simulator->network && simulator->nodes && (!own->snapshot_directory || troupe__sim_open_snapshots(simulator));
     for (uint16_t i = 0; ok && i < own->node_count; i++) {
         struct troupe__sim_node *node = &simulator->nodes[i];
         *node = (struct troupe__sim_node){.simulator = simulator, .number = i, .turn_at_ns = TROUPE__NEVER};
@@ -337,6 +358,7 @@ void troupe__simulator_free(struct troupe__simulator *simulator)
         free(node->truth);
         troupe__epoch_fini(&node->epoch);
     }
+    troupe__sim_close_snapshots(simulator);
     troupe__memory_disk_free(simulator->copy);
     troupe__sim_network_free(simulator->network);
     free(simulator->nodes);

@@ -2,8 +2,9 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * Each seed makes a troupe (nodes, actors, limits, faults) and runs it twice, the second time with other heap contents
- * and addresses; both must hash the same. TROUPE_SEED=seed runs one alone, with its log; TROUPE_SIM_SEEDS and
- * TROUPE_SIM_LMDB_SEEDS say how many there are (1,000 and 10). */
+ * and addresses; both must hash the same. In two of three snapshots are taken, and in most of these the troupe goes
+ * back to one. TROUPE_SEED=seed runs one alone, with its log; TROUPE_SIM_SEEDS and TROUPE_SIM_LMDB_SEEDS say how many
+ * there are (1,000 and 10). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,176 +16,18 @@
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "runtime/simulator.h"
 #include "state/lmdb_store.h"
+#include "test/sim/actors.h"
+#include "test/sim/cut.h"
 
 #define MS UINT64_C(1000000)
 
-/* ---- the actors -------------------------------------------------------------------------------------------------- */
-
-enum { ACTORS_MAX = 12, OUTSIDE = ACTORS_MAX };
-
-/* Messages to and from each of the others, numbered per pair; money goes with them. */
-struct books {
-    uint32_t sent[ACTORS_MAX], got[ACTORS_MAX + 1];
-    int64_t balance;
-    uint32_t faults, asked, answered, delayed, undelayed, cancelled, jobs_begun, jobs_ended;
-    uint32_t handled;
-};
-
-struct body {
-    uint64_t id;
-    int64_t money;
-    uint32_t number, hops, to;
-};
-
-static const struct troupe_value books_value = {"books", TROUPE_BYTES}, timer_value = {"timer", TROUPE_INT};
-static const struct troupe_value *const values[] = {&books_value, &timer_value, NULL};
-static size_t actor_count; /* of the seed being run */
-
-static const char *const type_names[] = {"sim/red", "sim/green", "sim/blue"};
-
-static struct troupe_address actor_at(size_t index)
-{
-    static const char *const keys[ACTORS_MAX] = {"0",    "1",    "2",    "3{x}", "4",     "5{x}",
-                                                 "6{y}", "7{y}", "8{z}", "9{q}", "10{r}", "11"};
-    return troupe_to(type_names[index % 3], keys[index]);
-}
-
-static size_t index_of(struct troupe_address address)
-{
-    return address.key[0] ? (size_t)atoi(address.key) : OUTSIDE;
-}
-
-static void must(enum troupe_error result)
-{
-    assert_int_equal(result, TROUPE_OK);
-}
-
-/* Fails now and then, so that it is begun anew. */
-static enum troupe_error work(struct troupe_job_context *job, struct troupe_bytes input)
-{
-    struct body body;
-    memcpy(&body, input.data, sizeof body);
-    body.id = troupe__id_mix(body.id, 77);
-    if (body.id % 4 == 0 && troupe_job_attempt(job) < 2) {
-        return TROUPE_EFAILED;
-    }
-    return body.id % 16 == 1 ? TROUPE_EREJECTED : troupe_job_return(job, (struct troupe_bytes){&body, sizeof body});
-}
-
-static const struct troupe_job_type work_job = {.name = "work", .run = work, .retry = {.attempts = 8, .backoff_ms = 5}};
-static const struct troupe_job_type *const jobs[] = {&work_job, NULL};
-
-static enum troupe_error pay(struct troupe_context *ctx, struct books *books, struct body body, const char *type,
-                             size_t to)
-{
-    body.to = (uint32_t)to;
-    body.number = ++books->sent[to];
-    body.money = (int64_t)(body.id % 100);
-    books->balance -= body.money;
-    return troupe_send(ctx, actor_at(to), type, (struct troupe_bytes){&body, sizeof body});
-}
-
-static void delay(struct troupe_context *ctx, struct books *books, struct body body, size_t to)
-{
-    uint64_t timer = 0;
-    int64_t pending = 0;
-    body.to = (uint32_t)to;
-    must(troupe_send_after(ctx, (int64_t)(body.id % 300), actor_at(to), "later",
-                           (struct troupe_bytes){&body, sizeof body}, &timer));
-    books->delayed++;
-    if (body.id % 3 == 0 && troupe_get_int(ctx, &timer_value, &pending) == TROUPE_OK && pending != 0) {
-        books->cancelled += troupe_cancel(ctx, (uint64_t)pending) == TROUPE_OK;
-    }
-    must(troupe_set_int(ctx, &timer_value, (int64_t)timer));
-}
-
-static void spread(struct troupe_context *ctx, struct books *books, struct body body)
-{
-    uint64_t dice = troupe__id_mix(body.id, 1);
-    body.hops--;
-    for (uint32_t i = 0; i < 1 + dice % 3; i++) {
-        body.id = troupe__id_mix(body.id, i + 2);
-        size_t to = (size_t)(body.id >> 20) % actor_count;
-        switch (body.id % 10) {
-        case 0:
-        case 1:
-            delay(ctx, books, body, to);
-            break;
-        case 2:
-        case 3:
-            body.to = (uint32_t)to;
-            books->asked++;
-            must(troupe_ask(ctx, actor_at(to), "ask", (struct troupe_bytes){&body, sizeof body},
-                            1 + (int64_t)(body.id >> 30) % 200, NULL));
-            break;
-        case 4:
-            books->jobs_begun++;
-            must(troupe_job(ctx, &work_job, (struct troupe_bytes){&body, sizeof body}, "worked", NULL));
-            break;
-        case 5:
-            must(troupe_send(ctx, i % 2 ? troupe_to("no/body", "x") : actor_at(to), "refuse",
-                             (struct troupe_bytes){"", 0}));
-            break;
-        default:
-            must(pay(ctx, books, body, "go", to));
-            break;
-        }
-    }
-}
-
-static enum troupe_error handle(struct troupe_context *ctx, const struct troupe_message *message)
-{
-    struct books books = {0};
-    struct troupe_bytes stored;
-    struct body body = {0};
-    if (troupe_get_bytes(ctx, &books_value, &stored) == TROUPE_OK) {
-        assert_int_equal(stored.size, sizeof books);
-        memcpy(&books, stored.data, sizeof books);
-    }
-    if (message->body.size == sizeof body) {
-        memcpy(&body, message->body.data, sizeof body);
-    }
-    size_t self = index_of(troupe_self(ctx)), from = index_of(message->from);
-    uint64_t dice = troupe__id_mix(body.id, body.hops);
-    books.handled++;
-    if (strcmp(message->type, "refuse") == 0) {
-        return TROUPE_EREJECTED;
-    }
-    if (strcmp(message->type, "go") == 0) {
-        books.faults += body.number != ++books.got[from] || body.to != self;
-        books.balance += body.money;
-    } else if (strcmp(message->type, "later") == 0) {
-        books.undelayed++;
-    } else if (strcmp(message->type, "ask") == 0 && dice % 4 != 0) { /* One of four is never answered. */
-        must(troupe_reply(ctx, "answer", (struct troupe_bytes){"", 0}));
-    } else if (strcmp(message->type, "answer") == 0 || strcmp(message->type, TROUPE_TIMEOUT) == 0) {
-        books.answered++;
-        books.faults += message->correlation == 0;
-    } else if (strcmp(message->type, "worked") == 0 || strcmp(message->type, TROUPE_JOB_FAILED) == 0) {
-        books.jobs_ended++;
-    }
-    if (body.hops > 0) {
-        spread(ctx, &books, body);
-    }
-    if (dice % 5 == 0) {
-        must(troupe_emit(ctx, dice % 2 ? "odd" : "even", troupe_self(ctx).key,
-                         (struct troupe_bytes){&body.id, sizeof body.id}));
-    }
-    must(troupe_set_bytes(ctx, &books_value, (struct troupe_bytes){&books, sizeof books}));
-    return message->attempt <= (dice >> 48) % 8 / 5 ? TROUPE_EFAILED : TROUPE_OK; /* Three of eight fail once. */
-}
-
-static const struct troupe_type types[] = {
-    {"sim/red", handle, values, .jobs = jobs, .retry = {.attempts = 3, .backoff_ms = 1, .backoff_max_ms = 8}},
-    {"sim/green", handle, values, .jobs = jobs, .retry = {.attempts = 3, .backoff_ms = 20, .backoff_max_ms = 100}},
-    {"sim/blue", handle, values, .jobs = jobs, .retry = {.attempts = 3, .backoff_ms = 5, .backoff_max_ms = 5}},
-};
-static const struct troupe_module module = {TROUPE_ABI, "sim", "1", types, 3};
+static char directory_of_tests[64]; /* in memory if there is such a place: what a sync costs is not the question here */
 
 /* ---- a seed ------------------------------------------------------------------------------------------------------ */
 
@@ -194,7 +37,11 @@ struct plan {
     uint32_t hops_max;
     uint64_t span_ns; /* inputs come within */
     struct body body;
-    char directory[64]; /* of stores on disk; "" for memory */
+    char directory[96]; /* of stores on disk; "" for memory */
+    bool snapshots;     /* are taken; then timers are not cancelled, so that the outcome is that of any other run */
+    char snapshot_directory[96];
+    bool spoilt_parts; /* two nodes that crash after they have written, and nothing else that would end a snapshot */
+    bool undisturbed;  /* no faults at all */
     bool no_failing_commit, put_back, log, one_crash;
     uint64_t crash_node, crash_step;
 };
@@ -223,64 +70,9 @@ static bool input(void *context, uint16_t node, size_t index, struct troupe__sim
     return true;
 }
 
-/* ---- the end ----------------------------------------------------------------------------------------------------- */
-
-struct ledger {
-    struct books books[ACTORS_MAX];
-    size_t seen;
-    bool broken;
-};
-
-static enum troupe_error take_books(void *context, struct troupe_bytes key, struct troupe_bytes value)
+static void must(enum troupe_error result)
 {
-    struct ledger *ledger = context;
-    static const char suffix[] = "books";
-    const char *end = (const char *)key.data + key.size;
-    if (key.size < sizeof suffix || memcmp(end - 5, suffix, 5) != 0) {
-        return TROUPE_OK;
-    }
-    const char *type = (const char *)key.data + 2, *name = type + strlen(type) + 1;
-    struct troupe__cell cell = {0};
-    if (troupe__cell_decode(&cell, TROUPE_BYTES, value) != TROUPE_OK || cell.size != sizeof(struct books)) {
-        ledger->broken = true;
-        return TROUPE_OK;
-    }
-    memcpy(&ledger->books[atoi(name)], cell.as.bytes, sizeof(struct books));
-    free(cell.as.bytes);
-    ledger->seen++;
-    return TROUPE_OK;
-}
-
-/* Every message to an actor was handled once, in order, and every ask had one end. */
-static bool check_ledger(const struct ledger *ledger, char *text, size_t text_size)
-{
-    struct books sum = {0};
-    for (size_t i = 0; i < actor_count; i++) {
-        const struct books *books = &ledger->books[i];
-        for (size_t j = 0; j < actor_count; j++) {
-            if (books->sent[j] != ledger->books[j].got[i]) {
-                snprintf(text, text_size, "actor %zu sent %u messages to actor %zu, which got %u", i, books->sent[j], j,
-                         ledger->books[j].got[i]);
-                return false;
-            }
-        }
-        sum.balance += books->balance;
-        sum.faults += books->faults;
-        sum.asked += books->asked;
-        sum.answered += books->answered;
-        sum.delayed += books->delayed - books->cancelled;
-        sum.undelayed += books->undelayed;
-        sum.handled += books->handled;
-        sum.jobs_begun += books->jobs_begun;
-        sum.jobs_ended += books->jobs_ended;
-    }
-    snprintf(text, text_size,
-             "balance %" PRId64 ", %u out of order, %u of %u asks ended, %u of %u delayed came, %u of %u jobs ended, "
-             "%u handled",
-             sum.balance, sum.faults, sum.answered, sum.asked, sum.undelayed, sum.delayed, sum.jobs_ended,
-             sum.jobs_begun, sum.handled);
-    return !ledger->broken && sum.balance == 0 && sum.faults == 0 && sum.answered == sum.asked &&
-           sum.undelayed == sum.delayed && sum.jobs_begun == sum.jobs_ended && sum.handled > 0;
+    assert_int_equal(result, TROUPE_OK);
 }
 
 /* ---- one run ----------------------------------------------------------------------------------------------------- */
@@ -301,11 +93,18 @@ static void log_line(void *context, enum troupe_level level, const char *text)
     print_message("  %s\n", text);
 }
 
+static bool taken(void *context, const char *directory, const struct troupe__snapshot *snapshot, char *error,
+                  size_t error_size)
+{
+    (void)context;
+    return check_snapshot(directory, snapshot, error, error_size);
+}
+
 static struct troupe__sim_options make_options(struct plan *plan, struct troupe__oracle *oracle)
 {
     uint64_t seed = plan->seed;
     struct troupe__sim_options options = {
-        .module = &module,
+        .module = &actors_module,
         .oracle = oracle,
         .node_count = (uint16_t)(2 + dice_of(seed, 1) % 4),
         .restore_ns = dice_of(seed, 3) % 4 == 0 ? (20 + dice_of(seed, 4) % 150) * MS : 0,
@@ -313,6 +112,19 @@ static struct troupe__sim_options make_options(struct plan *plan, struct troupe_
         .context = plan,
     };
     troupe__sim_draw(&options, seed, UINT32_MAX);
+    if (plan->snapshots) {
+        options.snapshot_directory = plan->snapshot_directory;
+        options.taken = taken;
+        if (plan->spoilt_parts) {
+            options.node_count = 2;
+            options.faults = (struct troupe__sim_faults){.slow_commit = 60, .snapshot_crash = 600};
+        }
+        options.restore_ns = dice_of(seed, 3) % 4 != 0 ? options.calm_ns * (20 + dice_of(seed, 4) % 80) / 100 : 0;
+    }
+    if (plan->undisturbed) {
+        options.snapshot_directory = NULL;
+        options.restore_ns = options.calm_ns = 0;
+    }
     if (plan->directory[0]) {
         options.open_store = open_on_disk;
     }
@@ -344,8 +156,14 @@ static struct plan make_plan(uint64_t seed)
     struct plan plan = {.seed = seed,
                         .input_count = 1 + dice_of(seed, 30) % 8,
                         .hops_max = 1 + (uint32_t)(dice_of(seed, 31) % 4),
-                        .span_ns = (10 + dice_of(seed, 32) % 500) * MS};
+                        .span_ns = (10 + dice_of(seed, 32) % 500) * MS,
+                        .snapshots = dice_of(seed, 34) % 3 != 0};
     actor_count = 2 + dice_of(seed, 33) % (ACTORS_MAX - 1);
+    actors_cancel = !plan.snapshots;
+    plan.span_ns += plan.snapshots ? dice_of(seed, 35) % 400 * MS : 0;
+    plan.spoilt_parts = dice_of(seed, 34) % 3 == 1;
+    plan.input_count += plan.spoilt_parts ? 10 : 0;
+    snprintf(plan.snapshot_directory, sizeof plan.snapshot_directory, "%s/snapshots", directory_of_tests);
     return plan;
 }
 
@@ -378,7 +196,14 @@ static uint32_t choose_one_crash(struct troupe__oracle *base, enum troupe__choic
     return troupe__choose(&oracle->chance.base, kind, n, id);
 }
 
-static struct troupe__sim_result run_once(struct plan plan)
+static enum troupe_error count_dead(void *context, struct troupe_bytes key, struct troupe_bytes value)
+{
+    (void)key, (void)value;
+    ((struct ledger *)context)->dead++;
+    return TROUPE_OK;
+}
+
+static struct troupe__sim_result run_once(struct plan plan, struct ledger *ret)
 {
     struct crash_oracle oracle = {.base = {choose_one_crash},
                                   .target = troupe__id_mix(plan.crash_node, plan.crash_step)};
@@ -392,6 +217,7 @@ static struct troupe__sim_result run_once(struct plan plan)
     for (uint16_t node = 0; ok && !plan.directory[0] && node < options.node_count; node++) {
         struct troupe__store *store = troupe__simulator_store(simulator, node);
         must(store->scan(store, TROUPE__STATE, (struct troupe_bytes){"", 0}, take_books, &ledger));
+        must(store->scan(store, TROUPE__DEAD, (struct troupe_bytes){"", 0}, count_dead, &ledger));
     }
     troupe__simulator_free(simulator);
     if (ok && plan.directory[0]) {
@@ -401,11 +227,12 @@ static struct troupe__sim_result run_once(struct plan plan)
     if (ok && !check_ledger(&ledger, text, sizeof text)) {
         snprintf(result.failure, sizeof result.failure, "at the end: %s", text);
     }
+    *ret = ledger;
     return result;
 }
 
 /* Other heap contents and addresses than before. */
-static struct troupe__sim_result run_elsewhere(struct plan plan)
+static struct troupe__sim_result run_elsewhere(struct plan plan, struct ledger *ret)
 {
     void *padding[32];
     for (size_t i = 0; i < 32; i++) {
@@ -415,7 +242,7 @@ static struct troupe__sim_result run_elsewhere(struct plan plan)
         free(padding[i]);
     }
     mallopt(M_PERTURB, 1 + (int)(plan.seed % 254));
-    struct troupe__sim_result result = run_once(plan);
+    struct troupe__sim_result result = run_once(plan, ret);
     mallopt(M_PERTURB, 0);
     for (size_t i = 1; i < 32; i += 2) {
         free(padding[i]);
@@ -424,7 +251,7 @@ static struct troupe__sim_result run_elsewhere(struct plan plan)
 }
 
 struct totals {
-    uint64_t seeds, deliveries, crashes, commits, frames, events, seconds;
+    uint64_t seeds, deliveries, crashes, commits, frames, events, seconds, snapshots, snapshots_failed, restored;
 };
 
 static void add_to(struct totals *totals, const struct troupe__sim_result *result)
@@ -436,6 +263,9 @@ static void add_to(struct totals *totals, const struct troupe__sim_result *resul
     totals->frames += result->frames;
     totals->events += result->events;
     totals->seconds += result->now_ns / MS / 1000;
+    totals->snapshots += result->snapshots;
+    totals->snapshots_failed += result->snapshots_failed;
+    totals->restored += result->restored;
 }
 
 /* Both runs must succeed, and be the same. */
@@ -450,12 +280,28 @@ static void compare(uint64_t seed, const struct troupe__sim_result *first, const
     }
 }
 
+/* As if nothing had failed, and nothing had been restored. */
+static void compare_outcome(struct plan plan, const struct ledger *ledger)
+{
+    struct ledger undisturbed;
+    plan.undisturbed = true;
+    struct troupe__sim_result result = run_once(plan, &undisturbed);
+    assert_string_equal(result.failure, "");
+    if (memcmp(undisturbed.books, ledger->books, sizeof ledger->books) != 0 || undisturbed.dead != ledger->dead) {
+        fail_msg("TROUPE_SEED=%" PRIu64 ": the outcome is not that of an undisturbed run", plan.seed);
+    }
+}
+
 static void print_totals(const struct totals *totals, clock_t begin)
 {
     print_message("%" PRIu64 " seeds, %" PRIu64 " events, %" PRIu64 " deliveries, %" PRIu64 " commits, %" PRIu64
                   " frames, %" PRIu64 " crashes, %" PRIu64 " simulated seconds; %.1f s of processor\n",
                   totals->seeds, totals->events, totals->deliveries, totals->commits, totals->frames, totals->crashes,
                   totals->seconds, (double)(clock() - begin) / CLOCKS_PER_SEC);
+    if (totals->snapshots > 0) {
+        print_message("%" PRIu64 " snapshots, %" PRIu64 " that failed; %" PRIu64 " runs went back to one\n",
+                      totals->snapshots, totals->snapshots_failed, totals->restored);
+    }
 }
 
 static uint64_t number_from(const char *name, uint64_t otherwise)
@@ -476,13 +322,19 @@ static void every_seed_ends_as_if_nothing_had_failed_and_runs_the_same_twice(voi
     for (uint64_t seed = first_seed; seed < first_seed + count; seed++) {
         struct plan plan = make_plan(seed);
         plan.log = only != 0;
-        struct troupe__sim_result first = run_once(plan), second = run_elsewhere(plan);
+        struct ledger ledger, again;
+        struct troupe__sim_result first = run_once(plan, &ledger), second = run_elsewhere(plan, &again);
         add_to(&totals, &first);
         compare(seed, &first, &second);
+        if (plan.snapshots) {
+            compare_outcome(plan, &ledger);
+        }
     }
     print_totals(&totals, begin);
     if (!only) { /* They do what they are for. */
         assert_true(totals.deliveries > count * 20 && totals.crashes >= count);
+        assert_true(totals.snapshots > count / 4 && totals.snapshots_failed > count / 20 &&
+                    totals.restored > count / 20);
     }
 }
 
@@ -492,18 +344,18 @@ static void a_run_on_disk_is_the_run_in_memory(void **state)
     (void)state;
     struct totals totals = {0};
     clock_t begin = clock();
-    char directory[32], remove[64];
-    /* In memory if there is such a place: what a sync costs is not the question here. */
-    snprintf(directory, sizeof directory, "%s/troupe-sim-XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+    char directory[80], remove[96];
+    snprintf(directory, sizeof directory, "%s/stores", directory_of_tests);
     uint64_t count = number_from("TROUPE_SIM_LMDB_SEEDS", 10);
-    assert_non_null(mkdtemp(directory));
+    assert_int_equal(mkdir(directory, 0700), 0);
     snprintf(remove, sizeof remove, "rm -rf %s/*", directory);
     for (uint64_t seed = 1; seed <= count; seed++) {
         struct plan plan = make_plan(seed);
         plan.no_failing_commit = true;
-        struct troupe__sim_result first = run_once(plan);
+        struct ledger ledger;
+        struct troupe__sim_result first = run_once(plan, &ledger);
         snprintf(plan.directory, sizeof plan.directory, "%s", directory);
-        struct troupe__sim_result second = run_once(plan);
+        struct troupe__sim_result second = run_once(plan, &ledger);
         add_to(&totals, &second);
         first.hash = first.event_hash; /* Rows that say again what was there depend on what is folded. */
         second.hash = second.event_hash;
@@ -522,7 +374,9 @@ static void an_older_directory_that_is_put_back_is_noticed_or_harmless(void **st
     for (uint64_t seed = 1; seed <= count; seed++) {
         struct plan plan = make_plan(seed);
         plan.put_back = true;
-        struct troupe__sim_result result = run_once(plan);
+        plan.snapshots = false;
+        struct ledger ledger;
+        struct troupe__sim_result result = run_once(plan, &ledger);
         bool says_so = strstr(result.failure, "is lost: ") != NULL;
         noticed += says_so;
         if (result.failure[0] && !says_so) {
@@ -544,9 +398,12 @@ static void a_crash_at_any_step_of_any_node_changes_nothing(void **state)
             for (uint64_t step = 0; result.crashes > 0; step++) {
                 struct plan plan = make_plan(seed);
                 plan.one_crash = true;
+                plan.snapshots = false;
+                plan.input_count = 1 + seed % 8;
                 plan.crash_node = node;
                 plan.crash_step = step;
-                result = run_once(plan);
+                struct ledger ledger;
+                result = run_once(plan, &ledger);
                 runs++;
                 if (result.failure[0] || result.crashes > 1) {
                     fail_msg("graph %" PRIu64 ", node %" PRIu64 " crashes at its step %" PRIu64 ": %s", seed, node,
@@ -559,6 +416,27 @@ static void a_crash_at_any_step_of_any_node_changes_nothing(void **state)
     assert_true(runs >= graphs * 100);
 }
 
+static int make_directory(void **state)
+{
+    char path[128];
+    (void)state;
+    snprintf(directory_of_tests, sizeof directory_of_tests, "%s/troupe-sim-XXXXXX",
+             access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+    if (!mkdtemp(directory_of_tests)) {
+        return -1;
+    }
+    snprintf(path, sizeof path, "%s/snapshots", directory_of_tests);
+    return mkdir(path, 0700);
+}
+
+static int remove_directory(void **state)
+{
+    char command[128];
+    (void)state;
+    snprintf(command, sizeof command, "rm -rf %s", directory_of_tests);
+    return system(command);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -567,5 +445,5 @@ int main(void)
         cmocka_unit_test(an_older_directory_that_is_put_back_is_noticed_or_harmless),
         cmocka_unit_test(a_crash_at_any_step_of_any_node_changes_nothing),
     };
-    return cmocka_run_group_tests_name("sim", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("sim", tests, make_directory, remove_directory);
 }
