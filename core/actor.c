@@ -273,44 +273,83 @@ static bool same_key(const struct troupe__actor *actor, const char *key, size_t 
     return actor->key_size == key_size && memcmp(actor->key, key, key_size) == 0;
 }
 
-struct troupe__actor *troupe__actors_get(struct troupe__actors *actors, const char *type_name, const char *key,
-                                         size_t key_size)
+/* The type's address is no part of the hash: troupe_random depends on it and must be the same in every run. */
+static struct troupe__seek begin_seek(struct troupe__type *type, const char *key, size_t key_size)
 {
     assert(key_size >= 1 && key_size <= TROUPE_KEY_MAX);
-    struct troupe__type *type = find_type(actors, type_name);
-    if (!type && !(type = add_type(actors, type_name, NULL))) {
-        return NULL;
-    }
-    /* The type's address is no part of the hash: troupe_random depends on it and must be the same in every run. */
-    uint64_t hash = troupe__hash(key, key_size) ^ type->hash;
-    uint32_t tag = (uint32_t)(hash >> 32), at = tag;
-    const struct troupe__index_segment *segment = troupe__index_segment(&actors->index, tag);
-    for (troupe__block block; troupe__index_probe(segment, tag, &at, &block);) {
-        struct troupe__actor *actor = troupe__slab_block(&actors->slabs, block);
-        if (actor->hash == hash && actor->type == type && same_key(actor, key, key_size)) {
-            actor->used = true;
-            return actor;
-        }
-    }
-    size_t size = actor_size(type, key_size);
+    return (struct troupe__seek){type, troupe__hash(key, key_size) ^ type->hash, key, key_size};
+}
+
+static struct troupe__actor *make_actor(struct troupe__actors *actors, const struct troupe__seek *seek)
+{
+    struct troupe__type *type = seek->type;
+    size_t size = actor_size(type, seek->key_size);
     struct troupe__pool *pool = &actors->pools[size / TROUPE__ACTOR_GRAIN];
     struct troupe__actor *actor = troupe__pool_take(&actors->slabs, pool);
-    if (!actor || !troupe__index_add(&actors->index, hash, troupe__slab_number(actor))) {
+    if (!actor || !troupe__index_add(&actors->index, seek->hash, troupe__slab_number(actor))) {
         if (actor) {
             troupe__pool_give(&actors->slabs, pool, actor);
         }
         return NULL;
     }
     memset(actor, 0, size);
-    actor->hash = hash;
+    actor->hash = seek->hash;
     actor->type = type;
     actor->used = true;
-    actor->key_size = (uint8_t)key_size;
-    memcpy(actor->key, key, key_size);
+    actor->key_size = (uint8_t)seek->key_size;
+    memcpy(actor->key, seek->key, seek->key_size);
     actor->slot = troupe__slot_of(type->name, actor->key);
     type->actor_count++;
     actors->size += size;
     return actor;
+}
+
+bool troupe__actors_seek(struct troupe__actors *actors, const char *type_name, const char *key, size_t key_size,
+                         struct troupe__seek *ret)
+{
+    struct troupe__type *type = find_type(actors, type_name);
+    if (!type || !type->declared) {
+        return false;
+    }
+    *ret = begin_seek(type, key, key_size);
+    troupe__index_prefetch(&actors->index, (uint32_t)(ret->hash >> 32));
+    return true;
+}
+
+void troupe__actors_approach(const struct troupe__actors *actors, const struct troupe__seek *seek)
+{
+    uint32_t tag = (uint32_t)(seek->hash >> 32), at = tag;
+    troupe__block block;
+    if (troupe__index_probe(troupe__index_segment(&actors->index, tag), tag, &at, &block)) {
+        const char *actor = troupe__slab_block(&actors->slabs, block);
+        __builtin_prefetch(actor, 1);
+        __builtin_prefetch(actor + 64, 1);
+    }
+}
+
+struct troupe__actor *troupe__actors_reach(struct troupe__actors *actors, const struct troupe__seek *seek)
+{
+    uint32_t tag = (uint32_t)(seek->hash >> 32), at = tag;
+    const struct troupe__index_segment *segment = troupe__index_segment(&actors->index, tag);
+    for (troupe__block block; troupe__index_probe(segment, tag, &at, &block);) {
+        struct troupe__actor *actor = troupe__slab_block(&actors->slabs, block);
+        if (actor->hash == seek->hash && actor->type == seek->type && same_key(actor, seek->key, seek->key_size)) {
+            actor->used = true;
+            return actor;
+        }
+    }
+    return make_actor(actors, seek);
+}
+
+struct troupe__actor *troupe__actors_get(struct troupe__actors *actors, const char *type_name, const char *key,
+                                         size_t key_size)
+{
+    struct troupe__type *type = find_type(actors, type_name);
+    if (!type && !(type = add_type(actors, type_name, NULL))) {
+        return NULL;
+    }
+    struct troupe__seek seek = begin_seek(type, key, key_size);
+    return troupe__actors_reach(actors, &seek);
 }
 
 bool troupe__actor_evict(struct troupe__actor *actor, uint64_t folded)

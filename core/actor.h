@@ -132,6 +132,24 @@ void troupe__actors_fini(struct troupe__actors *actors);
 struct troupe__actor *troupe__actors_get(struct troupe__actors *actors, const char *type, const char *key,
                                          size_t key_size);
 
+/* An address on its way to its actor. Among millions of actors finding one waits for memory twice, for its place in the
+ * index and for the actor itself; who has several to find takes the steps of one between those of others. `key` is the
+ * caller's, and must be there to the end. Anything may happen to the actors in between, but for their fini. */
+struct troupe__seek {
+    struct troupe__type *type;
+    uint64_t hash;
+    const char *key;
+    size_t key_size;
+};
+
+/* Begin. Returns false for a type that is not declared, whose address can only be found at once. */
+bool troupe__actors_seek(struct troupe__actors *actors, const char *type, const char *key, size_t key_size,
+                         struct troupe__seek *ret);
+/* What it began to fetch may be there by now: fetch what follows from it. */
+void troupe__actors_approach(const struct troupe__actors *actors, const struct troupe__seek *seek);
+/* The end; as troupe__actors_get. */
+struct troupe__actor *troupe__actors_reach(struct troupe__actors *actors, const struct troupe__seek *seek);
+
 /* Its cells, value_count of them. */
 static inline struct troupe__cell *troupe__actor_cells(struct troupe__actor *actor)
 {

@@ -140,7 +140,9 @@ static struct troupe__actor *at_hand(struct troupe_context *ctx, struct troupe_a
     return actor && to.type == actor->type->name ? actor : NULL;
 }
 
-static enum troupe_error find_actor(struct troupe_context *ctx, struct troupe_address to, struct troupe__actor **ret)
+/* The actor, or with `seek`, if it is not at hand, NULL and the way to it. */
+static enum troupe_error find_actor(struct troupe_context *ctx, struct troupe_address to, struct troupe__seek *seek,
+                                    struct troupe__actor **ret)
 {
     size_t key_size = to.key ? strlen(to.key) : 0;
     if ((*ret = at_hand(ctx, to)) != NULL) {
@@ -152,6 +154,10 @@ static enum troupe_error find_actor(struct troupe_context *ctx, struct troupe_ad
                     key_size, TROUPE_KEY_MAX);
         return troupe__delivery_misuse(ctx, TROUPE_EINVAL);
     }
+    if (seek && to.type && troupe__actors_seek(ctx->actors, to.type, to.key, key_size, seek)) {
+        seek->key = troupe__delivery_copy(ctx, to.key, key_size);
+        return seek->key ? TROUPE_OK : troupe__delivery_misuse(ctx, TROUPE_ENOMEM);
+    }
     if (!to.type || !troupe__type_name_valid(to.type)) {
         troupe_fail(ctx, TROUPE_EINVAL, "type '%.64s' is not namespace/name of at most %d bytes",
                     to.type ? to.type : "", TROUPE_NAME_MAX);
@@ -162,7 +168,7 @@ static enum troupe_error find_actor(struct troupe_context *ctx, struct troupe_ad
 }
 
 static enum troupe_error new_message(struct troupe_context *ctx, struct troupe_address to, const char *type,
-                                     struct troupe_bytes body, struct troupe__message **ret)
+                                     struct troupe_bytes body, struct troupe__seek *seek, struct troupe__message **ret)
 {
     size_t type_size = 0;
     struct troupe__actor *actor = NULL;
@@ -171,7 +177,7 @@ static enum troupe_error new_message(struct troupe_context *ctx, struct troupe_a
         result = troupe__delivery_check_size(ctx, body);
     }
     if (result == TROUPE_OK) {
-        result = find_actor(ctx, to, &actor);
+        result = find_actor(ctx, to, seek, &actor);
     }
     if (result != TROUPE_OK) {
         return result;
@@ -189,7 +195,8 @@ static enum troupe_error send(struct troupe_context *ctx, struct troupe_address 
                               struct troupe_bytes body, enum troupe__message_kind kind, uint64_t correlation)
 {
     struct troupe__message *message;
-    enum troupe_error result = new_message(ctx, to, type, body, &message);
+    struct troupe__seek seek = {0};
+    enum troupe_error result = new_message(ctx, to, type, body, &seek, &message);
     if (result != TROUPE_OK) {
         return result;
     }
@@ -201,6 +208,7 @@ static enum troupe_error send(struct troupe_context *ctx, struct troupe_address 
         return TROUPE_ENOMEM;
     }
     effect->message = message;
+    effect->to = seek;
     return TROUPE_OK;
 }
 
@@ -254,7 +262,7 @@ static enum troupe_error send_later(struct troupe_context *ctx, int64_t delay_ms
         return troupe__delivery_misuse(ctx, TROUPE_EINVAL);
     }
     struct troupe__message *message;
-    enum troupe_error result = new_message(ctx, to, type, body, &message);
+    enum troupe_error result = new_message(ctx, to, type, body, NULL, &message);
     if (result != TROUPE_OK) {
         return result;
     }

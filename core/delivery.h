@@ -26,6 +26,7 @@ enum troupe__effect_kind {
 struct troupe__effect {
     enum troupe__effect_kind kind;
     struct troupe__message *message; /* owned, of SEND and SEND_AFTER */
+    struct troupe__seek to;          /* of a SEND whose message has no receiver yet; its key is in the arena */
     struct troupe__job *job;         /* owned, of START_JOB */
     uint64_t timer;                  /* of SEND_AFTER, CANCEL and START_JOB */
     int64_t due_ms;                  /* of SEND_AFTER */

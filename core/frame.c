@@ -90,9 +90,9 @@ void troupe__frame_begin(const struct troupe__frame *frame, struct troupe__buffe
     troupe__buffer_put(buffer, "\0\0\0\0", 4);
 }
 
-void troupe__frame_add(struct troupe__buffer *buffer, struct troupe_bytes message)
+void troupe__frame_add(struct troupe__buffer *buffer, struct troupe_bytes messages)
 {
-    troupe__buffer_put_string(buffer, message.data, message.size);
+    troupe__buffer_put(buffer, messages.data, messages.size);
 }
 
 void troupe__frame_end(struct troupe__buffer *buffer, uint32_t count)

@@ -59,9 +59,9 @@ struct troupe__frame {
 /* Write a frame of any kind but data into `buffer`, replacing what it held. */
 void troupe__frame_encode(const struct troupe__frame *frame, struct troupe__buffer *buffer);
 
-/* A data frame: begin, one add for each message in the order of their numbers, end. */
+/* A data frame: begin, add messages in the order of their numbers, as they stand in the frame, end with how many. */
 void troupe__frame_begin(const struct troupe__frame *frame, struct troupe__buffer *buffer);
-void troupe__frame_add(struct troupe__buffer *buffer, struct troupe_bytes message);
+void troupe__frame_add(struct troupe__buffer *buffer, struct troupe_bytes messages);
 void troupe__frame_end(struct troupe__buffer *buffer, uint32_t count);
 
 /* Write the checksum of a frame of `size` bytes, at least TROUPE__FRAME_HEADER_SIZE, into it. */

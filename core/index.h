@@ -48,6 +48,12 @@ static inline struct troupe__index_segment *troupe__index_segment(const struct t
     return index->directory[(uint64_t)tag << index->depth >> 32];
 }
 
+/* Begin to fetch the place where an iteration will start. */
+static inline void troupe__index_prefetch(const struct troupe__index *index, uint32_t tag)
+{
+    __builtin_prefetch(&troupe__index_segment(index, tag)->entries[tag % TROUPE__INDEX_SEGMENT]);
+}
+
 /* An iteration over the entries whose hash may be the one: `*at` is where to look; start with the tag. Returns false
  * when there is no other. */
 static inline bool troupe__index_probe(const struct troupe__index_segment *segment, uint32_t tag, uint32_t *at,

@@ -271,11 +271,10 @@ void troupe__link_receive(struct troupe__link *link, const struct troupe__frame 
 
 /* ---- epochs ------------------------------------------------------------------------------------------------------ */
 
-bool troupe__link_seal(struct troupe__link *link, uint64_t *ret_first, uint64_t *ret_last)
+bool troupe__link_seal(struct troupe__link *link, uint64_t trimmed)
 {
-    *ret_first = link->row.trimmed + 1;
-    *ret_last = link->acknowledged;
-    link->row.trimmed = link->acknowledged;
+    assert(trimmed >= link->row.trimmed && trimmed <= link->acknowledged);
+    link->row.trimmed = trimmed;
     link->row.left = link->ever_up ? link->row.sent : link->row.left;
     bool changed = memcmp(&link->row, &link->sealed, sizeof link->row) != 0;
     link->sealed = link->row;
@@ -290,6 +289,13 @@ void troupe__link_durable(struct troupe__link *link, uint64_t now_ns)
     link->durable = link->sealed;
     watch(link, now_ns);
     check_invariants(link);
+}
+
+bool troupe__link_settled(const struct troupe__link *link)
+{
+    return link->due == 0 && link->resend_at_ns == TROUPE__NEVER && link->row.trimmed == link->row.sent &&
+           memcmp(&link->row, &link->sealed, sizeof link->row) == 0 &&
+           memcmp(&link->row, &link->durable, sizeof link->row) == 0;
 }
 
 /* ---- time and sending -------------------------------------------------------------------------------------------- */
@@ -324,10 +330,10 @@ uint64_t troupe__link_next(const struct troupe__link *link)
     return waits ? 0 : link->transmitted + 1;
 }
 
-void troupe__link_transmitted(struct troupe__link *link, uint32_t count, uint64_t size)
+void troupe__link_transmitted(struct troupe__link *link, uint64_t last, uint64_t size)
 {
-    assert(link->flight_count < TROUPE__FRAMES_IN_FLIGHT && count > 0);
-    link->transmitted += count;
+    assert(link->flight_count < TROUPE__FRAMES_IN_FLIGHT && last > link->transmitted);
+    link->transmitted = last;
     size_t at = (link->flight_first + link->flight_count++) % TROUPE__FRAMES_IN_FLIGHT;
     link->flight[at].last = link->transmitted;
     link->flight[at].size = size;

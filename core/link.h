@@ -109,9 +109,12 @@ static inline uint64_t troupe__link_append(struct troupe__link *link)
 void troupe__link_receive(struct troupe__link *link, const struct troupe__frame *frame, uint64_t now_ns,
                           struct troupe__link_update *ret);
 
-/* The open epoch is being sealed: from `*ret_first` to `*ret_last` is to be trimmed in it (nothing when first > last).
+/* The open epoch is being sealed, in which the outbox was trimmed up to `trimmed`, at most to what is acknowledged.
  * Returns whether the row has changed since it was sealed last. */
-bool troupe__link_seal(struct troupe__link *link, uint64_t *ret_first, uint64_t *ret_last);
+bool troupe__link_seal(struct troupe__link *link, uint64_t trimmed);
+
+/* Whether all is said and done: nothing changes before a frame comes or a message is sent. */
+bool troupe__link_settled(const struct troupe__link *link);
 
 /* Whether an epoch must say that what was sent may leave, before it does. */
 static inline bool troupe__link_waits_to_leave(const struct troupe__link *link)
@@ -132,8 +135,8 @@ void troupe__link_set_room(struct troupe__link *link, uint64_t room);
 /* The first number to be transmitted now, 0 if there is none or it must wait. */
 uint64_t troupe__link_next(const struct troupe__link *link);
 
-/* `count` messages from troupe__link_next on have left, in a frame of `size` bytes. */
-void troupe__link_transmitted(struct troupe__link *link, uint32_t count, uint64_t size);
+/* The messages from troupe__link_next to `last` have left, in a frame of `size` bytes. */
+void troupe__link_transmitted(struct troupe__link *link, uint64_t last, uint64_t size);
 
 /* Fill in a frame of kind hello, acknowledgement, request or credit, and strike it off link->due. */
 void troupe__link_fill(struct troupe__link *link, enum troupe__frame_kind kind, struct troupe__frame *frame);

@@ -14,13 +14,15 @@ struct troupe__message *troupe__message_new(struct troupe__actor *to, struct tro
         return NULL;
     }
     *message = (struct troupe__message){.to = to, .from = from, .fresh_index = TROUPE__HAS_ROW};
-    to->references++;
+    if (to) {
+        to->references++;
+    }
     if (from) {
         from->references++;
     }
     message->type_size = (uint8_t)type_size;
     message->body_size = (uint32_t)body.size;
-    to->type->actors->message_size += troupe__message_size(message);
+    (from ? from : to)->type->actors->message_size += troupe__message_size(message);
     memcpy(message->data, type, type_size);
     message->data[type_size] = '\0';
     if (body.size > 0) {
@@ -34,11 +36,14 @@ void troupe__message_free(struct troupe__message *message)
     if (!message) {
         return;
     }
-    message->to->references--;
-    if (message->from) {
-        message->from->references--;
+    struct troupe__actor *to = message->to, *from = message->from;
+    if (to) {
+        to->references--;
     }
-    message->to->type->actors->message_size -= troupe__message_size(message);
+    if (from) {
+        from->references--;
+    }
+    (to ? to : from)->type->actors->message_size -= troupe__message_size(message);
     free(message);
 }
 

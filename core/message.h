@@ -29,7 +29,7 @@ enum { TROUPE__FORWARD_SIZE = 128 };
 
 struct troupe__message {
     struct troupe__message *next;
-    struct troupe__actor *to;
+    struct troupe__actor *to;   /* NULL: its sender is known, and where it goes is yet to be found; see post.h */
     struct troupe__actor *from; /* NULL: from outside */
     uint64_t sequence;          /* order of sending on this node; the key of its mail row */
     uint64_t correlation;
@@ -45,10 +45,18 @@ struct troupe__message {
 enum { TROUPE__HAS_ROW = UINT32_MAX };
 
 /* A new message that copies name and body, and refers to both actors until it is freed; NULL when out of memory.
- * Lengths must have been checked. */
+ * Lengths must have been checked. One of the actors may be NULL: `from` for good, `to` until troupe__message_address.
+ */
 struct troupe__message *troupe__message_new(struct troupe__actor *to, struct troupe__actor *from, const char *type,
                                             size_t type_size, struct troupe_bytes body);
 void troupe__message_free(struct troupe__message *message);
+
+/* Give a message that has none its receiver. */
+static inline void troupe__message_address(struct troupe__message *message, struct troupe__actor *to)
+{
+    message->to = to;
+    to->references++;
+}
 
 /* Bytes of memory, as malloc counts them, about. */
 static inline size_t troupe__message_size(const struct troupe__message *message)

@@ -30,7 +30,8 @@ enum troupe__table {
     TROUPE__EGRESS,   /* number of the first (8 bytes, big-endian) -> an epoch's records, not yet known to be out */
     TROUPE__JOB,      /* id (8 bytes, big-endian) -> blocking work whose result has not come back */
     TROUPE__RESPONSE, /* id of a message from outside -> the answer to it, kept for a repeated ask */
-    TROUPE__OUTBOX,   /* link (2 bytes), number (8 bytes, both big-endian) -> message on its way to another node */
+    TROUPE__OUTBOX,   /* link (2 bytes), number of the first (8 bytes, both big-endian) -> messages on their way to
+                         another node, one behind the other as counted strings: see mailbox/outbox.h */
     TROUPE__SWEEP,    /* time (8, big-endian), then a value's key: look there for rows that have expired by then; time
                          0, then a prefix of keys: remove all rows of state that have it */
     TROUPE__TABLE_COUNT

@@ -15,7 +15,7 @@
 #define COLOUR_ROW "colour"
 #define LINK_ROW_FORMAT "link/%u"
 
-enum { TRIMS_MAX = 256 }; /* so many acknowledged messages are trimmed without waiting */
+enum { TRIMS_MAX = 4096 }; /* so many acknowledged messages are trimmed without waiting */
 
 __attribute__((format(printf, 3, 4))) static void report(struct troupe__links *links, enum troupe_level level,
                                                          const char *format, ...)
@@ -128,52 +128,87 @@ static enum troupe_error read_row(struct troupe__links *links, uint16_t node, st
     return !mark.data || troupe__links_row_decode(mark, row) ? TROUPE_OK : TROUPE_ECORRUPT;
 }
 
-/* machine->unsent: varint link, varint number, string message, of the rows that only the journal has. */
-static bool next_unsent(struct troupe__cursor *cursor, uint64_t *link, uint64_t *number, struct troupe_bytes *message)
-{
-    if (cursor->at == cursor->end) {
-        return false;
-    }
-    *link = troupe__cursor_varint(cursor);
-    *number = troupe__cursor_varint(cursor);
-    message->data = troupe__cursor_string(cursor, &message->size);
-    return !cursor->failed;
-}
-
 static enum troupe_error open_link(struct troupe__links *links, uint16_t node)
 {
     const struct troupe__links_options *options = &links->options;
-    const struct troupe__buffer *unsent = &links->machine->unsent;
     struct troupe__link_options link_options = {options->window, options->resend_ns, options->resend_max_ns};
     struct troupe__link_row row;
     enum troupe_error result = read_row(links, node, &row);
-    if (result != TROUPE_OK) {
-        return result;
+    if (result == TROUPE_OK) {
+        troupe__link_init(&links->links[node], &link_options, links->incarnation, &row);
+        troupe__outbox_init(&links->outboxes[node], node, options->outbox_memory_max, row.trimmed + 1, row.sent);
     }
-    troupe__link_init(&links->links[node], &link_options, links->incarnation, &row);
-    uint64_t last_in_tables = row.sent, link, number;
-    struct troupe_bytes message;
+    return result;
+}
+
+/* The chunks of outboxes that only the journal has stand in machine->unsent, in the order of their numbers: varint
+ * link, varint first number, string row. What comes before the first of a link is in the tables. */
+static enum troupe_error restore_outboxes(struct troupe__links *links)
+{
+    const struct troupe__buffer *unsent = &links->machine->unsent;
     struct troupe__cursor cursor = {unsent->data, unsent->data + unsent->size, false};
-    while (last_in_tables == row.sent && next_unsent(&cursor, &link, &number, &message)) {
-        if (link == node && number > row.trimmed) {
-            last_in_tables = number - 1; /* They stand in the order of their numbers. */
-        }
-    }
-    struct troupe__outbox *outbox = &links->outboxes[node];
-    troupe__outbox_init(outbox, node, options->outbox_memory_max, row.trimmed + 1, last_in_tables);
-    cursor = (struct troupe__cursor){unsent->data, unsent->data + unsent->size, false};
-    while (next_unsent(&cursor, &link, &number, &message)) {
-        if (link != node || number <= row.trimmed) {
-            continue;
-        }
-        if (number != outbox->last + 1) {
+    uint16_t node_count = links->options.slots->node_count;
+    while (cursor.at < cursor.end) {
+        uint64_t node = troupe__cursor_varint(&cursor), first = troupe__cursor_varint(&cursor);
+        struct troupe_bytes row;
+        row.data = troupe__cursor_string(&cursor, &row.size);
+        if (cursor.failed || node >= node_count || node == links->options.self) {
             return TROUPE_ECORRUPT;
         }
-        if (!troupe__outbox_push(outbox, links->machine->store->last_epoch, message, true)) {
-            return TROUPE_ENOMEM;
+        struct troupe__outbox *outbox = &links->outboxes[node];
+        if (first < outbox->first) {
+            continue; /* It was trimmed since. */
+        }
+        if (outbox->count == 0) {
+            if (first > outbox->last + 1) {
+                return TROUPE_ECORRUPT;
+            }
+            troupe__outbox_init(outbox, (uint16_t)node, links->options.outbox_memory_max, outbox->first, first - 1);
+        }
+        enum troupe_error result = troupe__outbox_restore(outbox, links->machine->store->last_epoch, first, row);
+        if (result != TROUPE_OK) {
+            return result;
         }
     }
-    return outbox->last == row.sent ? TROUPE_OK : TROUPE_ECORRUPT;
+    for (uint16_t node = 0; node < node_count; node++) {
+        if (node != links->options.self && links->outboxes[node].last != links->links[node].row.sent) {
+            return TROUPE_ECORRUPT;
+        }
+    }
+    return TROUPE_OK;
+}
+
+/* Something is to be done for the link to `node`, now or later. */
+static void touch(struct troupe__links *links, uint16_t node)
+{
+    if (!links->is_active[node]) {
+        links->is_active[node] = true;
+        links->active[links->active_count++] = node;
+    }
+}
+
+static void touch_all(struct troupe__links *links)
+{
+    for (uint16_t node = 0; node < links->options.slots->node_count; node++) {
+        if (node != links->options.self) {
+            touch(links, node);
+        }
+    }
+}
+
+/* Forget those that are settled. */
+static void drop_settled(struct troupe__links *links)
+{
+    uint16_t kept = 0;
+    for (uint16_t i = 0; i < links->active_count; i++) {
+        uint16_t node = links->active[i];
+        if (troupe__link_settled(&links->links[node]) && troupe__outbox_empty(&links->outboxes[node])) {
+            links->is_active[node] = false;
+        } else {
+            links->active[kept++] = node;
+        }
+    }
+    links->active_count = kept;
 }
 
 static uint64_t or_default(uint64_t value, uint64_t otherwise)
@@ -195,8 +230,8 @@ static void take_defaults(struct troupe__links_options *options)
 static void update_full(struct troupe__links *links)
 {
     links->machine->stalled = false;
-    for (uint16_t node = 0; node < links->options.slots->node_count; node++) {
-        if (troupe__outbox_size(&links->outboxes[node]) > links->options.outbox_size_max) {
+    for (uint16_t i = 0; i < links->active_count; i++) {
+        if (troupe__outbox_size(&links->outboxes[links->active[i]]) > links->options.outbox_size_max) {
             links->machine->stalled = true;
         }
     }
@@ -211,15 +246,24 @@ enum troupe_error troupe__links_open(struct troupe__machine *machine, const stru
     struct troupe__links *links = calloc(1, sizeof *links);
     struct troupe__link *each = calloc(node_count, sizeof *each);
     struct troupe__outbox *outboxes = calloc(node_count, sizeof *outboxes);
-    if (!links || !each || !outboxes) {
+    uint16_t *active = calloc(node_count, sizeof *active);
+    bool *is_active = calloc(node_count, sizeof *is_active);
+    if (!links || !each || !outboxes || !active || !is_active) {
         free(links);
         free(each);
         free(outboxes);
+        free(active);
+        free(is_active);
         snprintf(error, error_size, "links: out of memory");
         return TROUPE_ENOMEM;
     }
-    *links = (struct troupe__links){
-        .options = *options, .machine = machine, .links = each, .outboxes = outboxes, .trim_at_ns = TROUPE__NEVER};
+    *links = (struct troupe__links){.options = *options,
+                                    .machine = machine,
+                                    .links = each,
+                                    .outboxes = outboxes,
+                                    .active = active,
+                                    .is_active = is_active,
+                                    .trim_at_ns = TROUPE__NEVER};
     take_defaults(&links->options);
     error[0] = '\0';
     enum troupe_error result = claim_place(links, error, error_size);
@@ -227,6 +271,7 @@ enum troupe_error troupe__links_open(struct troupe__machine *machine, const stru
     for (uint16_t node = 0; node < node_count && result == TROUPE_OK; node++) {
         result = node == options->self ? TROUPE_OK : open_link(links, node);
     }
+    result = result == TROUPE_OK ? restore_outboxes(links) : result;
     if (result != TROUPE_OK) {
         if (error[0] == '\0') {
             snprintf(error, error_size, "links: %s",
@@ -237,6 +282,7 @@ enum troupe_error troupe__links_open(struct troupe__machine *machine, const stru
     }
     troupe__buffer_free(&machine->unsent);
     machine->links = links;
+    touch_all(links);
     update_full(links);
     *ret = links;
     return TROUPE_OK;
@@ -253,9 +299,18 @@ void troupe__links_close(struct troupe__links *links)
     links->machine->links = NULL;
     free(links->outboxes);
     free(links->links);
+    free(links->active);
+    free(links->is_active);
     troupe__buffer_free(&links->frame);
     troupe__buffer_free(&links->row);
     free(links);
+}
+
+/* Bytes beyond which a data frame takes no more: so that several are under way. */
+static size_t frame_size(const struct troupe__links *links)
+{
+    return links->options.window / 4 < TROUPE__FRAME_DATA_SIZE ? (size_t)links->options.window / 4
+                                                               : TROUPE__FRAME_DATA_SIZE;
 }
 
 /* ---- the machine's side ------------------------------------------------------------------------------------------ */
@@ -264,15 +319,16 @@ enum troupe_error troupe__links_put(struct troupe__links *links, struct troupe__
 {
     uint16_t node = links->options.slots->owner[message->to->slot];
     assert(node != links->options.self);
-    unsigned char key[10];
     links->row.size = 0;
     troupe__message_encode(message, &links->row);
     struct troupe_bytes row = {links->row.data, links->row.size};
-    if (links->row.failed || !troupe__outbox_push(&links->outboxes[node], links->machine->epoch, row, false)) {
+    if (links->row.failed ||
+        !troupe__outbox_push(&links->outboxes[node], links->machine->epoch, row, frame_size(links))) {
         return out_of_memory(links);
     }
-    troupe__outbox_key(key, node, troupe__link_append(&links->links[node]));
-    troupe__record_set(&links->machine->record, TROUPE__OUTBOX, key, sizeof key, row.data, row.size);
+    troupe__link_append(&links->links[node]);
+    links->machine->outgoing_size += row.size;
+    touch(links, node);
     if (troupe__outbox_size(&links->outboxes[node]) > links->options.outbox_size_max) {
         links->machine->stalled = true;
     }
@@ -290,17 +346,13 @@ static void put_varint_row(struct troupe__links *links, const char *name, uint64
 static void seal_link(struct troupe__links *links, uint16_t node)
 {
     struct troupe__link *link = &links->links[node];
+    struct troupe__outbox *outbox = &links->outboxes[node];
     struct troupe__buffer *record = &links->machine->record;
-    uint64_t first, last;
-    if (!troupe__link_seal(link, &first, &last)) {
+    troupe__outbox_trim(outbox, links->machine->store, link->acknowledged, record);
+    troupe__outbox_seal(outbox, links->machine->epoch, record);
+    if (!troupe__link_seal(link, outbox->first - 1)) {
         return;
     }
-    for (uint64_t number = first; number <= last; number++) {
-        unsigned char key[10];
-        troupe__outbox_key(key, node, number);
-        troupe__record_remove(record, TROUPE__OUTBOX, key, sizeof key);
-    }
-    troupe__outbox_trim(&links->outboxes[node], last);
     char name[16];
     snprintf(name, sizeof name, LINK_ROW_FORMAT, node);
     links->row.size = 0;
@@ -314,11 +366,10 @@ static void seal_link(struct troupe__links *links, uint16_t node)
 
 void troupe__links_seal(struct troupe__links *links)
 {
-    for (uint16_t node = 0; node < links->options.slots->node_count; node++) {
-        if (node != links->options.self) {
-            seal_link(links, node);
-        }
+    for (uint16_t i = 0; i < links->active_count; i++) {
+        seal_link(links, links->active[i]);
     }
+    links->machine->outgoing_size = 0;
     if (links->colour != links->sealed_colour) {
         put_varint_row(links, COLOUR_ROW, links->colour);
         links->sealed_colour = links->colour;
@@ -333,17 +384,15 @@ void troupe__links_durable(struct troupe__links *links, uint64_t now_ns)
 {
     links->live = true;
     links->durable_colour = links->sealed_colour;
-    for (uint16_t node = 0; node < links->options.slots->node_count; node++) {
-        if (node != links->options.self) {
-            troupe__link_durable(&links->links[node], now_ns);
-        }
+    for (uint16_t i = 0; i < links->active_count; i++) {
+        troupe__link_durable(&links->links[links->active[i]], now_ns);
     }
 }
 
 void troupe__links_folded(struct troupe__links *links, uint64_t epoch)
 {
-    for (uint16_t node = 0; node < links->options.slots->node_count; node++) {
-        troupe__outbox_spill(&links->outboxes[node], epoch);
+    for (uint16_t i = 0; i < links->active_count; i++) {
+        troupe__outbox_spill(&links->outboxes[links->active[i]], epoch);
     }
 }
 
@@ -399,6 +448,7 @@ static bool belongs_here(struct troupe__links *links, int peer, const struct tro
         if (frame->kind == TROUPE__FRAME_HELLO && (frame->flags & TROUPE__HELLO_ASKS)) {
             links->links[frame->sender].due |= TROUPE__DUE_HELLO; /* So it learns of it too. */
             links->links[frame->sender].greet_back = false;
+            touch(links, frame->sender);
         }
         return false;
     }
@@ -464,6 +514,7 @@ enum troupe_error troupe__links_take(struct troupe__links *links, uint64_t now_n
     }
     struct troupe__link *link = &links->links[frame.sender];
     enum troupe__link_state before = link->state;
+    touch(links, frame.sender);
     struct troupe__link_update update;
     troupe__link_receive(link, &frame, now_ns, &update);
     if (update.now_lost) {
@@ -507,36 +558,51 @@ static bool send_frame(struct troupe__links *links, uint16_t node)
     return links->options.wire->send(links->options.wire, node, bytes) == TROUPE_OK;
 }
 
-/* One data frame from number `first` on. */
-static enum troupe_error send_data(struct troupe__links *links, uint16_t node, uint64_t first, bool *ret_sent)
+static enum troupe_error get_chunk(struct troupe__links *links, uint16_t node, uint64_t number,
+                                   struct troupe__outbox_chunk *ret)
+{
+    enum troupe_error result = troupe__outbox_get(&links->outboxes[node], links->machine->store, number, ret);
+    if (result == TROUPE_OK && ret->last <= links->links[node].durable.left) {
+        return TROUPE_OK;
+    }
+    bool damaged = result == TROUPE_OK || result == TROUPE_ENOTFOUND || result == TROUPE_ECORRUPT;
+    snprintf(links->error, sizeof links->error, "outbox of node %u, message %" PRIu64 ": %.300s: run troupe doctor",
+             node, number, damaged ? "its row is missing or malformed" : links->machine->store->error);
+    return damaged ? TROUPE_ECORRUPT : result;
+}
+
+/* One data frame, with number `next` and what follows. */
+static enum troupe_error send_data(struct troupe__links *links, uint16_t node, uint64_t next, bool *ret_sent)
 {
     struct troupe__link *link = &links->links[node];
-    size_t size_max = links->options.window / 4 < TROUPE__FRAME_DATA_SIZE ? (size_t)links->options.window / 4
-                                                                          : TROUPE__FRAME_DATA_SIZE;
+    struct troupe__outbox_chunk chunk;
+    enum troupe_error result = get_chunk(links, node, next, &chunk);
     struct troupe__frame frame = new_frame(links, node);
+    uint64_t first = chunk.first, last = 0;
+    if (result != TROUPE_OK) {
+        return result;
+    }
     frame.kind = TROUPE__FRAME_DATA;
     frame.first = first;
     troupe__frame_begin(&frame, &links->frame);
-    uint32_t count = 0;
-    while (first + count <= link->durable.left && (count == 0 || links->frame.size < size_max)) {
-        struct troupe_bytes message;
-        enum troupe_error result =
-            troupe__outbox_get(&links->outboxes[node], links->machine->store, first + count, &message);
-        if (result != TROUPE_OK) {
-            snprintf(links->error, sizeof links->error,
-                     "outbox of node %u, message %" PRIu64 ": %.300s: run troupe doctor", node, first + count,
-                     result == TROUPE_ENOTFOUND ? "its row is missing" : links->machine->store->error);
-            return result == TROUPE_ENOTFOUND ? TROUPE_ECORRUPT : result;
+    /* Small ones share a frame: a backlog of many epochs that each sent little. */
+    while (last == 0 || links->frame.size + chunk.messages.size <= frame_size(links)) {
+        troupe__frame_add(&links->frame, chunk.messages);
+        last = chunk.last;
+        if (last == link->durable.left) {
+            break;
         }
-        troupe__frame_add(&links->frame, message);
-        count++;
+        result = get_chunk(links, node, last + 1, &chunk);
+        if (result != TROUPE_OK) {
+            return result;
+        }
     }
-    troupe__frame_end(&links->frame, count);
+    troupe__frame_end(&links->frame, (uint32_t)(last + 1 - first));
     size_t size = links->frame.size;
     *ret_sent = send_frame(links, node);
     if (*ret_sent) {
-        troupe__link_transmitted(link, count, size);
-        links->stats.messages_out += count;
+        links->stats.messages_out += last - link->transmitted;
+        troupe__link_transmitted(link, last, size);
     }
     return TROUPE_OK;
 }
@@ -544,11 +610,12 @@ static enum troupe_error send_data(struct troupe__links *links, uint16_t node, u
 enum troupe_error troupe__links_send_messages(struct troupe__links *links)
 {
     enum troupe_error result = TROUPE_OK;
-    for (uint16_t node = 0; links->live && node < links->options.slots->node_count && result == TROUPE_OK; node++) {
-        uint64_t first;
-        bool sent = node != links->options.self;
-        while (sent && result == TROUPE_OK && (first = troupe__link_next(&links->links[node])) != 0) {
-            result = send_data(links, node, first, &sent);
+    for (uint16_t i = 0; links->live && i < links->active_count && result == TROUPE_OK; i++) {
+        uint16_t node = links->active[i];
+        uint64_t next;
+        bool sent = true;
+        while (sent && result == TROUPE_OK && (next = troupe__link_next(&links->links[node])) != 0) {
+            result = send_data(links, node, next, &sent);
         }
     }
     return result;
@@ -566,11 +633,13 @@ void troupe__links_send_answers(struct troupe__links *links)
 {
     /* A node that does not handle takes in all the same: else two full ones would wait for each other. */
     bool crowded = links->machine->waiting >= links->options.waiting_max && !links->machine->stalled;
-    for (uint16_t node = 0; links->live && node < links->options.slots->node_count; node++) {
+    if (crowded != links->crowded) {
+        links->crowded = crowded;
+        touch_all(links);
+    }
+    for (uint16_t i = 0; links->live && i < links->active_count; i++) {
+        uint16_t node = links->active[i];
         struct troupe__link *link = &links->links[node];
-        if (node == links->options.self) {
-            continue;
-        }
         troupe__link_set_room(link, crowded ? 0 : links->options.window);
         if (link->due & TROUPE__DUE_HELLO) {
             send_answer(links, node, TROUPE__FRAME_HELLO);
@@ -589,11 +658,11 @@ void troupe__links_send_answers(struct troupe__links *links)
 uint64_t troupe__links_tick(struct troupe__links *links, uint64_t now_ns)
 {
     uint64_t next_ns = TROUPE__NEVER;
-    for (uint16_t node = 0; node < links->options.slots->node_count; node++) {
-        if (node != links->options.self) {
-            troupe__link_tick(&links->links[node], now_ns);
-            next_ns = links->links[node].resend_at_ns < next_ns ? links->links[node].resend_at_ns : next_ns;
-        }
+    drop_settled(links);
+    for (uint16_t i = 0; i < links->active_count; i++) {
+        struct troupe__link *link = &links->links[links->active[i]];
+        troupe__link_tick(link, now_ns);
+        next_ns = link->resend_at_ns < next_ns ? link->resend_at_ns : next_ns;
     }
     links->trims_due |= now_ns >= links->trim_at_ns;
     return links->trims_due || next_ns < links->trim_at_ns ? next_ns : links->trim_at_ns;

@@ -7,6 +7,8 @@
  *     machine sends ---> outbox (row of the open epoch) --- seal, commit, durable ---> pump ---> wire
  *     wire ---> take: next number only ---> machine (open epoch, mark) --- seal, commit, durable ---> pump: acknowledge
  *
+ * A link where all is said and done (troupe__link_settled) costs nothing until something is sent or comes.
+ *
  * Rows: OUTBOX (mailbox/outbox.h); META "link/NODE" (varints sent, left, trimmed, accepted, incarnation of the peer),
  * "cluster" (varints cluster, generation, node), "incarnation", "colour" (a varint each). A crash leaves the last
  * durable epoch, which has all of them as they belong together.
@@ -48,6 +50,10 @@ struct troupe__links {
     struct troupe__machine *machine;
     struct troupe__link *links;      /* one per node; self's is unused */
     struct troupe__outbox *outboxes; /* likewise */
+    uint16_t *active;                /* the links that are not settled, in no order: only these cost a turn anything */
+    uint16_t active_count;
+    bool *is_active;
+    bool crowded; /* the peers are asked to wait */
     uint64_t incarnation;
     uint64_t colour, sealed_colour, durable_colour;
     bool live;           /* this incarnation is durable: frames may leave */

@@ -236,6 +236,29 @@ enum troupe_error troupe__machine_take(struct troupe__machine *machine, struct t
     return accept_message(machine, message);
 }
 
+/* Let the oldest message in the post go where it belongs. */
+static enum troupe_error take_post(struct troupe__machine *machine)
+{
+    struct troupe__message *message = troupe__post_take(&machine->post, &machine->actors);
+    if (!message) {
+        return troupe__machine_out_of_memory(machine);
+    }
+    enum troupe_error result = troupe__machine_take(machine, message);
+    if (result != TROUPE_OK) {
+        troupe__message_free(message);
+    }
+    return result;
+}
+
+static enum troupe_error empty_post(struct troupe__machine *machine)
+{
+    enum troupe_error result = TROUPE_OK;
+    while (result == TROUPE_OK && !troupe__post_empty(&machine->post)) {
+        result = take_post(machine);
+    }
+    return result;
+}
+
 /* `asked` is the number of the ask from outside that was handled, 0 when it was none: it has exactly one answer. */
 static enum troupe_error carry_out(struct troupe__machine *machine, uint64_t asked)
 {
@@ -246,7 +269,12 @@ static enum troupe_error carry_out(struct troupe__machine *machine, uint64_t ask
         const struct troupe__effect *effect = &ctx->effects[done];
         switch (effect->kind) {
         case TROUPE__SEND:
-            result = troupe__machine_take(machine, effect->message);
+            if (troupe__post_full(&machine->post)) {
+                result = take_post(machine);
+            }
+            if (result == TROUPE_OK) {
+                troupe__post_put(&machine->post, &machine->actors, effect->message, &effect->to);
+            }
             break;
         case TROUPE__SEND_AFTER:
             result = set_timer(machine, effect);
@@ -396,6 +424,12 @@ enum troupe_error troupe__machine_run(struct troupe__machine *machine, size_t bu
         count++;
         actor->queued = false;
         enqueue_actor(machine, actor);
+        if (result == TROUPE_OK && !machine->run_first) {
+            result = empty_post(machine);
+        }
+    }
+    if (result == TROUPE_OK) {
+        result = empty_post(machine);
     }
     *ret_count = count;
     return result;
@@ -603,9 +637,9 @@ bool troupe__machine_unripe(const struct troupe__machine *machine, int64_t age_m
 
 bool troupe__machine_dirty(const struct troupe__machine *machine)
 {
-    return machine->record.size > 0 || machine->fresh_count > 0 || machine->ctx.dirty_count > 0 ||
-           troupe__unfolded_has(&machine->actors.unfolded, machine->epoch) || machine->counters_changed ||
-           (machine->links && troupe__links_dirty(machine->links));
+    return machine->record.size > 0 || machine->outgoing_size > 0 || machine->fresh_count > 0 ||
+           machine->ctx.dirty_count > 0 || troupe__unfolded_has(&machine->actors.unfolded, machine->epoch) ||
+           machine->counters_changed || (machine->links && troupe__links_dirty(machine->links));
 }
 
 static void seal_messages(struct troupe__machine *machine)
@@ -805,6 +839,7 @@ static void free_inbox(void *context, troupe__block block)
 
 void troupe__machine_fini(struct troupe__machine *machine)
 {
+    troupe__post_fini(&machine->post);
     troupe__index_each(&machine->actors.index, free_inbox, machine);
     troupe__backlog_fini(&machine->backlog);
     for (size_t i = 0; i < machine->timers.count; i++) {

@@ -16,6 +16,7 @@
 #define TROUPE_RUNTIME_MACHINE_H
 
 #include "core/delivery.h"
+#include "core/post.h"
 #include "mailbox/backlog.h"
 #include "mailbox/ids.h"
 #include "mailbox/responses.h"
@@ -71,6 +72,7 @@ struct troupe__machine {
     void *log_context;
     struct troupe__guard *guard; /* the owner's; NULL: none. See guard.h */
 
+    struct troupe__post post; /* of troupe__machine_run, which leaves it empty */
     struct troupe__actor *run_first, *run_last;
     size_t waiting;    /* messages in inboxes and in the backlog */
     size_t inbox_size; /* bytes of those in inboxes */
@@ -99,6 +101,7 @@ struct troupe__machine {
     struct troupe__buffer unreleased; /* egress records found at the start */
     struct troupe__links *links;      /* to other nodes; NULL: this one is alone. See links.h */
     struct troupe__buffer unsent;     /* outbox rows found in the journal at the start, for the links */
+    size_t outgoing_size;             /* bytes of what the open epoch sends there: they become rows at the seal */
     bool stalled;                     /* an outbox is full: nothing is handled, all is taken in */
     size_t memory_max;                /* bytes; the owner may set it at any time */
     int64_t swept_ms;                 /* up to when the hand has done its rounds; see refresh */
@@ -183,7 +186,7 @@ static inline bool troupe__machine_full(const struct troupe__machine *machine)
 /* Bytes that the open epoch holds so far; what its seal adds is not in it. */
 static inline size_t troupe__machine_epoch_size(const struct troupe__machine *machine)
 {
-    return machine->record.size + machine->egress.size;
+    return machine->record.size + machine->egress.size + machine->outgoing_size;
 }
 
 /* Set a META row in the open epoch. Errors: TROUPE_ENOMEM. */

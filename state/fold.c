@@ -21,22 +21,12 @@ enum {
     PAGE = 4096,
     BEHIND_MAX = 8,
     ROWS_PER_FOLD = 1 << 21,
-    ROWS_KEPT = 1 << 16,       /* for which memory is kept from fold to fold */
     OTHERS_PER_FOLD = 1 << 16, /* of other tables than STATE: LMDB 0.9 has bugs over 131,071 dirty pages */
     PAGES_PER_TXN = 256,       /* that STATE rows stand on: 1 MiB, one or two milliseconds of the disk's time, ... */
     PAGES_PER_TXN_MAX = 32768, /* ... and when folding is behind: each transaction costs two syncs */
     SPREAD_MAX_MS = 2000,
     BUFFER_KEPT_MAX = 1 << 20, /* bytes of a batch's memory that is kept for the next one */
-};
-
-/* A change, as it stands in the batch: see core/store.h. */
-struct troupe__fold_item {
-    uint64_t order; /* sorts as the rows should be written; equal for rows that the rest of the key tells apart */
-    const unsigned char *at;
-};
-
-struct troupe__fold_slot {
-    uint32_t hash, item; /* 1 + its index; 0: free */
+    HELD_MAX = BEHIND_MAX / 2, /* times bytes_max that may wait because of a photograph */
 };
 
 /* ---- rows -------------------------------------------------------------------------------------------------------- */
@@ -101,131 +91,6 @@ bool troupe__fold_row_check(MDB_val key, MDB_val value, struct troupe_bytes *ret
 
 /* ---- one fold ---------------------------------------------------------------------------------------------------- */
 
-/* The table and key of a change; its form was checked when it was gathered. */
-static struct troupe_bytes key_of(const unsigned char *at, unsigned *ret_table)
-{
-    size_t size = 0;
-    unsigned shift = 0;
-    *ret_table = *at >> 1;
-    for (at++; *at >= 0x80; at++, shift += 7) {
-        size |= (size_t)(*at & 0x7f) << shift;
-    }
-    size |= (size_t)*at << shift;
-    return (struct troupe_bytes){at + 1, size};
-}
-
-static bool same_key(const unsigned char *at, const struct troupe__change *change)
-{
-    unsigned table;
-    struct troupe_bytes key = key_of(at, &table);
-    return table == change->table && key.size == change->key.size && memcmp(key.data, change->key.data, key.size) == 0;
-}
-
-/* STATE before all other tables, each in the order of its keys. */
-static uint64_t order_of(const struct troupe__change *change)
-{
-    unsigned char first[8] = {change->table == TROUPE__STATE ? 0 : (unsigned char)(change->table + 1)};
-    memcpy(first + 1, change->key.data, change->key.size < 7 ? change->key.size : 7);
-    return troupe__get_be64(first);
-}
-
-static int compare_items(const void *left_item, const void *right_item)
-{
-    const struct troupe__fold_item *left_at = left_item, *right_at = right_item;
-    if (left_at->order != right_at->order) {
-        return left_at->order < right_at->order ? -1 : 1;
-    }
-    unsigned table; /* The same one: it is a part of the order. */
-    struct troupe_bytes left = key_of(left_at->at, &table), right = key_of(right_at->at, &table);
-    int order = memcmp(left.data, right.data, left.size < right.size ? left.size : right.size);
-    return order != 0 ? order : left.size < right.size ? -1 : left.size > right.size;
-}
-
-static uint32_t hash_of(const struct troupe__change *change)
-{
-    return (uint32_t)(troupe__hash(change->key.data, change->key.size) >> 32) + change->table;
-}
-
-/* The first slot that is free or has the row. */
-static struct troupe__fold_slot *find_slot(const struct troupe__fold *fold, uint32_t hash,
-                                           const struct troupe__change *wanted)
-{
-    size_t at = hash & (fold->slot_count - 1);
-    for (; fold->slots[at].item != 0; at = (at + 1) & (fold->slot_count - 1)) {
-        if (fold->slots[at].hash == hash && same_key(fold->items[fold->slots[at].item - 1].at, wanted)) {
-            break;
-        }
-    }
-    return &fold->slots[at];
-}
-
-static int grow(struct troupe__fold *fold)
-{
-    size_t capacity = fold->item_capacity > 0 ? fold->item_capacity * 2 : 1024;
-    struct troupe__fold_item *items = realloc(fold->items, capacity * sizeof *items);
-    if (!items) {
-        return ENOMEM;
-    }
-    fold->items = items;
-    struct troupe__fold_slot *slots = calloc(capacity * 2, sizeof *slots);
-    if (!slots) {
-        return ENOMEM;
-    }
-    for (size_t i = 0; i < fold->slot_count; i++) { /* No two of them are the same row. */
-        if (fold->slots[i].item != 0) {
-            size_t at = fold->slots[i].hash & (capacity * 2 - 1);
-            while (slots[at].item != 0) {
-                at = (at + 1) & (capacity * 2 - 1);
-            }
-            slots[at] = fold->slots[i];
-        }
-    }
-    free(fold->slots);
-    fold->slots = slots;
-    fold->slot_count = capacity * 2;
-    fold->item_capacity = capacity;
-    return 0;
-}
-
-/* Memory of a load that is long over is given back. */
-static void forget_items(struct troupe__fold *fold)
-{
-    if (fold->item_capacity > ROWS_KEPT && fold->item_count < fold->item_capacity / 16) {
-        free(fold->items);
-        free(fold->slots);
-        fold->items = NULL;
-        fold->slots = NULL;
-        fold->item_capacity = fold->slot_count = 0;
-    }
-    fold->item_count = fold->other_count = 0;
-    if (fold->slots) {
-        memset(fold->slots, 0, fold->slot_count * sizeof *fold->slots);
-    }
-}
-
-/* Merge a record's changes into `items`. */
-static int gather(struct troupe__fold *fold, struct troupe_bytes record)
-{
-    struct troupe__cursor cursor = {.at = record.data, .end = (const unsigned char *)record.data + record.size};
-    struct troupe__change change;
-    const unsigned char *at = cursor.at;
-    for (; troupe__record_next(&cursor, &change); at = cursor.at) {
-        int code = fold->item_count == fold->item_capacity ? grow(fold) : 0;
-        if (code) {
-            return code;
-        }
-        uint32_t hash = hash_of(&change);
-        struct troupe__fold_slot *slot = find_slot(fold, hash, &change);
-        if (slot->item == 0) {
-            *slot = (struct troupe__fold_slot){hash, (uint32_t)++fold->item_count};
-            fold->items[fold->item_count - 1].order = order_of(&change);
-            fold->other_count += change.table != TROUPE__STATE;
-        }
-        fold->items[slot->item - 1].at = at;
-    }
-    return cursor.failed ? MDB_CORRUPTED : 0;
-}
-
 /* `*at` is where the row stands, or where the one before stands if there is none. */
 static int apply_change(MDB_cursor *rows, const struct troupe__change *change, const unsigned char **at)
 {
@@ -249,27 +114,28 @@ static size_t pages_between(const unsigned char *before, const unsigned char *at
     return (low < high ? high - low : low - high) < PAGE ? 0 : 1 + size / PAGE;
 }
 
-/* Write items from `*from` on, as many as one transaction should hold; the last ones together with the mark. */
+/* Write changes from `*from` on, as many as one transaction should hold; the last ones together with the mark. */
 static int apply_some(struct troupe__fold *fold, uint64_t epoch, uint64_t hash, size_t *from)
 {
     MDB_txn *txn = NULL;
     MDB_cursor *rows = NULL;
     const unsigned char *before, *place = NULL;
-    size_t at = *from, pages = 0, state_count = fold->item_count - fold->other_count;
+    const struct troupe__changes *changes = &fold->changes;
+    size_t at = *from, pages = 0, state_count = changes->count - changes->other_count;
     size_t pages_max = fold->behind ? PAGES_PER_TXN_MAX : PAGES_PER_TXN;
     int code = mdb_txn_begin(fold->tables->env, NULL, 0, &txn);
     if (code) {
         return code;
     }
     code = mdb_cursor_open(txn, fold->tables->dbi, &rows);
-    for (; !code && at < fold->item_count && (at >= state_count || pages < pages_max); at++) {
-        struct troupe__cursor cursor = {fold->items[at].at, fold->batch.data + fold->batch.size, false};
+    for (; !code && at < changes->count && (at >= state_count || pages < pages_max); at++) {
         struct troupe__change change;
         before = place;
-        code = troupe__record_next(&cursor, &change) ? apply_change(rows, &change, &place) : MDB_CORRUPTED;
+        troupe__changes_get(changes, at, &change);
+        code = apply_change(rows, &change, &place);
         pages += pages_between(before, place, change.value.size);
     }
-    if (!code && at == fold->item_count) {
+    if (!code && at == changes->count) {
         unsigned char mark[TROUPE__FOLD_MARK_SIZE];
         troupe__put_be64(mark, epoch);
         troupe__put_be64(mark + 8, hash);
@@ -301,53 +167,149 @@ static void add_ms(struct timespec *time, int64_t ms)
     }
 }
 
-/* Wait until the part `done / all` of the time for `bytes` of the batch has passed since `start`; not when there is no
- * time. */
-static void spread(struct troupe__fold *fold, struct timespec start, size_t bytes, size_t done, size_t all)
+/* Under the mutex: whether folding is to wait for the photograph. It must before it comes to what the photograph does
+ * not have, until that has begun; and should as long as not too much waits. */
+static bool photo_keeps(const struct troupe__fold *fold)
+{
+    bool few = fold->left <= HELD_MAX * fold->bytes_max, beyond = !fold->held && fold->photo_segments == 0;
+    return fold->frozen && !fold->closing && (few || beyond);
+}
+
+/* Between two transactions: wait while a photograph is taken; then until the part `done / all` of the time for `bytes`
+ * of the batch has passed since `start`, unless there is no time. */
+static void rest(struct troupe__fold *fold, struct timespec start, size_t bytes, size_t done, size_t all)
 {
     unsigned whole_ms = fold->interval_ms < SPREAD_MAX_MS ? fold->interval_ms : SPREAD_MAX_MS;
-    double part = (double)bytes / (double)fold->batch.size * (double)done / (double)all;
+    double part = (double)bytes / (double)fold->first->entries.size * (double)done / (double)all;
     add_ms(&start, (int64_t)(0.9 * whole_ms * part));
     pthread_mutex_lock(&fold->mutex);
     int code = 0;
-    while (!code && !fold->closing && !fold->behind && fold->hold == 0 && fold->queue.size <= fold->bytes_max) {
-        code = pthread_cond_timedwait(&fold->work, &fold->mutex, &start);
+    for (;;) {
+        if (photo_keeps(fold)) {
+            pthread_cond_wait(&fold->work, &fold->mutex);
+        } else if (code || fold->closing || fold->behind || fold->left - fold->first_left > fold->bytes_max) {
+            break;
+        } else {
+            code = pthread_cond_timedwait(&fold->work, &fold->mutex, &start);
+        }
     }
     pthread_mutex_unlock(&fold->mutex);
+}
+
+static int error_code(enum troupe_error error)
+{
+    return error == TROUPE_ENOMEM ? ENOMEM : error == TROUPE_OK ? 0 : MDB_CORRUPTED;
 }
 
 /* Fold as much of the batch as is gathered at once. `*ret_done` is where the rest begins. */
 static int fold_some(struct troupe__fold *fold, size_t *ret_done)
 {
+    const struct troupe__buffer *batch = &fold->first->entries;
+    struct troupe__changes *changes = &fold->changes;
     size_t at = fold->batch_done, written = 0;
-    uint64_t epoch = 0, hash = 0, hold = fold->hold;
+    uint64_t epoch = 0, hash = 0;
     struct timespec start;
     clock_gettime(CLOCK_MONOTONIC, &start);
-    forget_items(fold);
+    troupe__changes_clear(changes);
     do {
-        const unsigned char *entry = fold->batch.data + at;
+        const unsigned char *entry = batch->data + at;
         struct troupe_bytes record = {entry + ENTRY_SIZE, (size_t)troupe__get_be64(entry + 16)};
         epoch = troupe__get_be64(entry);
         hash = troupe__get_be64(entry + 8);
-        int code = gather(fold, record);
+        int code = error_code(troupe__changes_add(changes, record));
         if (code) {
             return code;
         }
         at += ENTRY_SIZE + record.size;
-    } while (at < fold->batch.size && epoch != hold && fold->item_count < ROWS_PER_FOLD &&
-             fold->other_count < OTHERS_PER_FOLD && at - fold->batch_done < fold->bytes_max);
-    if (fold->item_count > 0) {
-        qsort(fold->items, fold->item_count, sizeof *fold->items, compare_items);
-    }
+    } while (at < batch->size && changes->count < ROWS_PER_FOLD && changes->other_count < OTHERS_PER_FOLD &&
+             at - fold->batch_done < fold->bytes_max);
+    troupe__changes_sort(changes);
     int code;
-    while ((code = apply_some(fold, epoch, hash, &written)) == 0 && written < fold->item_count) {
-        spread(fold, start, at - fold->batch_done, written, fold->item_count);
+    while ((code = apply_some(fold, epoch, hash, &written)) == 0 && written < changes->count) {
+        rest(fold, start, at - fold->batch_done, written, changes->count);
     }
     if (!code) {
         atomic_store(&fold->folded, epoch);
         *ret_done = at;
     }
     return code;
+}
+
+/* ---- the queue: records in segments ------------------------------------------------------------------------------ */
+
+/* Under the mutex: a segment that is empty and holds at least `size` bytes. NULL when out of memory. */
+static struct troupe__fold_segment *new_segment(struct troupe__fold *fold, size_t size)
+{
+    struct troupe__fold_segment *segment = fold->spare ? fold->spare : calloc(1, sizeof *segment);
+    fold->spare = NULL;
+    if (segment && !troupe__buffer_reserve(&segment->entries, size)) {
+        free(segment->entries.data);
+        free(segment);
+        return NULL;
+    }
+    return segment;
+}
+
+static void free_segment(struct troupe__fold_segment *segment)
+{
+    if (segment) {
+        troupe__buffer_free(&segment->entries);
+        free(segment);
+    }
+}
+
+/* Under the mutex: what comes from now on goes into another segment, which must hold what a commit in flight has
+ * reserved. False when out of memory. */
+static bool close_open(struct troupe__fold *fold)
+{
+    struct troupe__fold_segment *next = NULL;
+    if (fold->reserved > 0 && !(next = new_segment(fold, fold->reserved))) {
+        return false;
+    }
+    if (fold->last) {
+        fold->last->next = fold->open;
+    } else {
+        fold->first = fold->open;
+        fold->first_left = fold->open->entries.size;
+    }
+    fold->last = fold->open;
+    fold->open = next;
+    return true;
+}
+
+/* Under the mutex: the first segment is folded. */
+static void drop_first(struct troupe__fold *fold)
+{
+    struct troupe__fold_segment *segment = fold->first;
+    fold->first = segment->next;
+    fold->last = fold->first ? fold->last : NULL;
+    fold->first_left = fold->first ? fold->first->entries.size : 0;
+    fold->batch_done = 0;
+    segment->next = NULL;
+    bool in_photo = fold->photo_segments > 0;
+    fold->photo_segments -= in_photo;
+    if (in_photo && fold->held) {
+        segment->next = fold->kept;
+        fold->kept = segment;
+    } else if (!fold->spare && segment->entries.capacity <= BUFFER_KEPT_MAX) {
+        segment->entries.size = 0;
+        fold->spare = segment;
+    } else {
+        free_segment(segment);
+    }
+}
+
+/* Under the mutex: the photograph is of what has been pushed by now. */
+static void freeze(struct troupe__fold *fold)
+{
+    fold->out_of_memory = fold->open && fold->open->entries.size > 0 && !close_open(fold);
+    fold->photo_segments = 0;
+    for (const struct troupe__fold_segment *segment = fold->first; segment; segment = segment->next) {
+        fold->photo_segments++;
+    }
+    fold->photo_epoch = fold->pushed;
+    fold->frozen = true;
+    pthread_cond_broadcast(&fold->done);
 }
 
 /* ---- the thread -------------------------------------------------------------------------------------------------- */
@@ -358,22 +320,19 @@ static void set_due(struct troupe__fold *fold)
     add_ms(&fold->due, fold->interval_ms);
 }
 
-/* Under the mutex: sleep until a fold is due, or it is time to end. */
+/* Under the mutex: sleep until there is something to do, or it is time to end. */
 static void wait_for_work(struct troupe__fold *fold)
 {
     int code = 0;
     while (!fold->closing && code != ETIMEDOUT) {
-        if (fold->held) {
+        if (photo_keeps(fold)) {
             pthread_cond_wait(&fold->work, &fold->mutex);
             continue;
         }
-        if (fold->hold > 0 && fold->pushed >= fold->hold && fold->failed == TROUPE_OK) {
+        if (fold->failed == TROUPE_OK && fold->left > fold->bytes_max) {
             break;
         }
-        if (fold->failed == TROUPE_OK && fold->queue.size > fold->bytes_max) {
-            break;
-        }
-        if (fold->failed == TROUPE_EIO || fold->queue.size + fold->batch_left == 0) {
+        if (fold->failed == TROUPE_EIO || fold->left == 0) {
             pthread_cond_wait(&fold->work, &fold->mutex);
         } else {
             code = pthread_cond_timedwait(&fold->work, &fold->mutex, &fold->due);
@@ -381,47 +340,31 @@ static void wait_for_work(struct troupe__fold *fold)
     }
 }
 
-/* Under the mutex: make the queue the batch. The next queue must hold what a commit in flight has reserved. */
-static bool take_queue(struct troupe__fold *fold)
+/* Under the mutex: make what is queued the batch, if there is none. */
+static bool take_batch(struct troupe__fold *fold)
 {
-    assert(fold->batch_left == 0);
-    fold->batch.size = 0;
-    if (fold->reserved > 0 && !troupe__buffer_reserve(&fold->batch, fold->reserved)) {
-        fold->batch.failed = false;
-        return false;
-    }
-    struct troupe__buffer taken = fold->queue;
-    fold->behind = taken.size > fold->bytes_max;
-    fold->queue = fold->batch;
-    fold->batch = taken;
-    fold->batch_left = taken.size;
-    fold->batch_done = 0;
-    return true;
+    return fold->first || close_open(fold);
 }
 
-/* Under the mutex: whether the tables are where they are to stay. */
-static bool at_hold(const struct troupe__fold *fold)
-{
-    return fold->hold > 0 && fold->folded >= fold->hold && !fold->closing;
-}
-
-/* Under the mutex, which it lets go while it writes: fold the batch. */
+/* Under the mutex, which it lets go while it writes: fold what is queued. */
 static int fold_batch(struct troupe__fold *fold)
 {
-    int code = 0;
-    while (!code && fold->batch_left > 0 && !at_hold(fold)) {
+    int code = photo_keeps(fold) || take_batch(fold) ? 0 : ENOMEM;
+    while (!code && fold->first && !photo_keeps(fold)) {
+        fold->behind = fold->left > fold->bytes_max;
         pthread_mutex_unlock(&fold->mutex);
         size_t done = 0;
         code = fold_some(fold, &done);
         pthread_mutex_lock(&fold->mutex);
         if (!code) {
+            fold->left -= done - fold->batch_done;
+            fold->first_left -= done - fold->batch_done;
             fold->batch_done = done;
-            fold->batch_left = fold->batch.size - done;
+            if (fold->first_left == 0) {
+                drop_first(fold);
+            }
             pthread_cond_broadcast(&fold->done);
         }
-    }
-    if (fold->batch_left == 0 && fold->batch.capacity > BUFFER_KEPT_MAX) {
-        troupe__buffer_free(&fold->batch);
     }
     return code;
 }
@@ -433,19 +376,12 @@ static void *run(void *context)
     for (;;) {
         wait_for_work(fold);
         int code = 0;
-        if (fold->failed == TROUPE_EIO) {
-            break; /* Closing: nothing can be done any more. */
+        if (fold->failed == TROUPE_EIO && fold->closing) {
+            break; /* Nothing can be done any more. */
         }
         do {
-            if (fold->batch_left == 0 && fold->queue.size > 0 && !at_hold(fold) && !take_queue(fold)) {
-                code = ENOMEM;
-            } else {
-                code = fold_batch(fold);
-            }
-        } while (!code && fold->closing && fold->queue.size > 0);
-        if (!code && at_hold(fold) && !fold->held) {
-            code = mdb_txn_begin(fold->tables->env, NULL, MDB_RDONLY, &fold->held);
-        }
+            code = fold->left > 0 ? fold_batch(fold) : 0;
+        } while (!code && fold->closing && fold->left > 0);
         enum troupe_error failed = code ? troupe__lmdb_error(code) : TROUPE_OK;
         bool passing = failed == TROUPE_OK || failed == TROUPE_ENOSPACE || failed == TROUPE_ENOMEM;
         fold->failed = passing ? failed : TROUPE_EIO;
@@ -482,16 +418,18 @@ enum troupe_error troupe__fold_reserve(struct troupe__fold *fold, size_t size, c
 {
     enum troupe_error result = TROUPE_OK;
     pthread_mutex_lock(&fold->mutex);
-    while (fold->failed == TROUPE_OK && fold->queue.size + fold->batch_left > BEHIND_MAX * fold->bytes_max) {
+    while (fold->failed == TROUPE_OK && fold->left > BEHIND_MAX * fold->bytes_max) {
         pthread_cond_wait(&fold->done, &fold->mutex);
     }
-    if (fold->failed == TROUPE_EIO ||
-        (fold->failed != TROUPE_OK && fold->queue.size + fold->batch_left > BEHIND_MAX * fold->bytes_max)) {
+    fold->open = fold->open ? fold->open : new_segment(fold, 0);
+    if (fold->failed == TROUPE_EIO || (fold->failed != TROUPE_OK && fold->left > BEHIND_MAX * fold->bytes_max)) {
         result = fold->failed;
         snprintf(error, error_size, "nothing of the epoch is on disk: %s%s",
                  result == TROUPE_EIO ? "" : "too much waits to be folded: ", fold->error);
-    } else if (!troupe__buffer_reserve(&fold->queue, ENTRY_SIZE + size)) {
-        fold->queue.failed = false;
+    } else if (!fold->open || !troupe__buffer_reserve(&fold->open->entries, ENTRY_SIZE + size)) {
+        if (fold->open) {
+            fold->open->entries.failed = false;
+        }
         snprintf(error, error_size, "commit: out of memory");
         result = TROUPE_ENOMEM;
     } else {
@@ -508,49 +446,111 @@ void troupe__fold_push(struct troupe__fold *fold, uint64_t epoch, uint64_t hash,
     troupe__put_be64(entry + 8, hash);
     troupe__put_be64(entry + 16, record.size);
     pthread_mutex_lock(&fold->mutex);
-    assert(fold->queue.capacity - fold->queue.size >= ENTRY_SIZE + record.size);
-    bool first = fold->queue.size == 0;
-    size_t before = fold->queue.size;
-    troupe__buffer_put(&fold->queue, entry, ENTRY_SIZE);
-    troupe__buffer_put(&fold->queue, record.data, record.size);
+    struct troupe__buffer *queue = &fold->open->entries;
+    assert(queue->capacity - queue->size >= ENTRY_SIZE + record.size);
+    bool first = queue->size == 0;
+    size_t before = fold->left;
+    troupe__buffer_put(queue, entry, ENTRY_SIZE);
+    troupe__buffer_put(queue, record.data, record.size);
+    fold->left += ENTRY_SIZE + record.size;
     fold->reserved = 0;
     fold->pushed = epoch;
     if (first && fold->failed == TROUPE_OK) {
         set_due(fold);
     }
-    if (first || epoch == fold->hold || (before <= fold->bytes_max && fold->queue.size > fold->bytes_max)) {
+    if (epoch == fold->hold) {
+        freeze(fold);
+    }
+    size_t held_max = HELD_MAX * fold->bytes_max;
+    if (first || epoch == fold->hold || (before <= fold->bytes_max && fold->left > fold->bytes_max) ||
+        (before <= held_max && fold->left > held_max)) {
         pthread_cond_signal(&fold->work);
     }
     pthread_mutex_unlock(&fold->mutex);
 }
 
+/* ---- photographs ------------------------------------------------------------------------------------------------- */
+
 void troupe__fold_hold(struct troupe__fold *fold, uint64_t epoch)
 {
     pthread_mutex_lock(&fold->mutex);
-    assert(fold->hold == 0 && epoch > 0);
+    assert(fold->hold == 0 && !fold->frozen && epoch > 0);
     fold->hold = epoch;
+    if (fold->pushed >= epoch) {
+        freeze(fold);
+    }
     pthread_cond_signal(&fold->work);
     pthread_mutex_unlock(&fold->mutex);
 }
 
-enum troupe_error troupe__fold_wait_held(struct troupe__fold *fold, MDB_txn **ret, uint64_t *ret_epoch, char *error,
+/* Under the mutex: the records that the photograph has and the tables have not, or not all of. */
+static enum troupe_error list_rest(const struct troupe__fold *fold, struct troupe__fold_held *ret)
+{
+    size_t from = fold->held_from, count = fold->photo_segments;
+    const struct troupe__fold_segment *segment = fold->first;
+    if (count > 0 && !(ret->rest = calloc(count, sizeof *ret->rest))) {
+        return TROUPE_ENOMEM;
+    }
+    for (size_t i = 0; i < count; i++, segment = segment->next, from = 0) {
+        ret->rest[i] = (struct troupe_bytes){segment->entries.data + from, segment->entries.size - from};
+    }
+    ret->rest_count = count;
+    return TROUPE_OK;
+}
+
+/* Under the mutex. Beside a transaction of a fold, which may end at any moment: what it writes is among the rest. */
+static enum troupe_error begin_photo(struct troupe__fold *fold, struct troupe__fold_held *ret, char *error,
+                                     size_t error_size)
+{
+    int code = fold->out_of_memory ? ENOMEM : mdb_txn_begin(fold->tables->env, NULL, MDB_RDONLY, &fold->held);
+    if (code) {
+        fold->held = NULL;
+        snprintf(error, error_size, "photograph tables.mdb: %s", mdb_strerror(code));
+        return troupe__lmdb_error(code);
+    }
+    fold->held_from = fold->batch_done;
+    pthread_cond_signal(&fold->work); /* Too much may wait already. */
+    ret->txn = fold->held;
+    ret->epoch = fold->photo_epoch;
+    enum troupe_error result = list_rest(fold, ret);
+    if (result != TROUPE_OK) {
+        snprintf(error, error_size, "photograph: out of memory");
+    }
+    return result;
+}
+
+enum troupe_error troupe__fold_wait_held(struct troupe__fold *fold, struct troupe__fold_held *ret, char *error,
                                          size_t error_size)
 {
+    enum troupe_error result;
+    *ret = (struct troupe__fold_held){.txn = NULL};
     pthread_mutex_lock(&fold->mutex);
-    while (!fold->held && fold->hold > 0 && fold->failed == TROUPE_OK) {
+    assert(!fold->held);
+    while (!fold->frozen && fold->hold > 0 && fold->failed != TROUPE_EIO) {
         pthread_cond_wait(&fold->done, &fold->mutex);
     }
-    enum troupe_error result = fold->held ? TROUPE_OK : fold->failed != TROUPE_OK ? fold->failed : TROUPE_ECLOSED;
-    if (result == TROUPE_OK) {
-        *ret = fold->held;
-        *ret_epoch = fold->folded;
-    } else if (result == TROUPE_ECLOSED) {
-        snprintf(error, error_size, "the node ended before the epoch was durable");
-    } else {
+    if (fold->frozen) {
+        result = begin_photo(fold, ret, error, error_size);
+    } else if (fold->failed == TROUPE_EIO) {
         snprintf(error, error_size, "%s", fold->error);
+        result = TROUPE_EIO;
+    } else {
+        snprintf(error, error_size, "the node ended before the epoch was durable");
+        result = TROUPE_ECLOSED;
     }
     pthread_mutex_unlock(&fold->mutex);
     return result;
+}
+
+bool troupe__fold_held_next(struct troupe__cursor *cursor, struct troupe_bytes *ret_record)
+{
+    if (cursor->at == cursor->end) {
+        return false;
+    }
+    size_t size = (size_t)troupe__get_be64(cursor->at + 16);
+    *ret_record = (struct troupe_bytes){cursor->at + ENTRY_SIZE, size};
+    cursor->at += ENTRY_SIZE + size;
+    return true;
 }
 
 void troupe__fold_cancel_hold(struct troupe__fold *fold)
@@ -558,6 +558,7 @@ void troupe__fold_cancel_hold(struct troupe__fold *fold)
     pthread_mutex_lock(&fold->mutex);
     if (!fold->held) {
         fold->hold = 0;
+        fold->frozen = false;
         pthread_cond_broadcast(&fold->done);
     }
     pthread_mutex_unlock(&fold->mutex);
@@ -570,9 +571,18 @@ void troupe__fold_release(struct troupe__fold *fold)
         mdb_txn_abort(fold->held);
         fold->held = NULL;
     }
+    struct troupe__fold_segment *kept = fold->kept;
+    fold->kept = NULL;
+    fold->photo_segments = 0;
     fold->hold = 0;
+    fold->frozen = false;
     pthread_cond_signal(&fold->work);
     pthread_mutex_unlock(&fold->mutex);
+    while (kept) {
+        struct troupe__fold_segment *next = kept->next;
+        free_segment(kept);
+        kept = next;
+    }
 }
 
 void troupe__fold_stop(struct troupe__fold *fold)
@@ -586,8 +596,12 @@ void troupe__fold_stop(struct troupe__fold *fold)
     pthread_cond_destroy(&fold->work);
     pthread_cond_destroy(&fold->done);
     pthread_mutex_destroy(&fold->mutex);
-    troupe__buffer_free(&fold->queue);
-    troupe__buffer_free(&fold->batch);
-    free(fold->items);
-    free(fold->slots);
+    while (fold->first) {
+        struct troupe__fold_segment *next = fold->first->next;
+        free_segment(fold->first);
+        fold->first = next;
+    }
+    free_segment(fold->open);
+    free_segment(fold->spare);
+    troupe__changes_free(&fold->changes);
 }

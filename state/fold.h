@@ -17,14 +17,18 @@
 #include <stdatomic.h>
 
 #include "core/store.h"
+#include "state/changes.h"
 #include "state/lmdb_env.h"
 
 enum { TROUPE__FOLD_SUM_SIZE = 4, TROUPE__FOLD_MARK_SIZE = 16 };
 
 #define TROUPE__FOLD_MARK "troupe.folded" /* META row: epoch (8), hash of that epoch's record (8), big-endian */
 
-struct troupe__fold_item;
-struct troupe__fold_slot;
+/* Records that wait to be folded: epoch (8), hash (8), size (8), record; one behind the other. */
+struct troupe__fold_segment {
+    struct troupe__fold_segment *next;
+    struct troupe__buffer entries;
+};
 
 struct troupe__fold {
     struct troupe__lmdb_env *tables;
@@ -37,24 +41,39 @@ struct troupe__fold {
     pthread_mutex_t mutex;
     pthread_cond_t work, done;
     /* Under the mutex. */
-    struct troupe__buffer queue; /* epoch (8), hash (8), size (8), record; one behind the other */
-    size_t batch_left;           /* bytes of the folder's batch that are not in the tables yet */
-    size_t reserved;             /* what a commit in flight will push */
-    struct timespec due;         /* when the oldest queued record is to be folded */
-    bool behind;                 /* the batch was taken because of its size: it is not spread */
-    uint64_t pushed;             /* the last epoch pushed */
-    _Atomic uint64_t hold;       /* folding stops at this epoch; 0: it does not */
-    MDB_txn *held;               /* the tables as they are there, once it has */
+    struct troupe__fold_segment *first, *last; /* closed: nothing is added. The first is the folder's batch */
+    struct troupe__fold_segment *open;         /* what is pushed goes there; NULL: none yet */
+    struct troupe__fold_segment *spare;
+    size_t left;         /* bytes of all of them that are not in the tables yet */
+    size_t first_left;   /* of the first */
+    size_t reserved;     /* what a commit in flight will push */
+    struct timespec due; /* when the oldest queued record is to be folded */
+    bool behind;         /* the batch was taken because of its size: it is not spread */
+    uint64_t pushed;     /* the last epoch pushed */
     bool closing;
     enum troupe_error failed; /* the last fold's result; TROUPE_EIO is final */
     char error[256];
+    /* The photograph. */
+    uint64_t hold, photo_epoch;        /* which epoch it is to be of, 0: there is none; which it is of */
+    bool frozen;                       /* that is pushed, and the end of a segment */
+    size_t photo_segments;             /* the first so many segments belong to it */
+    MDB_txn *held;                     /* the tables, since its beginning; of the first segment they have ... */
+    size_t held_from;                  /* ... what comes before this, and STATE rows of what comes behind it */
+    struct troupe__fold_segment *kept; /* segments of it that have been folded since */
+    bool out_of_memory;                /* the segment could not be ended */
 
     /* The folder's own. */
-    struct troupe__buffer batch;
-    size_t batch_done;
-    struct troupe__fold_item *items; /* the last change of each row */
-    struct troupe__fold_slot *slots;
-    size_t item_count, item_capacity, slot_count, other_count;
+    size_t batch_done; /* of the first segment; it changes under the mutex */
+    struct troupe__changes changes;
+};
+
+/* A photograph: the tables as they were at some moment, and the records that they are short of. STATE rows may be newer
+ * than the tables' mark, not newer than the last of the records. */
+struct troupe__fold_held {
+    MDB_txn *txn;
+    uint64_t epoch;
+    struct troupe_bytes *rest; /* to be freed; each for troupe__fold_held_next */
+    size_t rest_count;
 };
 
 /* A row's key in the file is its table (1 byte) and its key; its value a checksum and its value. `to` has room for
@@ -76,19 +95,23 @@ enum troupe_error troupe__fold_reserve(struct troupe__fold *fold, size_t size, c
 /* Queue a committed record for which room was reserved. Never fails. */
 void troupe__fold_push(struct troupe__fold *fold, uint64_t epoch, uint64_t hash, struct troupe_bytes record);
 
-/* Stop folding at the first moment when the tables hold everything up to `epoch` and nothing else; exactly that if it
- * was not pushed yet. What is pushed behind it waits in the queue. One at a time. */
+/* Take a photograph of what is pushed once `epoch` is; exactly of that if it was not pushed yet. One at a time. */
 void troupe__fold_hold(struct troupe__fold *fold, uint64_t epoch);
 
-/* Wait for that; `*ret` is a read transaction of the tables, for the caller's use until the release. Blocks; on any
- * thread but those that commit and fold. Errors: TROUPE_ENOSPACE and others, with a text: folding cannot go on. */
-enum troupe_error troupe__fold_wait_held(struct troupe__fold *fold, MDB_txn **ret, uint64_t *ret_epoch, char *error,
+/* Wait until the epoch is pushed, and begin it. Until the release nothing is folded but what is under way, so that the
+ * tables' file need not grow, unless 4 times bytes_max wait for that: then folding goes on, beside the photograph.
+ * Blocks; on any thread but those that commit and fold. Errors: TROUPE_ECLOSED (it was given up) and others, with a
+ * text. */
+enum troupe_error troupe__fold_wait_held(struct troupe__fold *fold, struct troupe__fold_held *ret, char *error,
                                          size_t error_size);
+
+/* The next record of one of `rest`. */
+bool troupe__fold_held_next(struct troupe__cursor *cursor, struct troupe_bytes *ret_record);
 
 /* Give up a hold that has not come about: who waits for it is told TROUPE_ECLOSED. */
 void troupe__fold_cancel_hold(struct troupe__fold *fold);
 
-/* Go on folding, whether it was held already or not. */
+/* The photograph is done with, whether it has come about or not. */
 void troupe__fold_release(struct troupe__fold *fold);
 
 /* Fold what is queued if that works, end the thread, free. Nothing may be held. */

@@ -304,22 +304,93 @@ struct lmdb_photo {
     struct troupe__photo base;
     struct lmdb_store *store;
     MDB_cursor *cursor;
+    struct troupe__changes changes; /* what the tables are short of */
 };
+
+/* The memory of the records stays as long as the photo is held. */
+static enum troupe_error gather_rest(struct lmdb_photo *photo, struct troupe__fold_held *held)
+{
+    enum troupe_error result = TROUPE_OK;
+    for (size_t i = 0; i < held->rest_count; i++) {
+        const unsigned char *data = held->rest[i].data;
+        struct troupe__cursor cursor = {data, data + held->rest[i].size, false};
+        struct troupe_bytes record;
+        while (result == TROUPE_OK && troupe__fold_held_next(&cursor, &record)) {
+            result = troupe__changes_add(&photo->changes, record);
+        }
+    }
+    free(held->rest);
+    troupe__changes_sort(&photo->changes);
+    return result;
+}
 
 static enum troupe_error photo_wait(struct troupe__photo *base)
 {
     struct lmdb_photo *photo = (struct lmdb_photo *)base;
-    MDB_txn *txn;
-    enum troupe_error result =
-        troupe__fold_wait_held(&photo->store->fold, &txn, &base->epoch, base->error, sizeof base->error);
-    if (result == TROUPE_OK && !photo->cursor) {
-        int code = mdb_cursor_open(txn, photo->store->tables.dbi, &photo->cursor);
-        if (code) {
-            snprintf(base->error, sizeof base->error, "read %s: %s", photo->store->directory, mdb_strerror(code));
-            result = troupe__lmdb_error(code);
+    struct troupe__fold_held held;
+    assert(!photo->cursor);
+    enum troupe_error result = troupe__fold_wait_held(&photo->store->fold, &held, base->error, sizeof base->error);
+    if (result != TROUPE_OK) {
+        return result;
+    }
+    base->epoch = held.epoch;
+    result = gather_rest(photo, &held);
+    if (result != TROUPE_OK) {
+        snprintf(base->error, sizeof base->error, "photograph %s: %s", photo->store->directory,
+                 troupe_error_text(result));
+        return result;
+    }
+    int code = mdb_cursor_open(held.txn, photo->store->tables.dbi, &photo->cursor);
+    if (code) {
+        snprintf(base->error, sizeof base->error, "read %s: %s", photo->store->directory, mdb_strerror(code));
+        result = troupe__lmdb_error(code);
+    }
+    return result;
+}
+
+/* A scan of the tables, into which changes are merged. */
+struct merge {
+    const struct troupe__changes *changes;
+    size_t at; /* the next change */
+    enum troupe__table table;
+    struct troupe_bytes prefix;
+    troupe__row_fn row;
+    void *context;
+};
+
+/* Hand over the changed rows before `key`, or all with NULL; `*ret_same` when the next one is the row of that key. */
+static enum troupe_error merge_changes(struct merge *merge, const struct troupe_bytes *key, bool *ret_same)
+{
+    enum troupe_error result = TROUPE_OK;
+    *ret_same = false;
+    while (result == TROUPE_OK && merge->at < merge->changes->count) {
+        struct troupe__change change;
+        troupe__changes_get(merge->changes, merge->at, &change);
+        if (change.table != merge->table || change.key.size < merge->prefix.size ||
+            memcmp(change.key.data, merge->prefix.data, merge->prefix.size) != 0) {
+            return TROUPE_OK;
+        }
+        MDB_val name = {change.key.size, (void *)(uintptr_t)change.key.data};
+        int order = key ? compare_keys(&name, key->data, key->size) : -1;
+        if (order > 0) {
+            return TROUPE_OK;
+        }
+        merge->at++;
+        result = change.removed ? TROUPE_OK : merge->row(merge->context, change.key, change.value);
+        if (order == 0) {
+            *ret_same = true;
+            return result;
         }
     }
     return result;
+}
+
+static enum troupe_error merge_row(void *context, struct troupe_bytes key, struct troupe_bytes value)
+{
+    struct merge *merge = context;
+    bool same;
+    enum troupe_error result = merge_changes(merge, &key, &same);
+    return result == TROUPE_OK && !same ? merge->row(merge->context, key, value) : result;
 }
 
 static enum troupe_error photo_scan(struct troupe__photo *base, enum troupe__table table, struct troupe_bytes prefix,
@@ -327,8 +398,12 @@ static enum troupe_error photo_scan(struct troupe__photo *base, enum troupe__tab
 {
     struct lmdb_photo *photo = (struct lmdb_photo *)base;
     struct scanned scanned = {photo->cursor, photo->store->directory, base->error, sizeof base->error};
+    struct merge merge = {&photo->changes, 0, table, prefix, row, context};
+    bool same;
     assert(photo->cursor);
-    return scan_rows(&scanned, table, prefix, row, context);
+    merge.at = troupe__changes_find(&photo->changes, table, prefix);
+    enum troupe_error result = scan_rows(&scanned, table, prefix, merge_row, &merge);
+    return result == TROUPE_OK ? merge_changes(&merge, NULL, &same) : result;
 }
 
 static void photo_cancel(struct troupe__photo *base)
@@ -343,6 +418,7 @@ static void photo_close(struct troupe__photo *base)
     if (photo->cursor) {
         mdb_cursor_close(photo->cursor);
     }
+    troupe__changes_free(&photo->changes);
     troupe__fold_release(&store->fold);
     atomic_store(&store->photographed, false);
     free(photo);

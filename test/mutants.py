@@ -37,7 +37,8 @@ MUTANTS = [
     ("outbox trimmed outside its epoch", "runtime/links.c", [
         ("    links->rows_due |= update.accept_count > 0 ||",
          "    link->row.trimmed = link->acknowledged;\n"
-         "    troupe__outbox_trim(&links->outboxes[frame.sender], link->acknowledged);\n"
+         "    troupe__outbox_trim(&links->outboxes[frame.sender], links->machine->store, link->acknowledged,\n"
+         "                        &links->row);\n"
          "    links->rows_due |= update.accept_count > 0 ||")]),
     ("accepting that waits for the own outbox", "runtime/links.c", [
         ("    links->stats.frames_in++;\n",
@@ -77,6 +78,11 @@ MUTANTS = [
         ("(agreed && hello->peer_incarnation != link->incarnation)", "false")]),
     ("a mark that is no reason to commit", "runtime/links.h", [
         ("    return links->trims_due || links->rows_due;", "    return links->trims_due;")]),
+    ("a chunk trimmed before its end is acknowledged", "mailbox/outbox.c", [
+        ("           outbox->entries[outbox->head].last <= number) {\n", "           outbox->first <= number) {\n")],
+     "mailbox/outbox_test"),
+    ("a link forgotten while it has to say something", "core/link.c", [
+        ("    return link->due == 0 && link->resend_at_ns", "    return link->resend_at_ns")]),
     ("credit that is never asked for again", "core/link.c", [
         ("    } else if (link->resend_at_ns == TROUPE__NEVER) {\n", "    } else if (false) {\n")]),
 ]

@@ -80,7 +80,7 @@ while [ $taken -lt "$snapshots" ]; do
     flying=$((flying + $(grep -o '"outbox":[0-9]*\|"mail":[0-9]*' "$dir/said" | cut -d: -f2 | paste -sd+ | bc)))
     taken=$((taken + 1))
 done
-echo "$taken snapshots of $nodes nodes at $(lines one) of $transfers transfers, $flying messages waiting or flying in them"
+echo "$taken snapshots of $nodes nodes at $(lines one) of $transfers transfers, $flying rows of messages waiting or flying in them"
 wait_for "all transfers" has_lines one "$transfers"
 stop
 start one "${parts[@]:0:$((nodes - 1))}" audit

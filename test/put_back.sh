@@ -93,4 +93,4 @@ start 2 none.jsonl
 until_true "the newest directory is good" grep -sq "is up" "$dir/log.n1"
 stop
 [ "$(grep -c "stays down" "$dir"/log.n? | awk -F: '{ n += $2 } END { print n }')" = 0 ] || fail "the repair did not help"
-echo "$outbox messages waited on disk; the older directory was noticed, the newest one is good"
+echo "$outbox rows of messages waited on disk; the older directory was noticed, the newest one is good"

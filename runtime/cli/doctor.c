@@ -12,6 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "core/frame.h"
+#include "mailbox/outbox.h"
 #include "runtime/egress.h"
 #include "runtime/cli/local.h"
 #include "runtime/cli/look.h"
@@ -410,6 +412,26 @@ static bool link_row(struct doctor *doctor, uint64_t number, uint64_t *ret_sent,
     return !cursor.failed && *ret_trimmed <= left && left <= *ret_sent;
 }
 
+/* A row of an outbox: messages, the first of which is `number`. */
+static void check_chunk(struct doctor *doctor, uint64_t link, uint64_t number, struct troupe_bytes row)
+{
+    struct troupe__cursor cursor = {row.data, (const unsigned char *)row.data + row.size, false};
+    struct troupe_bytes bytes;
+    bool malformed = row.size == 0;
+    for (; troupe__frame_message(&cursor, &bytes); number++) {
+        struct troupe__message *message = NULL;
+        if (troupe__message_decode(&doctor->view.actors, bytes, &message) != TROUPE_OK) {
+            find(doctor, "outbox", "message %llu to node %llu is malformed", (unsigned long long)number,
+                 (unsigned long long)link);
+        }
+        troupe__message_free(message);
+    }
+    if (malformed || cursor.failed) {
+        find(doctor, "outbox", "the row that has message %llu to node %llu is cut off", (unsigned long long)number,
+             (unsigned long long)link);
+    }
+}
+
 /* An outbox holds what was sent and not trimmed, without a hole. Rows are in the order of their keys. */
 static void check_outboxes(struct doctor *doctor)
 {
@@ -419,17 +441,12 @@ static void check_outboxes(struct doctor *doctor)
     for (size_t i = 0; i < table->count; i++) {
         const struct troupe__view_row *row = table->rows[i];
         const unsigned char *key = row->key.data;
-        struct troupe__message *message = NULL;
         if (row->key.size != 10) {
             find(doctor, "outbox", "a key of %zu bytes, not 10", row->key.size);
             continue;
         }
         uint64_t this_link = (uint64_t)key[0] << 8 | key[1], number = troupe__get_be64(key + 2);
-        if (troupe__message_decode(&doctor->view.actors, row->value, &message) != TROUPE_OK) {
-            find(doctor, "outbox", "message %llu to node %llu is malformed", (unsigned long long)number,
-                 (unsigned long long)this_link);
-        }
-        troupe__message_free(message);
+        check_chunk(doctor, this_link, number, row->value);
         if (this_link != link) {
             if (compare && link != UINT64_MAX && next != sent + 1) {
                 find(doctor, "outbox", "to node %llu it ends at %llu, %llu were sent", (unsigned long long)link,
@@ -447,7 +464,7 @@ static void check_outboxes(struct doctor *doctor)
             find(doctor, "outbox", "to node %llu message %llu stands where %llu belongs", (unsigned long long)link,
                  (unsigned long long)number, (unsigned long long)next);
         }
-        next = number + 1;
+        next = number + troupe__outbox_count(row->value);
     }
     if (compare && link != UINT64_MAX && next != sent + 1) {
         find(doctor, "outbox", "to node %llu it ends at %llu, %llu were sent", (unsigned long long)link,

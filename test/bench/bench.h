@@ -40,5 +40,7 @@ void measure_link(void);
 void measure_link_curve(void);
 void measure_link_rtt(void);
 void measure_chain(void);
+void measure_snapshot_load(void);
+void measure_snapshot_time(void);
 
 #endif

@@ -26,7 +26,10 @@ static void make_data(struct troupe__buffer *buffer, uint32_t count)
     for (uint32_t i = 0; i < count; i++) {
         char text[300];
         memset(text, 'a' + (int)(i % 26), sizeof text);
-        troupe__frame_add(buffer, (struct troupe_bytes){text, i % sizeof text});
+        unsigned char message[sizeof text + 2] = {0};
+        struct troupe__buffer one = {message, 0, sizeof message, false};
+        troupe__buffer_put_string(&one, text, i % sizeof text);
+        troupe__frame_add(buffer, (struct troupe_bytes){message, one.size});
     }
     troupe__frame_end(buffer, count);
     assert_false(buffer->failed);
@@ -130,7 +133,7 @@ static void a_wrong_count_or_number_is_refused(void **state)
     for (size_t i = 0; i < 2; i++) {
         wrong.first = firsts[i];
         troupe__frame_begin(&wrong, &buffer);
-        troupe__frame_add(&buffer, (struct troupe_bytes){"x", 1});
+        troupe__frame_add(&buffer, (struct troupe_bytes){"\001x", 2});
         troupe__frame_end(&buffer, 1);
         assert_int_equal(troupe__frame_decode(bytes_of(&buffer), &got), TROUPE_ECORRUPT);
     }

@@ -346,14 +346,14 @@ static void what_cannot_be_delivered_becomes_a_dead_letter(void **state)
     struct troupe__actor *here = troupe__actors_get(&pair.ends[0].machine.actors, "test/sink", sink_on(0), 2);
     assert_true(there && here);
     troupe__frame_begin(&head, &frame);
-    troupe__frame_add(&frame, (struct troupe_bytes){"garbage", 7});
+    troupe__frame_add(&frame, (struct troupe_bytes){"\007garbage", 8});
     for (int i = 0; i < 2; i++) { /* one whose slot is the sender's own, then a good one */
         struct troupe__message *message =
             troupe__message_new(i ? there : here, NULL, "count", 5, (struct troupe_bytes){&number, sizeof number});
         assert_non_null(message);
         row.size = 0;
         troupe__message_encode(message, &row);
-        troupe__frame_add(&frame, (struct troupe_bytes){row.data, row.size});
+        troupe__buffer_put_string(&frame, row.data, row.size);
         troupe__message_free(message);
     }
     troupe__frame_end(&frame, 3);

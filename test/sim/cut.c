@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/frame.h"
 #include "runtime/links.h"
 #include "test/sim/actors.h"
 
@@ -21,7 +22,7 @@ struct flight { /* a message in an outbox */
 struct cut {
     struct ledger ledger;
     struct troupe__link_row links[NODES_MAX][NODES_MAX];
-    uint64_t outbox_rows[NODES_MAX][NODES_MAX], outbox_last[NODES_MAX][NODES_MAX];
+    uint64_t outbox_counts[NODES_MAX][NODES_MAX], outbox_last[NODES_MAX][NODES_MAX];
     struct flight *flights;
     size_t flight_count;
     uint64_t node; /* whose part is read */
@@ -65,19 +66,28 @@ static bool take_link(struct cut *cut, struct troupe_bytes key, struct troupe_by
     return peer < NODES_MAX && troupe__links_row_decode(value, &cut->links[cut->node][peer]);
 }
 
-static bool take_flight(struct cut *cut, struct troupe_bytes key, struct troupe_bytes value)
+/* A row of an outbox: messages, the first of which has the key's number. */
+static bool take_flights(struct cut *cut, struct troupe_bytes key, struct troupe_bytes value)
 {
     const unsigned char *at = key.data;
-    struct flight flight = {cut->node, (uint64_t)at[0] << 8 | at[1], troupe__get_be64(at + 2), money_in(value)};
-    struct flight *flights = realloc(cut->flights, (cut->flight_count + 1) * sizeof *flights);
-    if (!flights || key.size != 10 || flight.to >= NODES_MAX) {
+    if (key.size != 10) {
         return false;
     }
-    cut->flights = flights;
-    cut->flights[cut->flight_count++] = flight;
-    cut->outbox_rows[flight.from][flight.to]++;
-    cut->outbox_last[flight.from][flight.to] = flight.number;
-    return true;
+    struct flight flight = {.from = cut->node, .to = (uint64_t)at[0] << 8 | at[1], .number = troupe__get_be64(at + 2)};
+    struct troupe__cursor cursor = {value.data, (const unsigned char *)value.data + value.size, false};
+    struct troupe_bytes message;
+    for (; flight.to < NODES_MAX && troupe__frame_message(&cursor, &message); flight.number++) {
+        struct flight *flights = realloc(cut->flights, (cut->flight_count + 1) * sizeof *flights);
+        if (!flights) {
+            return false;
+        }
+        flight.money = money_in(message);
+        cut->flights = flights;
+        cut->flights[cut->flight_count++] = flight;
+        cut->outbox_counts[flight.from][flight.to]++;
+        cut->outbox_last[flight.from][flight.to] = flight.number;
+    }
+    return flight.to < NODES_MAX && !cursor.failed;
 }
 
 static enum troupe_error take_row(void *context, enum troupe__table table, struct troupe_bytes key,
@@ -92,7 +102,7 @@ static enum troupe_error take_row(void *context, enum troupe__table table, struc
     } else if (table == TROUPE__MAIL) {
         cut->waiting += money_in(value);
     } else if (table == TROUPE__OUTBOX) {
-        good = take_flight(cut, key, value);
+        good = take_flights(cut, key, value);
     }
     return good ? TROUPE_OK : TROUPE_ECORRUPT;
 }
@@ -102,12 +112,12 @@ static bool check_links(const struct cut *cut, size_t node_count, char *text, si
     for (size_t a = 0; a < node_count; a++) {
         for (size_t b = 0; b < node_count; b++) {
             const struct troupe__link_row *link = &cut->links[a][b];
-            uint64_t rows = cut->outbox_rows[a][b];
-            if (rows != link->sent - link->trimmed || (rows > 0 && cut->outbox_last[a][b] != link->sent)) {
+            uint64_t count = cut->outbox_counts[a][b];
+            if (count != link->sent - link->trimmed || (count > 0 && cut->outbox_last[a][b] != link->sent)) {
                 snprintf(text, text_size,
                          "from node %zu to node %zu %" PRIu64 " messages are sent and %" PRIu64 " trimmed, but %" PRIu64
                          " are there, up to %" PRIu64,
-                         a, b, link->sent, link->trimmed, rows, cut->outbox_last[a][b]);
+                         a, b, link->sent, link->trimmed, count, cut->outbox_last[a][b]);
                 return false;
             }
         }

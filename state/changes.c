@@ -1,0 +1,259 @@
+/* changes.c - the last change of each row that a list of records makes, in the order of the rows.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * A hash table finds the item of a row. What is sorted is 16 bytes an item, by eight bytes of the keys at a time. */
+#include "state/changes.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { ROWS_KEPT = 1 << 16 /* for which memory is kept */ };
+
+/* A change, as it stands in its record. */
+struct troupe__changes_item {
+    uint64_t order; /* the table's place; when sorting, some bytes of the key */
+    const unsigned char *at;
+};
+
+struct troupe__changes_slot {
+    uint32_t hash, item; /* 1 + its index; 0: free */
+};
+
+static size_t take_varint(const unsigned char **at)
+{
+    size_t number = 0;
+    unsigned shift = 0;
+    for (; **at >= 0x80; ++*at, shift += 7) {
+        number |= (size_t)(**at & 0x7f) << shift;
+    }
+    number |= (size_t) * (*at)++ << shift;
+    return number;
+}
+
+/* The table and key of a change; its form was checked when it was added. */
+static struct troupe_bytes key_of(const unsigned char *at, unsigned *ret_table)
+{
+    *ret_table = *at++ >> 1;
+    size_t size = take_varint(&at);
+    return (struct troupe_bytes){at, size};
+}
+
+static bool same_key(const unsigned char *at, const struct troupe__change *change)
+{
+    unsigned table;
+    struct troupe_bytes key = key_of(at, &table);
+    return table == change->table && key.size == change->key.size && memcmp(key.data, change->key.data, key.size) == 0;
+}
+
+static uint64_t place_of(unsigned table)
+{
+    return table == TROUPE__STATE ? 0 : table + 1;
+}
+
+static int compare_keys(struct troupe_bytes left, struct troupe_bytes right)
+{
+    int order = memcmp(left.data, right.data, left.size < right.size ? left.size : right.size);
+    return order != 0 ? order : left.size < right.size ? -1 : left.size > right.size;
+}
+
+static uint32_t hash_of(const struct troupe__change *change)
+{
+    return (uint32_t)(troupe__hash(change->key.data, change->key.size) >> 32) + change->table;
+}
+
+/* The first slot that is free or has the row. */
+static struct troupe__changes_slot *find_slot(const struct troupe__changes *changes, uint32_t hash,
+                                              const struct troupe__change *wanted)
+{
+    size_t at = hash & (changes->slot_count - 1);
+    for (; changes->slots[at].item != 0; at = (at + 1) & (changes->slot_count - 1)) {
+        if (changes->slots[at].hash == hash && same_key(changes->items[changes->slots[at].item - 1].at, wanted)) {
+            break;
+        }
+    }
+    return &changes->slots[at];
+}
+
+static bool grow(struct troupe__changes *changes)
+{
+    size_t capacity = changes->capacity > 0 ? changes->capacity * 2 : 1024;
+    struct troupe__changes_item *items = realloc(changes->items, capacity * sizeof *items);
+    if (!items) {
+        return false;
+    }
+    changes->items = items;
+    struct troupe__changes_slot *slots = calloc(capacity * 2, sizeof *slots);
+    if (!slots) {
+        return false;
+    }
+    for (size_t i = 0; i < changes->slot_count; i++) { /* No two of them are the same row. */
+        if (changes->slots[i].item != 0) {
+            size_t at = changes->slots[i].hash & (capacity * 2 - 1);
+            while (slots[at].item != 0) {
+                at = (at + 1) & (capacity * 2 - 1);
+            }
+            slots[at] = changes->slots[i];
+        }
+    }
+    free(changes->slots);
+    changes->slots = slots;
+    changes->slot_count = capacity * 2;
+    changes->capacity = capacity;
+    return true;
+}
+
+void troupe__changes_free(struct troupe__changes *changes)
+{
+    free(changes->items);
+    free(changes->slots);
+    *changes = (struct troupe__changes){0};
+}
+
+void troupe__changes_clear(struct troupe__changes *changes)
+{
+    if (changes->capacity > ROWS_KEPT && changes->count < changes->capacity / 16) {
+        troupe__changes_free(changes);
+    }
+    changes->count = changes->other_count = 0;
+    if (changes->slots) {
+        memset(changes->slots, 0, changes->slot_count * sizeof *changes->slots);
+    }
+}
+
+enum troupe_error troupe__changes_add(struct troupe__changes *changes, struct troupe_bytes record)
+{
+    struct troupe__cursor cursor = {.at = record.data, .end = (const unsigned char *)record.data + record.size};
+    struct troupe__change change;
+    const unsigned char *at = cursor.at;
+    for (; troupe__record_next(&cursor, &change); at = cursor.at) {
+        if (changes->count == changes->capacity && !grow(changes)) {
+            return TROUPE_ENOMEM;
+        }
+        uint32_t hash = hash_of(&change);
+        struct troupe__changes_slot *slot = find_slot(changes, hash, &change);
+        if (slot->item == 0) {
+            *slot = (struct troupe__changes_slot){hash, (uint32_t)++changes->count};
+            changes->items[changes->count - 1].order = place_of(change.table);
+            changes->other_count += change.table != TROUPE__STATE;
+        }
+        changes->items[slot->item - 1].at = at;
+    }
+    return cursor.failed ? TROUPE_ECORRUPT : TROUPE_OK;
+}
+
+/* ---- order ------------------------------------------------------------------------------------------------------- */
+
+static int compare_orders(const void *left_item, const void *right_item)
+{
+    const struct troupe__changes_item *left = left_item, *right = right_item;
+    return (left->order > right->order) - (left->order < right->order);
+}
+
+static int compare_rest(const void *left_item, const void *right_item)
+{
+    const struct troupe__changes_item *left = left_item, *right = right_item;
+    unsigned table; /* The same one. */
+    return compare_keys(key_of(left->at, &table), key_of(right->at, &table));
+}
+
+/* How many bytes all keys begin with, of which the first `shared` are known to be the same. */
+static size_t common(const struct troupe__changes_item *items, size_t count, size_t shared)
+{
+    unsigned table;
+    struct troupe_bytes first = key_of(items[0].at, &table);
+    size_t size = first.size;
+    for (size_t i = 1; i < count && size > shared; i++) {
+        struct troupe_bytes key = key_of(items[i].at, &table);
+        const unsigned char *left = first.data, *right = key.data;
+        size_t at = shared;
+        size = key.size < size ? key.size : size;
+        while (at < size && left[at] == right[at]) {
+            at++;
+        }
+        size = at;
+    }
+    return size;
+}
+
+static void sort_keys(struct troupe__changes_item *items, size_t count, size_t shared);
+
+/* Of sorted items: those whose orders are the same are still to be sorted. */
+static void sort_runs(struct troupe__changes_item *items, size_t count, size_t shared)
+{
+    for (size_t from = 0, to; from < count; from = to) {
+        for (to = from + 1; to < count && items[to].order == items[from].order; to++) {
+        }
+        sort_keys(items + from, to - from, shared);
+    }
+}
+
+/* Keys of one table that share their first bytes: by the eight bytes behind those that all have in common, which
+ * compare without a look at the keys, wherever they are. */
+static void sort_keys(struct troupe__changes_item *items, size_t count, size_t shared)
+{
+    enum { FEW = 8 };
+    if (count <= FEW) {
+        if (count > 1) {
+            qsort(items, count, sizeof *items, compare_rest);
+        }
+        return;
+    }
+    shared = common(items, count, shared);
+    bool ends = false;
+    for (size_t i = 0; i < count; i++) {
+        unsigned table;
+        unsigned char next[8] = {0};
+        struct troupe_bytes key = key_of(items[i].at, &table);
+        size_t left = key.size - shared;
+        memcpy(next, (const unsigned char *)key.data + shared, left < sizeof next ? left : sizeof next);
+        items[i].order = troupe__get_be64(next);
+        ends = ends || left < sizeof next;
+    }
+    qsort(items, count, sizeof *items, compare_orders);
+    if (!ends) {
+        sort_runs(items, count, shared + sizeof items->order);
+        return;
+    }
+    for (size_t from = 0, to; from < count; from = to) { /* One that ends may look like one that goes on with zeros. */
+        for (to = from + 1; to < count && items[to].order == items[from].order; to++) {
+        }
+        if (to - from > 1) {
+            qsort(items + from, to - from, sizeof *items, compare_rest);
+        }
+    }
+}
+
+void troupe__changes_sort(struct troupe__changes *changes)
+{
+    if (changes->count > 0) {
+        qsort(changes->items, changes->count, sizeof *changes->items, compare_orders); /* By tables. */
+        sort_runs(changes->items, changes->count, 0);
+    }
+}
+
+void troupe__changes_get(const struct troupe__changes *changes, size_t index, struct troupe__change *ret)
+{
+    const unsigned char *at = changes->items[index].at;
+    unsigned table;
+    *ret = (struct troupe__change){.removed = *at & 1, .key = key_of(at, &table)};
+    ret->table = (enum troupe__table)table;
+    if (!ret->removed) {
+        at = (const unsigned char *)ret->key.data + ret->key.size;
+        size_t size = take_varint(&at);
+        ret->value = (struct troupe_bytes){at, size};
+    }
+}
+
+size_t troupe__changes_find(const struct troupe__changes *changes, enum troupe__table table, struct troupe_bytes prefix)
+{
+    size_t low = 0, high = changes->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        unsigned of;
+        struct troupe_bytes key = key_of(changes->items[middle].at, &of);
+        bool before = place_of(of) != place_of(table) ? place_of(of) < place_of(table) : compare_keys(key, prefix) < 0;
+        low = before ? middle + 1 : low;
+        high = before ? high : middle;
+    }
+    return low;
+}

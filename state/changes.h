@@ -1,0 +1,40 @@
+/* changes.h - the last change of each row that a list of records makes, in the order of the rows.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Records (core/store.h) are pointed into, not copied: their memory stays where it is until the changes are cleared.
+ * Not thread-safe. */
+#ifndef TROUPE_STATE_CHANGES_H
+#define TROUPE_STATE_CHANGES_H
+
+#include "core/store.h"
+
+struct troupe__changes_item;
+struct troupe__changes_slot;
+
+struct troupe__changes { /* Zero bytes are none. */
+    struct troupe__changes_item *items;
+    struct troupe__changes_slot *slots;
+    size_t count, capacity, slot_count;
+    size_t other_count; /* of other tables than STATE */
+};
+
+void troupe__changes_free(struct troupe__changes *changes);
+
+/* Forget them; memory of a load that is long over is given back. */
+void troupe__changes_clear(struct troupe__changes *changes);
+
+/* Add the changes of a record; of those of one row the last one added counts. Errors: TROUPE_ENOMEM, TROUPE_ECORRUPT.
+ */
+enum troupe_error troupe__changes_add(struct troupe__changes *changes, struct troupe_bytes record);
+
+/* Sort: STATE before all other tables, those in their order, each by its keys. Nothing can be added then. */
+void troupe__changes_sort(struct troupe__changes *changes);
+
+/* Of sorted ones: number `index`. */
+void troupe__changes_get(const struct troupe__changes *changes, size_t index, struct troupe__change *ret);
+
+/* Of sorted ones: the first whose key is not below `prefix`, or where the table ends. */
+size_t troupe__changes_find(const struct troupe__changes *changes, enum troupe__table table,
+                            struct troupe_bytes prefix);
+
+#endif

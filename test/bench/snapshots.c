@@ -1,0 +1,334 @@
+/* snapshots.c - what a snapshot of a node that runs costs, and how long it takes.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * A graph: each of 1,000,000 actors holds 100 bytes; messages wander over them for ever, each delivery changing the
+ * actor's bytes and sending the message on to a random other one. The node is the one of troupe.h, on its own loop,
+ * not pinned. Times of deliveries are taken in the handler. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <zstd.h>
+
+#include "runtime/camera.h"
+#include "runtime/node.h"
+#include "state/lmdb_store.h"
+#include "test/bench/bench.h"
+
+enum {
+    ACTORS = 1000000,
+    BYTES = 100,
+    SLOT_NS = 10000000, /* of each so long piece of time the longest gap is kept */
+    SLOTS_MAX = 1 << 16,
+    ARRIVE_BUDGET = 8192,
+};
+
+/* ---- the graph --------------------------------------------------------------------------------------------------- */
+
+enum phase { WARMING, QUIET, TAKING, PHASES };
+
+struct slot {
+    unsigned char phase;
+    float longest_us;
+};
+
+static struct slot *slots; /* NULL: no times are taken */
+static size_t slot_count;
+static enum phase phase;
+static int64_t last_ns, slot_end_ns;
+static uint64_t deliveries, reach = ACTORS; /* actors that messages wander over */
+
+static void note_delivery(void)
+{
+    int64_t now = bench_now_ns();
+    float gap_us = (float)(now - last_ns) / 1000;
+    last_ns = now;
+    if (now >= slot_end_ns && slot_count < SLOTS_MAX) {
+        slots[slot_count++] = (struct slot){(unsigned char)phase, 0};
+        slot_end_ns = now + SLOT_NS;
+    }
+    if (slot_count > 0 && gap_us > slots[slot_count - 1].longest_us) {
+        slots[slot_count - 1].longest_us = gap_us;
+    }
+}
+
+static const struct troupe_value data = {.name = "data", .kind = TROUPE_BYTES};
+static const struct troupe_value *const values[] = {&data, NULL};
+
+static enum troupe_error handle_vertex(struct troupe_context *ctx, const struct troupe_message *message)
+{
+    unsigned char bytes[BYTES];
+    char key[24];
+    uint64_t state[BYTES / 8];
+    if (message->body.size != sizeof state) {
+        return TROUPE_EREJECTED;
+    }
+    memcpy(state, message->body.data, sizeof state);
+    deliveries++;
+    if (slots) {
+        note_delivery();
+    }
+    /* Half of it is random: what compresses better would flatter the size, what does not at all the time. */
+    memset(bytes, 0, sizeof bytes);
+    for (size_t i = 0; i < sizeof bytes / 2; i += 8) {
+        state[0] ^= state[0] << 13, state[0] ^= state[0] >> 7, state[0] ^= state[0] << 17;
+        memcpy(bytes + i, &state[0], sizeof bytes / 2 - i < 8 ? sizeof bytes / 2 - i : 8);
+    }
+    enum troupe_error result = troupe_set_bytes(ctx, &data, (struct troupe_bytes){bytes, sizeof bytes});
+    if (result != TROUPE_OK || state[1] == 0) {
+        return result;
+    }
+    state[1] -= state[1] != UINT64_MAX;
+    return troupe_send(ctx, troupe_to("bench/vertex", bench_format_key(key, state[0] % ACTORS)), "go",
+                       (struct troupe_bytes){state, sizeof state});
+}
+
+static const struct troupe_type types[] = {{.name = "bench/vertex", .handler = handle_vertex, .values = values}};
+static const struct troupe_module module = {TROUPE_ABI, "bench", "1", types, 1};
+
+/* ---- a node and its photographs ---------------------------------------------------------------------------------- */
+
+struct subject {
+    struct troupe_node *node;
+    struct ev_loop *loop;
+    char directory[700]; /* of the snapshot */
+    bool taken;
+    struct troupe__snapshot_part part;
+};
+
+static void subject_open(struct subject *subject)
+{
+    char error[512] = "";
+    *subject = (struct subject){.loop = ev_loop_new(EVFLAG_NOENV)};
+    const char *directory = bench_directory();
+    char absolute[PATH_MAX];
+    struct troupe_node_options options = {.module = &module, .data = directory, .loop = subject->loop};
+    if (troupe__node_open(&options, NULL, &subject->node, error, sizeof error) != TROUPE_OK) {
+        bench_fail(__FILE__, __LINE__, "open", error);
+    }
+    CHECK(realpath(directory, absolute));
+    snprintf(subject->directory, sizeof subject->directory, "%.600s/part", absolute);
+    CHECK(mkdir(subject->directory, 0700) == 0);
+}
+
+static void on_time(struct ev_loop *loop, ev_timer *timer, int events)
+{
+    (void)timer, (void)events;
+    ev_break(loop, EVBREAK_ONE);
+}
+
+static void run_for(struct subject *subject, double seconds)
+{
+    ev_timer timer;
+    ev_timer_init(&timer, on_time, seconds, 0);
+    ev_now_update(subject->loop);
+    ev_timer_start(subject->loop, &timer);
+    ev_run(subject->loop, 0);
+    ev_timer_stop(subject->loop, &timer);
+}
+
+static void subject_close(struct subject *subject)
+{
+    troupe_node_stop(subject->node);
+    CHECK(troupe_node_close(subject->node) == TROUPE_OK);
+    ev_loop_destroy(subject->loop);
+}
+
+/* Make every actor exist; then let `count` messages wander for ever, for `steps` each, or UINT64_MAX. */
+static void fill(struct subject *subject, uint64_t count, uint64_t steps, bool each)
+{
+    for (uint64_t i = 0; i < count;) {
+        for (int budget = ARRIVE_BUDGET; budget > 0 && i < count; budget--, i++) {
+            char key[24];
+            uint64_t state[BYTES / 8] = {troupe__hash(&i, sizeof i) | 1, steps};
+            uint64_t to = each ? i : state[0] % reach;
+            CHECK(troupe__machine_arrive(&subject->node->machine, NULL,
+                                         troupe_to("bench/vertex", bench_format_key(key, to)), "go",
+                                         (struct troupe_bytes){state, sizeof state}) == TROUPE_OK);
+        }
+        run_for(subject, 0.001);
+    }
+}
+
+static void settle(struct subject *subject)
+{
+    struct troupe_node *node = subject->node;
+    while (node->machine.waiting > 0 || node->store->refresh(node->store) < node->durable) {
+        run_for(subject, 0.1);
+    }
+}
+
+static void on_taken(void *context, enum troupe_error result, const char *text,
+                     const struct troupe__snapshot_part *part)
+{
+    struct subject *subject = context;
+    if (result != TROUPE_OK) {
+        bench_fail(__FILE__, __LINE__, "snapshot", text);
+    }
+    subject->taken = true;
+    subject->part = *part;
+    ev_break(subject->loop, EVBREAK_ONE);
+}
+
+/* Returns seconds from the request to the part. */
+static double take(struct subject *subject)
+{
+    char error[512], path[800];
+    snprintf(path, sizeof path, "%s/node-node.part", subject->directory);
+    unlink(path);
+    subject->taken = false;
+    int64_t start = bench_now_ns();
+    if (troupe__camera_arm(subject->node->camera, subject->directory, 0, on_taken, subject, error, sizeof error) !=
+        TROUPE_OK) {
+        bench_fail(__FILE__, __LINE__, "arm", error);
+    }
+    while (!subject->taken) {
+        ev_run(subject->loop, 0);
+    }
+    return (double)(bench_now_ns() - start) / 1e9;
+}
+
+static off_t file_size(const struct subject *subject, const char *name)
+{
+    char path[800];
+    struct stat status;
+    snprintf(path, sizeof path, "%s/%s", subject->directory, name);
+    return stat(path, &status) == 0 ? status.st_size : 0;
+}
+
+/* The part's rows, one behind the other, as one stream of zstd's level 3. */
+static size_t compressed_size(const struct subject *subject)
+{
+    char path[800], error[512];
+    struct troupe__part_reader *reader;
+    struct troupe_bytes head, key, value;
+    struct troupe__buffer rows = {0};
+    enum troupe__table table;
+    snprintf(path, sizeof path, "%s/node-node.part", subject->directory);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    CHECK(fd >= 0 && troupe__part_open(fd, &reader, &head, error, sizeof error) == TROUPE_OK);
+    while (troupe__part_next(reader, &table, &key, &value, error, sizeof error) == TROUPE_OK) {
+        troupe__buffer_put_byte(&rows, table);
+        troupe__buffer_put_string(&rows, key.data, key.size);
+        troupe__buffer_put_string(&rows, value.data, value.size);
+    }
+    troupe__part_reader_free(reader);
+    close(fd);
+    size_t bound = ZSTD_compressBound(rows.size);
+    void *to = malloc(bound);
+    CHECK(to && !rows.failed);
+    size_t size = ZSTD_compress(to, bound, rows.data, rows.size, 3);
+    CHECK(!ZSTD_isError(size));
+    free(to);
+    troupe__buffer_free(&rows);
+    return size;
+}
+
+/* ---- what it costs ----------------------------------------------------------------------------------------------- */
+
+static double slots_percentile(enum phase of, double part)
+{
+    double *all = malloc(slot_count * sizeof *all);
+    size_t count = 0;
+    CHECK(all);
+    for (size_t i = 0; i < slot_count; i++) {
+        if (slots[i].phase == of) {
+            all[count++] = slots[i].longest_us;
+        }
+    }
+    double value = count > 0 ? bench_percentile(all, count, part) : 0;
+    free(all);
+    return value;
+}
+
+void measure_snapshot_load(void)
+{
+    enum { IN_FLIGHT = 10000, HOT = 100000 };
+    struct subject subject;
+    double parts[RUNS], rates[RUNS], quiet_rates[RUNS], times[RUNS];
+    subject_open(&subject);
+    fill(&subject, ACTORS, 0, true);
+    settle(&subject);
+    reach = HOT;
+    fill(&subject, IN_FLIGHT, UINT64_MAX, false);
+    run_for(&subject, 4);
+    slots = calloc(SLOTS_MAX, sizeof *slots);
+    CHECK(slots);
+    last_ns = bench_now_ns();
+    off_t size_before = file_size(&subject, "../tables.mdb");
+    for (int run = 0; run < RUNS; run++) {
+        phase = QUIET;
+        int64_t start = bench_now_ns();
+        uint64_t count = deliveries;
+        run_for(&subject, 3);
+        quiet_rates[run] = (double)(deliveries - count) * 1e9 / (double)(bench_now_ns() - start);
+        phase = TAKING;
+        start = bench_now_ns();
+        count = deliveries;
+        times[run] = take(&subject);
+        rates[run] = (double)(deliveries - count) * 1e9 / (double)(bench_now_ns() - start);
+        parts[run] = rates[run] / quiet_rates[run];
+        if (getenv("BENCH_VERBOSE")) {
+            fprintf(stderr, "quiet %.0f/s, taking %.0f/s, %.2f s, part %.1f MB, tables %.1f MB\n", quiet_rates[run],
+                    rates[run], times[run], (double)file_size(&subject, "node-node.part") / 1e6,
+                    (double)file_size(&subject, "../tables.mdb") / 1e6);
+        }
+        phase = WARMING;
+        run_for(&subject, 3);
+    }
+    if (getenv("BENCH_VERBOSE")) {
+        for (enum phase of = QUIET; of <= TAKING; of++) {
+            fprintf(stderr, "%s: p50 %.0f p99 %.0f p99.9 %.0f max %.0f us\n", of == QUIET ? "quiet" : "taking",
+                    slots_percentile(of, 0.5), slots_percentile(of, 0.99), slots_percentile(of, 0.999),
+                    slots_percentile(of, 1));
+        }
+    }
+    double stall = (slots_percentile(TAKING, 0.999) - slots_percentile(QUIET, 0.999)) / 1000;
+    bench_report("snapshot_stall", stall, "ms", -1, "");
+    bench_report("snapshot_size", (double)file_size(&subject, "node-node.part") / (double)compressed_size(&subject),
+                 "x", -1.2, "");
+    bench_report("snapshot_throughput", bench_percentile(parts, RUNS, 0.5), "x", 0.9, "");
+    bench_report("file_growth", ((double)file_size(&subject, "../tables.mdb") / (double)size_before - 1) * 100, "%",
+                 -20, "");
+    subject_close(&subject);
+}
+
+/* A million of messages wait and wander. */
+void measure_snapshot_time(void)
+{
+    struct subject subject;
+    double loaded[RUNS], idle[RUNS];
+    subject_open(&subject);
+    fill(&subject, ACTORS, 0, true);
+    settle(&subject);
+    fill(&subject, ACTORS, UINT64_MAX, false);
+    run_for(&subject, 3);
+    for (int run = 0; run < RUNS; run++) {
+        uint64_t count = deliveries;
+        loaded[run] = take(&subject);
+        double rate = (double)(deliveries - count) / loaded[run];
+        subject.node->machine.stalled = true; /* As when an outbox is full: nothing is handled. */
+        run_for(&subject, 1);
+        while (subject.node->store->refresh(subject.node->store) < subject.node->durable) {
+            run_for(&subject, 0.1);
+        }
+        count = deliveries;
+        idle[run] = take(&subject);
+        CHECK(deliveries == count);
+        subject.node->machine.stalled = false;
+        if (getenv("BENCH_VERBOSE")) {
+            fprintf(stderr, "loaded %.2f s (%.0f/s), idle %.2f s; part %.1f MB, %llu mail, tables %.1f MB\n",
+                    loaded[run], rate, idle[run], (double)file_size(&subject, "node-node.part") / 1e6,
+                    (unsigned long long)subject.part.summary.rows[TROUPE__MAIL],
+                    (double)file_size(&subject, "../tables.mdb") / 1e6);
+        }
+        run_for(&subject, 2);
+    }
+    double time = bench_percentile(loaded, RUNS, 0.5);
+    bench_report("snapshot_time", time, "s", -3, "");
+    bench_report("snapshot_time_load", time / bench_percentile(idle, RUNS, 0.5), "x", -1.5, "");
+    subject_close(&subject);
+}
