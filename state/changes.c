@@ -7,11 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROWS_KEPT = 1 << 16 /* for which memory is kept */ };
+enum {
+    ROWS_KEPT = 1 << 16, /* for which memory is kept */
+    AHEAD = 16,          /* what is fetched before its turn comes */
+};
 
 /* A change, as it stands in its record. */
 struct troupe__changes_item {
-    uint64_t order; /* the table's place; when sorting, some bytes of the key */
+    uint64_t order; /* the table's place (1 byte), the key's first seven; when sorting, others of the key */
     const unsigned char *at;
 };
 
@@ -48,6 +51,23 @@ static bool same_key(const unsigned char *at, const struct troupe__change *chang
 static uint64_t place_of(unsigned table)
 {
     return table == TROUPE__STATE ? 0 : table + 1;
+}
+
+/* Eight bytes of a key behind its first `shared`, so that numbers compare as they do; zeros where it ends. */
+static uint64_t part_of(struct troupe_bytes key, size_t shared)
+{
+    unsigned char part[8] = {0};
+    const unsigned char *from = (const unsigned char *)key.data + shared;
+    if (key.size >= shared + sizeof part) {
+        return troupe__get_be64(from);
+    }
+    memcpy(part, from, key.size - shared);
+    return troupe__get_be64(part);
+}
+
+static uint64_t order_of(unsigned table, struct troupe_bytes key)
+{
+    return place_of(table) << 56 | part_of(key, 0) >> 8;
 }
 
 static int compare_keys(struct troupe_bytes left, struct troupe_bytes right)
@@ -115,29 +135,69 @@ void troupe__changes_clear(struct troupe__changes *changes)
         troupe__changes_free(changes);
     }
     changes->count = changes->other_count = 0;
+    memset(changes->bounds, 0, sizeof changes->bounds);
     if (changes->slots) {
         memset(changes->slots, 0, changes->slot_count * sizeof *changes->slots);
     }
 }
 
+enum { EMPTY = 1 /* the bound of a table without rows; 0: it was not said */ };
+
+void troupe__changes_bound(struct troupe__changes *changes, enum troupe__table table, struct troupe_bytes key)
+{
+    changes->bounds[table] = key.data ? order_of(table, key) : EMPTY;
+}
+
+/* Whether a change, the last one of its row, is none to the tables: it removes what they do not have. A row whose order
+ * is the bound's may stand before it. */
+static bool is_gone(const struct troupe__changes *changes, const unsigned char *at, uint64_t order)
+{
+    uint64_t bound = changes->bounds[*at >> 1];
+    return (*at & 1) != 0 && bound != 0 && order > bound;
+}
+
+static void add(struct troupe__changes *changes, const struct troupe__change *change, uint32_t hash,
+                const unsigned char *at)
+{
+    struct troupe__changes_slot *slot = find_slot(changes, hash, change);
+    bool is_new = slot->item == 0, is_other = change->table != TROUPE__STATE;
+    if (is_new) {
+        *slot = (struct troupe__changes_slot){hash, (uint32_t)++changes->count};
+        changes->items[changes->count - 1].order = order_of(change->table, change->key);
+    }
+    struct troupe__changes_item *item = &changes->items[slot->item - 1];
+    if (is_other) {
+        changes->other_count -= !is_new && !is_gone(changes, item->at, item->order);
+        changes->other_count += !is_gone(changes, at, item->order);
+    }
+    item->at = at;
+}
+
 enum troupe_error troupe__changes_add(struct troupe__changes *changes, struct troupe_bytes record)
 {
     struct troupe__cursor cursor = {.at = record.data, .end = (const unsigned char *)record.data + record.size};
-    struct troupe__change change;
-    const unsigned char *at = cursor.at;
-    for (; troupe__record_next(&cursor, &change); at = cursor.at) {
-        if (changes->count == changes->capacity && !grow(changes)) {
+    struct {
+        struct troupe__change change;
+        const unsigned char *at;
+        uint32_t hash;
+    } some[AHEAD];
+    size_t count;
+    do {
+        if (changes->count + AHEAD > changes->capacity && !grow(changes)) {
             return TROUPE_ENOMEM;
         }
-        uint32_t hash = hash_of(&change);
-        struct troupe__changes_slot *slot = find_slot(changes, hash, &change);
-        if (slot->item == 0) {
-            *slot = (struct troupe__changes_slot){hash, (uint32_t)++changes->count};
-            changes->items[changes->count - 1].order = place_of(change.table);
-            changes->other_count += change.table != TROUPE__STATE;
+        for (count = 0; count < AHEAD; count++) {
+            some[count].at = cursor.at;
+            if (!troupe__record_next(&cursor, &some[count].change)) {
+                break;
+            }
+            some[count].hash = hash_of(&some[count].change);
+            __builtin_prefetch(&changes->slots[some[count].hash & (changes->slot_count - 1)], 1);
         }
-        changes->items[slot->item - 1].at = at;
-    }
+        for (size_t i = 0; i < count; i++) {
+            add(changes, &some[i].change, some[i].hash, some[i].at);
+        }
+    } while (count == AHEAD);
     return cursor.failed ? TROUPE_ECORRUPT : TROUPE_OK;
 }
 
@@ -163,6 +223,7 @@ static size_t common(const struct troupe__changes_item *items, size_t count, siz
     struct troupe_bytes first = key_of(items[0].at, &table);
     size_t size = first.size;
     for (size_t i = 1; i < count && size > shared; i++) {
+        __builtin_prefetch(items[i + AHEAD < count ? i + AHEAD : i].at);
         struct troupe_bytes key = key_of(items[i].at, &table);
         const unsigned char *left = first.data, *right = key.data;
         size_t at = shared;
@@ -202,12 +263,9 @@ static void sort_keys(struct troupe__changes_item *items, size_t count, size_t s
     bool ends = false;
     for (size_t i = 0; i < count; i++) {
         unsigned table;
-        unsigned char next[8] = {0};
         struct troupe_bytes key = key_of(items[i].at, &table);
-        size_t left = key.size - shared;
-        memcpy(next, (const unsigned char *)key.data + shared, left < sizeof next ? left : sizeof next);
-        items[i].order = troupe__get_be64(next);
-        ends = ends || left < sizeof next;
+        items[i].order = part_of(key, shared);
+        ends = ends || key.size - shared < sizeof items->order;
     }
     qsort(items, count, sizeof *items, compare_orders);
     if (!ends) {
@@ -225,9 +283,18 @@ static void sort_keys(struct troupe__changes_item *items, size_t count, size_t s
 
 void troupe__changes_sort(struct troupe__changes *changes)
 {
-    if (changes->count > 0) {
-        qsort(changes->items, changes->count, sizeof *changes->items, compare_orders); /* By tables. */
-        sort_runs(changes->items, changes->count, 0);
+    struct troupe__changes_item *items = changes->items;
+    size_t kept = 0;
+    for (size_t i = 0; i < changes->count; i++) {
+        bool state = items[i].order >> 56 == place_of(TROUPE__STATE); /* Nearly all: no need to look there. */
+        if (state || !is_gone(changes, items[i].at, items[i].order)) {
+            items[kept++] = items[i];
+        }
+    }
+    changes->count = kept;
+    if (kept > 0) {
+        qsort(items, kept, sizeof *items, compare_orders);
+        sort_runs(items, kept, 0);
     }
 }
 
@@ -235,6 +302,7 @@ void troupe__changes_get(const struct troupe__changes *changes, size_t index, st
 {
     const unsigned char *at = changes->items[index].at;
     unsigned table;
+    __builtin_prefetch(changes->items[index + AHEAD < changes->count ? index + AHEAD : index].at);
     *ret = (struct troupe__change){.removed = *at & 1, .key = key_of(at, &table)};
     ret->table = (enum troupe__table)table;
     if (!ret->removed) {

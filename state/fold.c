@@ -20,7 +20,8 @@ enum {
     ENTRY_SIZE = 24,
     PAGE = 4096,
     BEHIND_MAX = 8,
-    ROWS_PER_FOLD = 1 << 21,
+    ROWS_PER_FOLD = 1 << 22,
+    BYTES_PER_FOLD = 1 << 28,  /* of records; the last one may be over it */
     OTHERS_PER_FOLD = 1 << 16, /* of other tables than STATE: LMDB 0.9 has bugs over 131,071 dirty pages */
     PAGES_PER_TXN = 256,       /* that STATE rows stand on: 1 MiB, one or two milliseconds of the disk's time, ... */
     PAGES_PER_TXN_MAX = 32768, /* ... and when folding is behind: each transaction costs two syncs */
@@ -201,31 +202,82 @@ static int error_code(enum troupe_error error)
     return error == TROUPE_ENOMEM ? ENOMEM : error == TROUPE_OK ? 0 : MDB_CORRUPTED;
 }
 
-/* Fold as much of the batch as is gathered at once. `*ret_done` is where the rest begins. */
-static int fold_some(struct troupe__fold *fold, size_t *ret_done)
+/* Say where the tables end. */
+static int bound_changes(struct troupe__fold *fold)
+{
+    MDB_txn *txn;
+    MDB_cursor *rows;
+    int code = mdb_txn_begin(fold->tables->env, NULL, 0, &txn); /* A reader would be bound to this thread. */
+    if (code) {
+        return code;
+    }
+    code = mdb_cursor_open(txn, fold->tables->dbi, &rows);
+    for (unsigned table = TROUPE__STATE + 1; !code && table < TROUPE__TABLE_COUNT; table++) {
+        unsigned char next = (unsigned char)(table + 1);
+        MDB_val key = {1, &next};
+        struct troupe_bytes last = {NULL, 0};
+        code = mdb_cursor_get(rows, &key, NULL, MDB_SET_RANGE);
+        if (!code || code == MDB_NOTFOUND) {
+            code = mdb_cursor_get(rows, &key, NULL, code ? MDB_LAST : MDB_PREV);
+        }
+        if (!code && *(const unsigned char *)key.mv_data == table) {
+            last = (struct troupe_bytes){(const unsigned char *)key.mv_data + 1, key.mv_size - 1};
+        }
+        code = code == MDB_NOTFOUND ? 0 : code;
+        troupe__changes_bound(&fold->changes, (enum troupe__table)table, last);
+    }
+    mdb_txn_abort(txn);
+    return code;
+}
+
+/* Gather the changes that are folded at once, from `*at` of the batch on. */
+static int gather(struct troupe__fold *fold, size_t *at, uint64_t *ret_epoch, uint64_t *ret_hash)
 {
     const struct troupe__buffer *batch = &fold->first->entries;
     struct troupe__changes *changes = &fold->changes;
+    troupe__changes_clear(changes);
+    int code = bound_changes(fold);
+    do {
+        const unsigned char *entry = batch->data + *at;
+        struct troupe_bytes record = {entry + ENTRY_SIZE, (size_t)troupe__get_be64(entry + 16)};
+        *ret_epoch = troupe__get_be64(entry);
+        *ret_hash = troupe__get_be64(entry + 8);
+        code = code ? code : error_code(troupe__changes_add(changes, record));
+        *at += ENTRY_SIZE + record.size;
+    } while (!code && *at < batch->size && changes->count < ROWS_PER_FOLD && changes->other_count < OTHERS_PER_FOLD &&
+             *at - fold->batch_done < BYTES_PER_FOLD);
+    if (!code) {
+        troupe__changes_sort(changes);
+    }
+    return code;
+}
+
+/* Part `done / all` of `bytes` of the batch is in the tables: commits that wait for that may go on. */
+static void note_done(struct troupe__fold *fold, size_t bytes, size_t done, size_t all)
+{
+    size_t noted = (size_t)((double)bytes * (double)done / (double)all);
+    pthread_mutex_lock(&fold->mutex);
+    fold->left -= noted - fold->noted;
+    fold->first_left -= noted - fold->noted;
+    fold->noted = noted;
+    pthread_cond_broadcast(&fold->done);
+    pthread_mutex_unlock(&fold->mutex);
+}
+
+/* Fold as much of the batch as is gathered at once. `*ret_done` is where the rest begins. */
+static int fold_some(struct troupe__fold *fold, size_t *ret_done)
+{
+    const struct troupe__changes *changes = &fold->changes;
     size_t at = fold->batch_done, written = 0;
     uint64_t epoch = 0, hash = 0;
     struct timespec start;
     clock_gettime(CLOCK_MONOTONIC, &start);
-    troupe__changes_clear(changes);
-    do {
-        const unsigned char *entry = batch->data + at;
-        struct troupe_bytes record = {entry + ENTRY_SIZE, (size_t)troupe__get_be64(entry + 16)};
-        epoch = troupe__get_be64(entry);
-        hash = troupe__get_be64(entry + 8);
-        int code = error_code(troupe__changes_add(changes, record));
-        if (code) {
-            return code;
-        }
-        at += ENTRY_SIZE + record.size;
-    } while (at < batch->size && changes->count < ROWS_PER_FOLD && changes->other_count < OTHERS_PER_FOLD &&
-             at - fold->batch_done < fold->bytes_max);
-    troupe__changes_sort(changes);
-    int code;
+    int code = gather(fold, &at, &epoch, &hash);
+    if (code) {
+        return code;
+    }
     while ((code = apply_some(fold, epoch, hash, &written)) == 0 && written < changes->count) {
+        note_done(fold, at - fold->batch_done, written, changes->count);
         rest(fold, start, at - fold->batch_done, written, changes->count);
     }
     if (!code) {
@@ -356,6 +408,9 @@ static int fold_batch(struct troupe__fold *fold)
         size_t done = 0;
         code = fold_some(fold, &done);
         pthread_mutex_lock(&fold->mutex);
+        fold->left += fold->noted;
+        fold->first_left += fold->noted;
+        fold->noted = 0;
         if (!code) {
             fold->left -= done - fold->batch_done;
             fold->first_left -= done - fold->batch_done;

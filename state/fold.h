@@ -64,6 +64,7 @@ struct troupe__fold {
 
     /* The folder's own. */
     size_t batch_done; /* of the first segment; it changes under the mutex */
+    size_t noted;      /* bytes behind that which `left` and `first_left` are less already; under the mutex */
     struct troupe__changes changes;
 };
 
