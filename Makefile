@@ -50,7 +50,7 @@ SAMPLES := $(foreach d,$(wildcard samples/*/),$(if $(wildcard $(d)$(notdir $(d:/
 MODULES := $(SAMPLES:%=$(BUILD)/samples/%.so)
 TEST_SOURCES := $(wildcard test/*_test.c test/*/*_test.c test/*/*/*_test.c)
 TESTS := $(foreach t,$(TEST_SOURCES),$(BUILD)/test/$(basename $(notdir $(t))))
-SCRIPTS := $(filter-out test/run.sh test/sample.sh,$(wildcard test/*.sh))
+SCRIPTS := $(filter-out test/run.sh,$(shell find test -maxdepth 1 -name "*.sh" -perm -u+x)) # the others are sourced
 FUZZERS := $(patsubst test/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard test/fuzz/*_fuzz.c))
 BENCH := $(if $(wildcard test/bench/bench.c),$(BUILD)/bench)
 SOURCES = $(shell find core mailbox state transport runtime samples test -name '*.[ch]')

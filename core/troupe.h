@@ -462,6 +462,8 @@ struct troupe_node_options {
     int64_t slow_ms;  /* a job that runs longer is logged; 0: 10,000 */
     unsigned workers; /* threads for jobs, at most 256, started when needed; 0: as many as cores */
     size_t memory;    /* bytes it may use, about; beyond it what the store has leaves memory; 0: half of the machine */
+    size_t backlog;   /* bytes that wait on disk for another node before the node takes in nothing more from outside; at
+                         four times that it handles nothing more; 0: 256 MiB */
     bool stop_on_signals; /* SIGINT and SIGTERM stop it as troupe_node_stop does; one node per process */
     struct ev_loop *loop; /* the program's; NULL: the node has its own, and only troupe_node_run turns it */
     troupe_log_fn log;    /* NULL: nothing is said */

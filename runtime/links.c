@@ -220,20 +220,27 @@ static void take_defaults(struct troupe__links_options *options)
 {
     options->window = or_default(options->window, 1 << 20);
     options->outbox_memory_max = or_default(options->outbox_memory_max, 8 << 20);
-    options->outbox_size_max = or_default(options->outbox_size_max, 1 << 30);
+    options->backlog_max = or_default(options->backlog_max, 256 << 20);
+    options->outbox_size_max = or_default(options->outbox_size_max, 4 * options->backlog_max);
     options->waiting_max = or_default(options->waiting_max, 65536);
     options->resend_ns = or_default(options->resend_ns, 200 * UINT64_C(1000000));
     options->resend_max_ns = or_default(options->resend_max_ns, 5 * UINT64_C(1000000000));
     options->trim_ns = or_default(options->trim_ns, 50 * UINT64_C(1000000));
 }
 
+/* What is sent makes an outbox full; only what is acknowledged makes it less so. */
+static void note_full(struct troupe__links *links, const struct troupe__outbox *outbox)
+{
+    uint64_t size = troupe__outbox_size(outbox);
+    links->machine->held |= size > links->options.backlog_max;
+    links->machine->stalled |= size > links->options.outbox_size_max;
+}
+
 static void update_full(struct troupe__links *links)
 {
-    links->machine->stalled = false;
+    links->machine->held = links->machine->stalled = false;
     for (uint16_t i = 0; i < links->active_count; i++) {
-        if (troupe__outbox_size(&links->outboxes[links->active[i]]) > links->options.outbox_size_max) {
-            links->machine->stalled = true;
-        }
+        note_full(links, &links->outboxes[links->active[i]]);
     }
 }
 
@@ -329,9 +336,7 @@ enum troupe_error troupe__links_put(struct troupe__links *links, struct troupe__
     troupe__link_append(&links->links[node]);
     links->machine->outgoing_size += row.size;
     touch(links, node);
-    if (troupe__outbox_size(&links->outboxes[node]) > links->options.outbox_size_max) {
-        links->machine->stalled = true;
-    }
+    note_full(links, &links->outboxes[node]);
     troupe__message_free(message);
     return TROUPE_OK;
 }

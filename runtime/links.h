@@ -30,12 +30,13 @@
 struct troupe__links_options {         /* Zero limits take the defaults. */
     const struct troupe__slots *slots; /* the caller's; outlives the links */
     uint16_t self;
-    uint32_t chance;                   /* random: tells this start from another one of the same number */
-    struct troupe__wire *wire;         /* the caller's; `on_frame` is set to troupe__links_take's caller by the owner */
-    uint64_t window;                   /* bytes in flight per link (1 MiB) */
-    uint64_t outbox_memory_max;        /* bytes of an outbox in memory (8 MiB) */
-    uint64_t outbox_size_max;          /* bytes of an outbox at which the node stops handling (1 GiB) */
-    uint64_t waiting_max;              /* messages that wait at which peers are asked to wait (65,536) */
+    uint32_t chance;            /* random: tells this start from another one of the same number */
+    struct troupe__wire *wire;  /* the caller's; `on_frame` is set to troupe__links_take's caller by the owner */
+    uint64_t window;            /* bytes in flight per link (1 MiB) */
+    uint64_t outbox_memory_max; /* bytes of an outbox in memory (8 MiB) */
+    uint64_t backlog_max;       /* bytes of an outbox at which the node takes nothing in from outside (256 MiB) */
+    uint64_t outbox_size_max;   /* bytes of an outbox at which the node stops handling (4 backlog_max) */
+    uint64_t waiting_max;       /* messages that wait at which peers are asked to wait (65,536) */
     uint64_t resend_ns, resend_max_ns; /* 200 ms, 5 s */
     uint64_t trim_ns;                  /* an epoch with nothing but trims waits so long (50 ms) */
 };

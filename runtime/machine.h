@@ -103,6 +103,7 @@ struct troupe__machine {
     struct troupe__buffer unsent;     /* outbox rows found in the journal at the start, for the links */
     size_t outgoing_size;             /* bytes of what the open epoch sends there: they become rows at the seal */
     bool stalled;                     /* an outbox is full: nothing is handled, all is taken in */
+    bool held;                        /* an outbox is long: nothing is taken in from outside */
     size_t memory_max;                /* bytes; the owner may set it at any time */
     int64_t swept_ms;                 /* up to when the hand has done its rounds; see refresh */
     uint64_t swept_deliveries;

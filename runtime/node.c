@@ -114,7 +114,7 @@ static enum troupe_error take_line(struct troupe_node *node, struct troupe_bytes
 bool troupe__node_has_room(const struct troupe_node *node)
 {
     return node->machine.jobs.count < JOBS_ENOUGH && node->machine.waiting < WAITING_MAX + node->machine.blocked &&
-           !troupe__machine_full(&node->machine) &&
+           !troupe__machine_full(&node->machine) && !node->machine.held &&
            troupe__machine_epoch_size(&node->machine) < TROUPE__RECORD_SIZE_MAX;
 }
 

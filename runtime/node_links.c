@@ -81,8 +81,11 @@ enum troupe_error troupe__node_join(struct troupe_node *node, const struct troup
     }
     node->wire->on_frame = on_frame;
     node->wire->context = node;
-    struct troupe__links_options options = {
-        .slots = &place->cluster->slots, .self = place->self, .chance = chance, .wire = node->wire};
+    struct troupe__links_options options = {.slots = &place->cluster->slots,
+                                            .self = place->self,
+                                            .chance = chance,
+                                            .wire = node->wire,
+                                            .backlog_max = node->options.backlog};
     result = troupe__links_open(&node->machine, &options, &node->links, node->error, sizeof node->error);
     if (result != TROUPE_OK) {
         return result;

@@ -124,6 +124,7 @@ void troupe__sim_draw(struct troupe__sim_options *options, uint64_t seed, unsign
     options->links.window = draw(seed, 2, 200, 3000);
     options->links.outbox_memory_max = draw(seed, 3, 100, 2000);
     options->links.outbox_size_max = draw(seed, 4, 300, 5000);
+    options->links.backlog_max = options->links.outbox_size_max / 2;
     options->links.waiting_max = draw(seed, 5, 1, 50);
     options->links.resend_ns = draw(seed, 6, 5, 50) * TROUPE__SIM_MS;
     options->links.resend_max_ns = 400 * TROUPE__SIM_MS;

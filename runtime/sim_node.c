@@ -156,7 +156,7 @@ static bool take_input(struct troupe__sim_node *node)
     struct troupe__simulator *simulator = node->simulator;
     const struct troupe__sim_options *options = &simulator->options;
     struct troupe__sim_input input;
-    if (node->inputs_over || node->input_at_ns > simulator->now_ns || node->machine.stalled) {
+    if (node->inputs_over || node->input_at_ns > simulator->now_ns || node->machine.held) {
         return false;
     }
     if (!options->input(options->context, node->number, node->input_index, &input)) {
@@ -216,7 +216,7 @@ static uint64_t next_turn(struct troupe__sim_node *node, uint64_t links_ns)
         uint64_t due_ns = moment_of(node, node->machine.ctx.now_ms + due);
         next_ns = due_ns < next_ns ? due_ns : next_ns;
     }
-    if (!node->inputs_over && !node->machine.stalled) {
+    if (!node->inputs_over && !node->machine.held) {
         next_ns = node->input_at_ns < next_ns ? node->input_at_ns : next_ns;
     }
     if (troupe__machine_runnable(&node->machine) || next_ns < soon_ns) {

@@ -164,7 +164,7 @@ static void take_end(struct supervisor *supervisor, struct charge *charge, int s
         return;
     }
     int code = WEXITSTATUS(status);
-    if (code == EXIT_FAILURE && !alone && !supervisor->stopping) {
+    if (code == EXIT_FAILURE && charge->child->needed && (guard->opened || !alone) && !supervisor->stopping) {
         report(supervisor, charge, TROUPE_ERROR, "node has failed; starting it again in %lld ms",
                (long long)charge->pause_ms);
         pause_charge(charge);

@@ -10,11 +10,13 @@ struct troupe__child {
     struct troupe__guard *guard;
     int (*run)(void *context); /* in a process of its own; what it returns is the exit code */
     void *context;
+    bool needed; /* by other nodes */
 };
 
 /* Run each child in a process of its own. One that dies of a signal, or whose handler or job calls exit, is started
  * again, with growing pauses (0.1 to 5 s), while the others go on. One that ends by itself has ended, with one
- * exception: among several, one that failed (exit code 1) is started again too, since the others need it. Wrong
+ * exception: one that others need and that failed (exit code 1, as when its disk is full) after it could once be opened
+ * is started again too; among several, in any case. Wrong
  * arguments (2) of any end all. The first SIGINT or SIGTERM is passed on to all, the second kills them at once. When
  * this process dies so do they. A handler that has been running for more than `slow_ms` is reported while it runs.
  * Returns, when none is left, the exit code of the only one, or 0 if all have ended well, else 1. Call before any

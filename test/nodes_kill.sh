@@ -1,14 +1,14 @@
 #!/bin/bash
 # nodes_kill.sh - a bank on several nodes, killed one by one with SIGKILL, stopped by SIGSTOP; the books are right.
 # SPDX-License-Identifier: Apache-2.0
-# Environment: BUILD (build), TROUPE_NODES (4), TROUPE_TRANSFERS (20000), TROUPE_KILLS (20), TROUPE_SEED (of who is
+# Environment: BUILD (build), TROUPE_NODES (4), TROUPE_TRANSFERS (1000 for each), TROUPE_NODE_KILLS (20), TROUPE_SEED (of who is
 # killed when), TROUPE_KEEP=1 (keep the directory).
 set -eu
 
 build=${BUILD:-build}
 nodes=${TROUPE_NODES:-4}
-transfers=${TROUPE_TRANSFERS:-20000}
-kills=${TROUPE_KILLS:-20}
+kills=${TROUPE_NODE_KILLS:-20}
+transfers=${TROUPE_TRANSFERS:-$((kills * 1000))}
 seed=${TROUPE_SEED:-$((RANDOM + 1))}
 RANDOM=$seed
 accounts=1000

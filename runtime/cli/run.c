@@ -136,6 +136,12 @@ static const char *set_memory(void *run, const char *value)
     return ((struct run *)run)->node.memory ? NULL : "a size, as 512M or 4G";
 }
 
+static const char *set_backlog(void *run, const char *value)
+{
+    ((struct run *)run)->node.backlog = troupe__memory_parse(value);
+    return ((struct run *)run)->node.backlog ? NULL : "a size, as 64M or 1G";
+}
+
 static const char *set_listen(void *context, const char *value)
 {
     struct run *run = context;
@@ -205,6 +211,10 @@ static const struct troupe__option options[] = {
     {"memory", "SIZE", set_memory,
      "what the node may use, about, as 512M or 4G; more mail than that\nwaits on disk (default: half of the "
      "machine's)"},
+    {"backlog", "SIZE", set_backlog,
+     "what may wait on disk for another node before this one takes no\nmore input; at four times that it handles "
+     "nothing "
+     "(default: 256M)"},
     {"listen", "ENDPOINT", set_listen,
      "where clients reach it: ipc://PATH, tcp://HOST:PORT (PORT *: any\nfree one) or none; may be repeated (default: "
      "ipc://DIR/socket, and\nthe cluster file's client_endpoint). With --nodes once for each node,\nbeside its socket"},
@@ -292,6 +302,9 @@ static int run_node(void *context)
     enum troupe_error result = troupe__node_open(&run->node, place, &node, error, sizeof error);
     if (result == TROUPE_OK) {
         troupe__node_set_guard(node, run->guard);
+        if (run->guard) {
+            run->guard->opened = 1;
+        }
         if (has_progress(run)) {
             troupe__node_tell_figures(node, show_progress, run);
         }
@@ -424,7 +437,7 @@ static int run_nodes(struct run *all)
         init_member(&members[i], all, i);
         ready = (members[i].run.guard = troupe__guard_new()) != NULL;
         children[i] =
-            (struct troupe__child){all->cluster.nodes[i].name, members[i].run.guard, run_node, &members[i].run};
+            (struct troupe__child){all->cluster.nodes[i].name, members[i].run.guard, run_node, &members[i].run, true};
     }
     int code =
         ready ? troupe__supervise(children, all->nodes, all->node.slow_ms, troupe__log_line, &all->log) : EXIT_FAILURE;
@@ -458,7 +471,7 @@ static int run_one(struct run *run)
     if (!run->guard) {
         return fail("out of memory", TROUPE_ENOMEM);
     }
-    const struct troupe__child child = {run->name, run->guard, run_node, run};
+    const struct troupe__child child = {run->name, run->guard, run_node, run, run->name != NULL};
     return troupe__supervise(&child, 1, run->node.slow_ms, troupe__log_line, &run->log);
 }
 
