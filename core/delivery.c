@@ -517,6 +517,13 @@ enum troupe_error troupe__delivery_run(struct troupe_context *ctx, const struct 
     return TROUPE_OK;
 }
 
+void troupe__delivery_forget(struct troupe_context *ctx)
+{
+    arena_reset(ctx);
+    ctx->sticky = TROUPE_OK;
+    ctx->error[0] = '\0';
+}
+
 void troupe__delivery_fini(struct troupe_context *ctx)
 {
     while (ctx->arena) {

@@ -107,6 +107,8 @@ static inline bool troupe__delivery_ensure(void **items, size_t count, size_t *c
 /* A new effect at the end of the list; NULL when out of memory, with the misuse noted. */
 struct troupe__effect *troupe__delivery_stage(struct troupe_context *ctx, enum troupe__effect_kind kind);
 
+/* Free what was copied, and forget what failed: for a context outside of a delivery. */
+void troupe__delivery_forget(struct troupe_context *ctx);
 void troupe__delivery_fini(struct troupe_context *ctx);
 
 /* Run the handler of message->to. On TROUPE_OK the effects stand in ctx->effects, for the caller to carry out; on any

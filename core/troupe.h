@@ -332,12 +332,20 @@ struct troupe_type {
     const struct troupe_job_type *const *jobs; /* NULL-terminated; may be NULL */
 };
 
+struct troupe_view;
+struct troupe_report;
+
+/* Look through a consistent cut of the whole troupe and report what should not be: see checks below. TROUPE_OK: all of
+ * it was looked at, whatever was reported. */
+typedef enum troupe_error (*troupe_check_fn)(struct troupe_view *view, struct troupe_report *report);
+
 struct troupe_module {
     uint32_t abi; /* TROUPE_ABI */
     const char *name;
     const char *version;
     const struct troupe_type *types;
     size_t type_count;
+    troupe_check_fn check; /* may be NULL */
 };
 
 /* A module is a shared object that exports `const struct troupe_module troupe_module`. */
@@ -393,6 +401,67 @@ __attribute__((format(printf, 3, 4)))
 #endif
 enum troupe_error
 troupe_job_fail(struct troupe_job_context *job, enum troupe_error error, const char *format, ...);
+
+/* ---- checks ------------------------------------------------------------------------------------------------------ */
+
+/* What holds of all actors together, at every moment: that money is neither made nor lost, that every order has its
+ * stock. No actor can see that, a module's `check` can: it is given a cut of the troupe, all nodes at one moment that
+ * could have been, with every message that waits or is on its way, and looks for what should not be. It runs over
+ * snapshots (`troupe snapshot verify SNAPSHOT --module M.so`) and in the simulator, never inside a node, and changes
+ * nothing. It may be called by several threads at once, with a view each.
+ *
+ * All functions of a view: what they return by pointer is valid until the next call of troupe_view_next_actor or
+ * troupe_view_next_message. Errors, which the check should return: TROUPE_ECORRUPT and TROUPE_EIO from the snapshot,
+ * TROUPE_EVERSION, what a `migrate` returned, TROUPE_ENOMEM. */
+
+/* Something is wrong; printf-like. Nothing else of the check's results counts. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 2, 3)))
+#endif
+void troupe_report_fault(struct troupe_report *report, const char *format, ...);
+
+/* The next actor of `type` (NULL: of any) that has values, node by node. TROUPE_ENOTFOUND: there is none, and the next
+ * call begins anew. So does one for another type. What the actor has is in memory whole. */
+enum troupe_error troupe_view_next_actor(struct troupe_view *view, const char *type, struct troupe_address *ret);
+
+/* A value of that actor, as its handler would read it: of the declared kind, migrated, TROUPE_ENOTFOUND when it was
+ * never set or has expired. Errors: those of all; TROUPE_ETYPE, TROUPE_EINVAL (no actor is at hand). */
+enum troupe_error troupe_view_int(struct troupe_view *view, const struct troupe_value *value, int64_t *ret);
+enum troupe_error troupe_view_double(struct troupe_view *view, const struct troupe_value *value, double *ret);
+enum troupe_error troupe_view_bool(struct troupe_view *view, const struct troupe_value *value, bool *ret);
+enum troupe_error troupe_view_bytes(struct troupe_view *view, const struct troupe_value *value,
+                                    struct troupe_bytes *ret);
+
+/* The next element of a map or list of that actor. TROUPE_ENOTFOUND: there is none, and the next call begins anew. So
+ * does one for another value. */
+enum troupe_error troupe_view_map_next(struct troupe_view *view, const struct troupe_value *map,
+                                       struct troupe_bytes *ret_key, struct troupe_bytes *ret_bytes);
+enum troupe_error troupe_view_list_next(struct troupe_view *view, const struct troupe_value *list,
+                                        struct troupe_bytes *ret_bytes);
+
+enum troupe_place {
+    TROUPE_IN_MAILBOX, /* waits for its actor */
+    TROUPE_IN_FLIGHT,  /* on its way to the actor's node */
+    TROUPE_IN_TIMER,   /* delayed until due_ms */
+    TROUPE_IN_JOB,     /* no message yet: a job of actor `to`; its name and its input as body */
+    TROUPE_IN_DEAD,    /* a dead letter, for `reason` */
+};
+
+/* A message that has not been handled. */
+struct troupe_view_message {
+    enum troupe_place place;
+    struct troupe_address to;
+    struct troupe_message message; /* `attempt` is the number of the next one */
+    int64_t due_ms;
+    const char *reason;
+};
+
+/* The next one, node by node. TROUPE_ENOTFOUND: there is none, and the next call begins anew. Dead letters that never
+ * were messages are not among them. */
+enum troupe_error troupe_view_next_message(struct troupe_view *view, struct troupe_view_message *ret);
+
+/* Read a body as troupe_unpack does. */
+enum troupe_error troupe_view_unpack(struct troupe_view *view, struct troupe_bytes body, const char *format, ...);
 
 /* ---- a node ------------------------------------------------------------------------------------------------------ */
 

@@ -194,6 +194,12 @@ enum troupe_error troupe__view_add_record(struct troupe__view *view, struct trou
     return replay_record(view, 0, record);
 }
 
+enum troupe_error troupe__view_add_row(struct troupe__view *view, enum troupe__table table, struct troupe_bytes key,
+                                       struct troupe_bytes value)
+{
+    return add_row(view, table, key, false, value);
+}
+
 void troupe__view_close(struct troupe__view *view)
 {
     for (size_t t = 0; t < TROUPE__TABLE_COUNT; t++) {

@@ -54,6 +54,10 @@ enum troupe_error troupe__view_of(struct troupe__view *view, struct troupe__stor
 /* Add a record's changes to the wanted tables. Errors: TROUPE_ECORRUPT, TROUPE_ENOMEM, with a text in `view->error`. */
 enum troupe_error troupe__view_add_record(struct troupe__view *view, struct troupe_bytes record);
 
+/* Add one row to a wanted table. Errors: TROUPE_ENOMEM, with a text in `view->error`. */
+enum troupe_error troupe__view_add_row(struct troupe__view *view, enum troupe__table table, struct troupe_bytes key,
+                                       struct troupe_bytes value);
+
 /* Want the rows of `table` whose keys begin with `prefix`, and read the folded ones. Errors: the store's,
  * TROUPE_ENOMEM, with a text in `view->error`; the rows before a damaged one are kept. */
 enum troupe_error troupe__view_scan(struct troupe__view *view, enum troupe__table table, struct troupe_bytes prefix);

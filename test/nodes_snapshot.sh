@@ -75,7 +75,7 @@ taken=0
 flying=0
 while [ $taken -lt "$snapshots" ]; do
     snapshot create --name "s$taken" || fail "no snapshot"
-    snapshot verify "s$taken" || fail "snapshot s$taken is not good"
+    snapshot verify "s$taken" --module "$build/samples/bank.so" || fail "snapshot s$taken is not good"
     snapshot show "s$taken" --json || fail "cannot show"
     flying=$((flying + $(grep -o '"outbox":[0-9]*\|"mail":[0-9]*' "$dir/said" | cut -d: -f2 | paste -sd+ | bc)))
     taken=$((taken + 1))

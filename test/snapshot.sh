@@ -59,6 +59,10 @@ done
 snapshot=$(cat "$dir/stdout")
 [ "$snapshot" = "$dir/one/snapshots/half" ] || fail "it stands at $snapshot"
 troupe 0 snapshot verify half --data "$dir/one"
+troupe 0 snapshot verify half --data "$dir/one" --module "$build/samples/bank.so"
+grep -q 'nothing wrong says the check of bank' "$dir/stdout" || fail "the check was not run: $(cat "$dir/stdout")"
+troupe 1 snapshot verify half --data "$dir/one" --module "$build/samples/greeter.so"
+says 'has no check'
 troupe 0 snapshot show half --data "$dir/one"
 grep -q 'bank/account: [1-9]' "$dir/stdout" || fail "no accounts in: $(cat "$dir/stdout")"
 troupe 0 snapshot show half --data "$dir/one" --json
@@ -123,6 +127,17 @@ rm "$dir/bad/node-node.part"
 troupe 1 snapshot verify "$dir/bad"
 says 'node-node.part'
 ok "a changed, a cut off and a missing part are named, and nothing is restored from them"
+
+# A bank that makes money: one transfer in a hundred gives one more than was taken.
+sed 's/balance + amount)/balance + amount + (amount % 100 == 7))/' "$bank/bank.c" >"$dir/bad_bank.c"
+! cmp -s "$bank/bank.c" "$dir/bad_bank.c" || fail "nothing was broken"
+${CC:-cc} -std=c11 -Icore -shared -fPIC -o "$dir/bad_bank.so" "$dir/bad_bank.c"
+troupe 0 run "$dir/bad_bank.so" --data "$dir/rich" --input "$dir/transfers" --output "$dir/rich.out" --until-idle
+troupe 0 snapshot create --data "$dir/rich" --name rich
+troupe 0 snapshot verify rich --data "$dir/rich"
+troupe 1 snapshot verify rich --data "$dir/rich" --module "$dir/bad_bank.so"
+says '1000 accounts were opened with 1000000, but hold 100'
+ok "a bank that makes money is found by its own check"
 
 troupe 0 snapshot delete half --data "$dir/one"
 troupe 0 snapshot list --data "$dir/one"

@@ -15,17 +15,19 @@
 #include <time.h>
 
 #include "core/actor.h"
+#include "runtime/check.h"
 #include "runtime/cli/client.h"
 #include "runtime/cli/cluster_file.h"
 #include "runtime/cli/live.h"
 #include "runtime/cli/local.h"
+#include "runtime/cli/module.h"
 #include "runtime/cli/options.h"
 #include "runtime/snapshot.h"
 #include "runtime/view.h"
 #include "transport/json.h"
 
 struct options {
-    const char *data, *to, *name;
+    const char *data, *to, *name, *module;
     bool json;
 };
 
@@ -45,6 +47,12 @@ static const char *set_name(void *target, const char *value)
 {
     ((struct options *)target)->name = value;
     return troupe__snapshot_name_valid(value) ? NULL : "1 to 63 letters, digits, '-', '_' and '.'";
+}
+
+static const char *set_module(void *target, const char *value)
+{
+    ((struct options *)target)->module = value;
+    return NULL;
 }
 
 static const char *set_json(void *target, const char *value)
@@ -343,6 +351,14 @@ static int verify(struct options *options, const char *operand)
 {
     char path[PATH_MAX], error[512];
     struct troupe__snapshot snapshot;
+    const struct troupe_module *module =
+        options->module ? troupe__module_load("snapshot verify", options->module) : NULL;
+    if (options->module && !module) {
+        return EXIT_FAILURE;
+    }
+    if (module && !module->check) {
+        return fail("snapshot verify", "the module has no check: see troupe.h, checks", TROUPE_EINVAL);
+    }
     find_snapshot(options, operand, path);
     enum troupe_error result = troupe__snapshot_read(path, &snapshot, error, sizeof error);
     if (result != TROUPE_OK) {
@@ -356,9 +372,11 @@ static int verify(struct options *options, const char *operand)
         }
     }
     result = result == TROUPE_OK ? troupe__snapshot_check_cut(path, &snapshot, error, sizeof error) : result;
+    result = result == TROUPE_OK && module ? troupe__check_snapshot(module, path, error, sizeof error) : result;
     if (result == TROUPE_OK) {
-        printf("%s is good: %zu nodes, %" PRIu64 " rows, all checksums right, one consistent cut\n", snapshot.name,
-               snapshot.part_count, rows);
+        printf("%s is good: %zu nodes, %" PRIu64 " rows, all checksums right, one consistent cut%s%s\n", snapshot.name,
+               snapshot.part_count, rows, module ? ", nothing wrong says the check of " : "",
+               module ? module->name : "");
     }
     troupe__snapshot_fini(&snapshot);
     return result == TROUPE_OK ? EXIT_SUCCESS : fail("snapshot verify", error, result);
@@ -385,6 +403,7 @@ int troupe__snapshot(int argc, char **argv)
         OPTION_DATA,
         {"to", "DIR", set_to, "where snapshots stand (default: snapshots in the node's directory)"},
         {"name", "NAME", set_name, "of the snapshot to create (default: the time)"},
+        {"module", "M.so", set_module, "verify: run its check over the snapshot too"},
         OPTION_JSON,
         {0},
     };

@@ -15,7 +15,8 @@
  *                                                                                       | emits {"ok":true}
  *
  * Between 2 and 4 the money is in a message. There is no code for crashes here: the new balance and the message that
- * carries the money are effects of one delivery, so either both exist afterwards or neither does. */
+ * carries the money are effects of one delivery, so either both exist afterwards or neither does. `check`, at the end,
+ * looks whether that is so, in any snapshot of a bank at work. */
 #include <troupe.h>
 
 #include <inttypes.h>
@@ -51,7 +52,7 @@ static enum troupe_error on_withdraw(struct troupe_context *ctx, const struct tr
     if (error != TROUPE_OK) {
         return error;
     }
-    struct troupe_bytes body = troupe_pack(ctx, "{s:s}", "transfer", transfer);
+    struct troupe_bytes body = troupe_pack(ctx, "{s:s, s:i}", "transfer", transfer, "amount", amount);
     if (amount > balance) {
         return troupe_reply(ctx, "refused", body);
     }
@@ -193,6 +194,58 @@ static enum troupe_error transfer(struct troupe_context *ctx, const struct troup
     return troupe_fail(ctx, TROUPE_EREJECTED, "a transfer knows no message \"%s\"", message->type);
 }
 
+/* ---- what always holds ------------------------------------------------------------------------------------------- */
+
+/* The money that a message carries: from one account that no longer has it to one that does not have it yet. One that
+ * became a dead letter still carries it. */
+static enum troupe_error money_of(struct troupe_view *view, const struct troupe_view_message *seen, int64_t *ret)
+{
+    const char *type = seen->message.type;
+    *ret = 0;
+    if (seen->place == TROUPE_IN_JOB || (strcmp(type, "withdrawn") != 0 && strcmp(type, "deposit") != 0)) {
+        return TROUPE_OK;
+    }
+    return troupe_view_unpack(view, seen->message.body, "{s:i}", "amount", ret);
+}
+
+/* Balances and the money in messages make up what the accounts were opened with, at every moment. */
+static enum troupe_error check(struct troupe_view *view, struct troupe_report *report)
+{
+    struct troupe_address actor;
+    struct troupe_view_message seen;
+    int64_t balance, money, balances = 0, on_the_way = 0, accounts = 0;
+    enum troupe_error error;
+    while ((error = troupe_view_next_actor(view, "bank/account", &actor)) == TROUPE_OK) {
+        if ((error = troupe_view_int(view, &balance_value, &balance)) != TROUPE_OK) {
+            return error;
+        }
+        if (balance < 0) {
+            troupe_report_fault(report, "%s/%s has a balance of %" PRId64, actor.type, actor.key, balance);
+        }
+        balances += balance;
+        accounts++;
+    }
+    if (error != TROUPE_ENOTFOUND) {
+        return error;
+    }
+    while ((error = troupe_view_next_message(view, &seen)) == TROUPE_OK) {
+        if ((error = money_of(view, &seen, &money)) != TROUPE_OK) {
+            return error;
+        }
+        on_the_way += money;
+    }
+    if (error != TROUPE_ENOTFOUND) {
+        return error;
+    }
+    if (balances + on_the_way != accounts * OPENING_BALANCE) {
+        troupe_report_fault(report,
+                            "%" PRId64 " accounts were opened with %" PRId64 ", but hold %" PRId64 " and %" PRId64
+                            " is on the way",
+                            accounts, accounts * OPENING_BALANCE, balances, on_the_way);
+    }
+    return TROUPE_OK;
+}
+
 /* ---- the module -------------------------------------------------------------------------------------------------- */
 
 static const struct troupe_type types[] = {
@@ -207,4 +260,5 @@ const struct troupe_module troupe_module = {
     .version = "1.0.0",
     .types = types,
     .type_count = sizeof types / sizeof types[0],
+    .check = check,
 };
