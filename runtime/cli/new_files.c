@@ -56,7 +56,13 @@ const struct troupe__new_file troupe__new_files[] = {
      "};\n"
      "\n"
      "extern const struct troupe_module troupe_module;\n"
-     "const struct troupe_module troupe_module = {TROUPE_ABI, \"@NAME@\", \"0.1.0\", types, sizeof types / sizeof *types};\n"},
+     "const struct troupe_module troupe_module = {\n"
+     "    .abi = TROUPE_ABI,\n"
+     "    .name = \"@NAME@\",\n"
+     "    .version = \"0.1.0\",\n"
+     "    .types = types,\n"
+     "    .type_count = sizeof types / sizeof *types,\n"
+     "};\n"},
     {"Makefile", false,
      "# Makefile - make, make test, make run.\n"
      "#\n"

@@ -33,7 +33,8 @@ static enum troupe_error word(struct troupe_context *ctx, const struct troupe_me
 }
 
 static const struct troupe_type types[] = {{.name = "embed/word", .handler = word, .values = values}};
-static const struct troupe_module module = {TROUPE_ABI, "embed", "1.0.0", types, 1};
+static const struct troupe_module module = {
+    .abi = TROUPE_ABI, .name = "embed", .version = "1.0.0", .types = types, .type_count = 1};
 
 /* ---- the program ------------------------------------------------------------------------------------------------- */
 

@@ -37,4 +37,5 @@ static enum troupe_error greeter(struct troupe_context *ctx, const struct troupe
 static const struct troupe_type types[] = {{.name = "demo/greeter", .handler = greeter, .values = values}};
 
 extern const struct troupe_module troupe_module;
-const struct troupe_module troupe_module = {TROUPE_ABI, "greeter", "1.0.0", types, 1};
+const struct troupe_module troupe_module = {
+    .abi = TROUPE_ABI, .name = "greeter", .version = "1.0.0", .types = types, .type_count = 1};

@@ -134,4 +134,8 @@ static enum troupe_error vertex(struct troupe_context *ctx, const struct troupe_
 static const struct troupe_type types[] = {{.name = "graph/vertex", .handler = vertex, .values = vertex_values}};
 
 extern const struct troupe_module troupe_module;
-const struct troupe_module troupe_module = {TROUPE_ABI, "pagerank", "1.0.0", types, sizeof types / sizeof *types};
+const struct troupe_module troupe_module = {.abi = TROUPE_ABI,
+                                            .name = "pagerank",
+                                            .version = "1.0.0",
+                                            .types = types,
+                                            .type_count = sizeof types / sizeof *types};

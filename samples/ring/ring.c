@@ -53,4 +53,5 @@ static enum troupe_error ring(struct troupe_context *ctx, const struct troupe_me
 static const struct troupe_type types[] = {{.name = "demo/ring", .handler = ring, .values = values}};
 
 extern const struct troupe_module troupe_module;
-const struct troupe_module troupe_module = {TROUPE_ABI, "ring", "1.0.0", types, 1};
+const struct troupe_module troupe_module = {
+    .abi = TROUPE_ABI, .name = "ring", .version = "1.0.0", .types = types, .type_count = 1};

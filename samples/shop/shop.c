@@ -377,4 +377,5 @@ static const struct troupe_type types[] = {
 };
 
 extern const struct troupe_module troupe_module;
-const struct troupe_module troupe_module = {TROUPE_ABI, "shop", "1.0.0", types, sizeof types / sizeof *types};
+const struct troupe_module troupe_module = {
+    .abi = TROUPE_ABI, .name = "shop", .version = "1.0.0", .types = types, .type_count = sizeof types / sizeof *types};

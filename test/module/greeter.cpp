@@ -52,4 +52,4 @@ const troupe_type types[] = {greeter_type()};
 } // namespace
 
 extern "C" const troupe_module troupe_module;
-const struct troupe_module troupe_module = {TROUPE_ABI, "greeter", "1.0.0", types, 1};
+const struct troupe_module troupe_module = {TROUPE_ABI, "greeter", "1.0.0", types, 1, nullptr};
