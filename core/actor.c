@@ -92,6 +92,40 @@ static const char *fault_of(const struct troupe_value *value)
     return NULL;
 }
 
+static const char *fault_of_message(const struct troupe_message_type *message)
+{
+    if (!message->name || !*message->name || strlen(message->name) > TROUPE_NAME_MAX) {
+        return "its name is empty or too long";
+    }
+    if (message->version > UINT16_MAX) {
+        return "its version is over 65,535";
+    }
+    if (message->version > 0 && !message->migrate) {
+        return "it has a version over 0 and no migrate that makes it of older ones";
+    }
+    if (message->version == 0 && message->migrate) {
+        return "it has a migrate and version 0, of which there is no older one";
+    }
+    return NULL;
+}
+
+static enum troupe_error check_messages(const struct troupe_type *declared, char *error, size_t error_size)
+{
+    for (size_t i = 0; declared->messages && declared->messages[i]; i++) {
+        const struct troupe_message_type *message = declared->messages[i];
+        const char *fault = fault_of_message(message);
+        for (size_t j = 0; j < i && !fault; j++) {
+            fault = strcmp(declared->messages[j]->name, message->name) == 0 ? "it is declared twice" : NULL;
+        }
+        if (fault) {
+            snprintf(error, error_size, "module: type '%s': message '%.64s': %s", declared->name,
+                     message->name ? message->name : "", fault);
+            return TROUPE_EINVAL;
+        }
+    }
+    return TROUPE_OK;
+}
+
 static enum troupe_error check_type(const struct troupe_type *declared, const struct troupe__type *known, char *error,
                                     size_t error_size)
 {
@@ -106,6 +140,10 @@ static enum troupe_error check_type(const struct troupe_type *declared, const st
     }
     if (!declared->handler) {
         snprintf(error, error_size, "module: type '%s' has no handler", declared->name);
+        return TROUPE_EINVAL;
+    }
+    if (declared->retry.attempts > UINT16_MAX) {
+        snprintf(error, error_size, "module: type '%s': its retry has more than 65,535 attempts", declared->name);
         return TROUPE_EINVAL;
     }
     for (size_t i = 0; declared->values && declared->values[i]; i++) {
@@ -128,13 +166,18 @@ static enum troupe_error check_type(const struct troupe_type *declared, const st
             }
         }
     }
-    return TROUPE_OK;
+    return check_messages(declared, error, error_size);
 }
 
 enum troupe_error troupe__actors_init(struct troupe__actors *actors, const struct troupe_module *module, char *error,
                                       size_t error_size)
 {
     *actors = (struct troupe__actors){0};
+    if (module->abi != TROUPE_ABI) {
+        snprintf(error, error_size, "module '%s' was built for interface %u, this is %d: build it again",
+                 module->name ? module->name : "", module->abi, TROUPE_ABI);
+        return TROUPE_EVERSION;
+    }
     for (size_t i = 0; i <= TROUPE__ACTOR_POOLS; i++) {
         actors->pools[i].block_size = (uint32_t)(i * TROUPE__ACTOR_GRAIN);
     }

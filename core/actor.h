@@ -124,6 +124,8 @@ uint16_t troupe__slot_of(const char *type, const char *key);
 /* Whether `type` is namespace/name within its limit. */
 bool troupe__type_name_valid(const char *type);
 
+/* Errors, with a text: TROUPE_EVERSION (the module is of another interface), TROUPE_EINVAL (it declares something
+ * wrong), TROUPE_ENOMEM. */
 enum troupe_error troupe__actors_init(struct troupe__actors *actors, const struct troupe_module *module, char *error,
                                       size_t error_size);
 void troupe__actors_fini(struct troupe__actors *actors);

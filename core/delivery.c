@@ -477,6 +477,33 @@ static void drop_effects(struct troupe_context *ctx)
     ctx->effect_count = 0;
 }
 
+enum troupe_error troupe__delivery_migrate(struct troupe_context *ctx, const struct troupe__message *message,
+                                           struct troupe_bytes *body)
+{
+    const struct troupe_message_type *type = troupe__message_declared(message->to->type, message->data);
+    uint32_t declared = type ? type->version : 0, version = message->version;
+    if (version == declared) {
+        return TROUPE_OK;
+    }
+    if (version > declared) {
+        return troupe_fail(
+            ctx, TROUPE_EREJECTED,
+            "message '%s' is of version %u, the module knows %u: use a newer one, then retry this letter",
+            message->data, version, declared);
+    }
+    struct troupe_bytes migrated = {NULL, 0};
+    enum troupe_error result = type->migrate(ctx, type, version, *body, &migrated);
+    result = result == TROUPE_OK ? ctx->sticky : result;
+    if (result != TROUPE_OK) {
+        char why[sizeof ctx->error];
+        snprintf(why, sizeof why, "%s", ctx->error[0] ? ctx->error : troupe_error_text(result));
+        return troupe_fail(ctx, result, "message '%s': migrate from version %u to %u: %.160s", message->data, version,
+                           declared, why);
+    }
+    *body = migrated;
+    return TROUPE_OK;
+}
+
 enum troupe_error troupe__delivery_run(struct troupe_context *ctx, const struct troupe__message *message)
 {
     struct troupe__actor *actor = message->to;
@@ -500,7 +527,8 @@ enum troupe_error troupe__delivery_run(struct troupe_context *ctx, const struct 
         .attempt = message->attempt + 1,
         .job_attempts = message->job_attempts,
     };
-    enum troupe_error result = actor->type->declared->handler(ctx, &seen);
+    enum troupe_error result = troupe__delivery_migrate(ctx, message, &seen.body);
+    result = result == TROUPE_OK ? actor->type->declared->handler(ctx, &seen) : result;
     if ((unsigned)result >= TROUPE_ERROR_COUNT) {
         result =
             troupe_fail(ctx, TROUPE_EFAILED, "the handler returned %d, which is no enum troupe_error", (int)result);

@@ -107,6 +107,12 @@ static inline bool troupe__delivery_ensure(void **items, size_t count, size_t *c
 /* A new effect at the end of the list; NULL when out of memory, with the misuse noted. */
 struct troupe__effect *troupe__delivery_stage(struct troupe_context *ctx, enum troupe__effect_kind kind);
 
+/* Bring the body of a message to the version that its receiver's type declares; `*body` may be replaced, by bytes that
+ * live as long as copies. Also outside of a delivery. Errors, with a text: TROUPE_EREJECTED (it is of a newer version),
+ * what `migrate` returned. */
+enum troupe_error troupe__delivery_migrate(struct troupe_context *ctx, const struct troupe__message *message,
+                                           struct troupe_bytes *body);
+
 /* Free what was copied, and forget what failed: for a context outside of a delivery. */
 void troupe__delivery_forget(struct troupe_context *ctx);
 void troupe__delivery_fini(struct troupe_context *ctx);

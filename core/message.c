@@ -5,6 +5,17 @@
 #include <assert.h>
 #include <stdlib.h>
 
+const struct troupe_message_type *troupe__message_declared(const struct troupe__type *type, const char *name)
+{
+    const struct troupe_message_type *const *messages = type->declared ? type->declared->messages : NULL;
+    for (; messages && *messages; messages++) {
+        if (strcmp((*messages)->name, name) == 0) {
+            return *messages;
+        }
+    }
+    return NULL;
+}
+
 struct troupe__message *troupe__message_new(struct troupe__actor *to, struct troupe__actor *from, const char *type,
                                             size_t type_size, struct troupe_bytes body)
 {
@@ -27,6 +38,9 @@ struct troupe__message *troupe__message_new(struct troupe__actor *to, struct tro
     message->data[type_size] = '\0';
     if (body.size > 0) {
         memcpy(message->data + type_size + 1, body.data, body.size);
+    }
+    if (to) {
+        troupe__message_stamp(message);
     }
     return message;
 }
@@ -53,11 +67,14 @@ void troupe__address_encode(const struct troupe__actor *actor, struct troupe__bu
     troupe__buffer_put_string(buffer, actor->key, actor->key_size);
 }
 
-enum { FROM_ACTOR = 1, KIND_SHIFT = 1, FLAGS_MAX = (TROUPE__MESSAGE_KIND_COUNT - 1) << KIND_SHIFT | FROM_ACTOR };
+enum { FROM_ACTOR = 1, KIND_SHIFT = 1, KIND_MASK = 7, VERSIONED = 16, FLAGS_MAX = 31 };
+
+_Static_assert((int)TROUPE__MESSAGE_KIND_COUNT - 1 <= (int)KIND_MASK, "every kind has its bits");
 
 void troupe__message_encode(const struct troupe__message *message, struct troupe__buffer *buffer)
 {
-    troupe__buffer_put_byte(buffer, (unsigned)message->kind << KIND_SHIFT | (message->from ? FROM_ACTOR : 0));
+    troupe__buffer_put_byte(buffer, (unsigned)message->kind << KIND_SHIFT | (message->from ? FROM_ACTOR : 0) |
+                                        (message->version ? VERSIONED : 0));
     troupe__address_encode(message->to, buffer);
     if (message->from) {
         troupe__address_encode(message->from, buffer);
@@ -67,6 +84,9 @@ void troupe__message_encode(const struct troupe__message *message, struct troupe
     troupe__buffer_put_varint(buffer, message->attempt);
     if (message->kind == TROUPE__RESULT) {
         troupe__buffer_put_varint(buffer, message->job_attempts);
+    }
+    if (message->version) {
+        troupe__buffer_put_varint(buffer, message->version);
     }
     troupe__buffer_put_string(buffer, troupe__message_body(message), message->body_size);
 }
@@ -102,6 +122,7 @@ enum troupe_error troupe__message_decode(struct troupe__actors *actors, struct t
         return TROUPE_ECORRUPT;
     }
     bool from_actor = (*flags & FROM_ACTOR) != 0;
+    unsigned kind = *flags >> KIND_SHIFT & KIND_MASK;
     struct troupe__actor *to = troupe__address_decode(actors, &cursor);
     struct troupe__actor *from = to && from_actor ? troupe__address_decode(actors, &cursor) : NULL;
     if (!cursor.failed && (!to || (from_actor && !from))) {
@@ -111,10 +132,12 @@ enum troupe_error troupe__message_decode(struct troupe__actors *actors, struct t
     const unsigned char *type = troupe__cursor_string(&cursor, &type_size);
     uint64_t correlation = troupe__cursor_varint(&cursor);
     uint64_t attempt = troupe__cursor_varint(&cursor);
-    uint64_t job_attempts = *flags >> KIND_SHIFT == TROUPE__RESULT ? troupe__cursor_varint(&cursor) : 0;
+    uint64_t job_attempts = kind == TROUPE__RESULT ? troupe__cursor_varint(&cursor) : 0;
+    uint64_t version = *flags & VERSIONED ? troupe__cursor_varint(&cursor) : 0;
     const unsigned char *body = troupe__cursor_string(&cursor, &body_size);
-    size_t over = *flags >> KIND_SHIFT >= TROUPE__FORWARDED_SEND ? TROUPE__FORWARD_SIZE : 0;
-    if (cursor.failed || type_size > TROUPE_NAME_MAX || body_size > TROUPE_BODY_MAX + over || cursor.at != cursor.end) {
+    size_t over = kind >= TROUPE__FORWARDED_SEND ? TROUPE__FORWARD_SIZE : 0;
+    if (cursor.failed || kind >= TROUPE__MESSAGE_KIND_COUNT || type_size > TROUPE_NAME_MAX || attempt > UINT16_MAX ||
+        version > UINT16_MAX || body_size > TROUPE_BODY_MAX + over || cursor.at != cursor.end) {
         return TROUPE_ECORRUPT;
     }
     struct troupe__message *message =
@@ -122,9 +145,10 @@ enum troupe_error troupe__message_decode(struct troupe__actors *actors, struct t
     if (!message) {
         return TROUPE_ENOMEM;
     }
-    message->kind = (uint8_t)(*flags >> KIND_SHIFT);
+    message->kind = (uint8_t)kind;
     message->correlation = correlation;
-    message->attempt = (uint32_t)attempt;
+    message->attempt = (uint16_t)attempt;
+    message->version = (uint16_t)version;
     message->job_attempts = (uint16_t)job_attempts;
     *ret = message;
     return TROUPE_OK;

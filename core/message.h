@@ -3,8 +3,8 @@
  *
  * One allocation: the struct, the name with its NUL, the body. A message belongs to one list at a time.
  * Row form (varints and counted strings): flags, to type, to key, from type, from key, name, correlation, attempt,
- * job attempts (of a RESULT only), body. Both ends are written as text, so that a row means the same without the module
- * that wrote it. */
+ * job attempts (of a RESULT only), version (if it is not 0: flag 16), body. Both ends are written as text, so that a
+ * row means the same without the module that wrote it. */
 #ifndef TROUPE_CORE_MESSAGE_H
 #define TROUPE_CORE_MESSAGE_H
 
@@ -34,8 +34,9 @@ struct troupe__message {
     uint64_t sequence;          /* order of sending on this node; the key of its mail row */
     uint64_t correlation;
     uint32_t fresh_index; /* its place in the epoch's list of messages without a row; see TROUPE__HAS_ROW */
-    uint32_t attempt;     /* failed deliveries so far */
     uint32_t body_size;
+    uint16_t attempt; /* failed deliveries so far */
+    uint16_t version; /* of the body's schema: what the module declared that sent it or took it in */
     uint8_t type_size;
     uint8_t kind;          /* enum troupe__message_kind */
     uint16_t job_attempts; /* of a RESULT */
@@ -44,18 +45,31 @@ struct troupe__message {
 
 enum { TROUPE__HAS_ROW = UINT32_MAX };
 
-/* A new message that copies name and body, and refers to both actors until it is freed; NULL when out of memory.
- * Lengths must have been checked. One of the actors may be NULL: `from` for good, `to` until troupe__message_address.
- */
+/* A new message that copies name and body, and refers to both actors until it is freed; NULL when out of memory. It is of
+ * the version that the type of `to` declares. Lengths must have been checked. One of the actors may be NULL: `from` for
+ * good, `to` until troupe__message_address. */
 struct troupe__message *troupe__message_new(struct troupe__actor *to, struct troupe__actor *from, const char *type,
                                             size_t type_size, struct troupe_bytes body);
 void troupe__message_free(struct troupe__message *message);
+
+/* The declaration of messages of that name to actors of that type; NULL when there is none. */
+const struct troupe_message_type *troupe__message_declared(const struct troupe__type *type, const char *name);
+
+/* Give it the version that the type of its receiver declares. */
+static inline void troupe__message_stamp(struct troupe__message *message)
+{
+    const struct troupe_type *type = message->to->type->declared;
+    const struct troupe_message_type *declared =
+        type && type->messages ? troupe__message_declared(message->to->type, message->data) : NULL;
+    message->version = declared ? (uint16_t)declared->version : 0;
+}
 
 /* Give a message that has none its receiver. */
 static inline void troupe__message_address(struct troupe__message *message, struct troupe__actor *to)
 {
     message->to = to;
     to->references++;
+    troupe__message_stamp(message);
 }
 
 /* Bytes of memory, as malloc counts them, about. */

@@ -89,6 +89,23 @@ struct troupe_message {
     uint32_t job_attempts;      /* of a job's result: how often the job was begun, see troupe_job_attempt; else 0 */
 };
 
+struct troupe_message_type;
+
+/* Make a body of an older version into one of the declared version; as troupe_migrate_fn, below. */
+typedef enum troupe_error (*troupe_migrate_message_fn)(struct troupe_context *ctx,
+                                                       const struct troupe_message_type *type, uint32_t version,
+                                                       struct troupe_bytes old, struct troupe_bytes *ret);
+
+/* A message that an actor type takes, of which the body has changed: messages wait, fly and are delayed while a module
+ * is replaced by a newer one. Static storage, listed in its type's `messages`; only those with a version need be. A
+ * message is of the version that the module has declared which took it in or sent it; one of an older version is passed
+ * to `migrate` each time before it is handled. One of a newer version becomes a dead letter that says so. */
+struct troupe_message_type {
+    const char *name;
+    uint32_t version;                  /* at most 65,535 */
+    troupe_migrate_message_fn migrate; /* goes with a version over 0 */
+};
+
 /* Handle one message. TROUPE_OK keeps all effects. Any other result drops them all: TROUPE_EREJECTED makes the message
  * a dead letter at once, every other one is tried again by the policy of the type, and then becomes a dead letter. */
 typedef enum troupe_error (*troupe_handler_fn)(struct troupe_context *ctx, const struct troupe_message *message);
@@ -112,8 +129,8 @@ struct troupe_value;
 
 /* Make a value of an older version into one of the declared version. `old` is what was stored: msgpack of a single
  * value (a TROUPE_BYTES as bin), or the bytes of an element. `*ret`, with `ret->data` from troupe_pack or static, is
- * the same in the declared version and kind. It may call troupe_pack, troupe_unpack and troupe_fail, nothing else.
- * Any other result than TROUPE_OK fails the delivery. */
+ * the same in the declared version and kind. It may call troupe_pack, troupe_unpack and troupe_fail, nothing else,
+ * and may be called by several threads at once. Any other result than TROUPE_OK fails the delivery. */
 typedef enum troupe_error (*troupe_migrate_fn)(struct troupe_context *ctx, const struct troupe_value *value,
                                                uint32_t version, struct troupe_bytes old, struct troupe_bytes *ret);
 
@@ -319,7 +336,7 @@ enum troupe_error troupe_unpack(struct troupe_context *ctx, struct troupe_bytes 
 /* When a handler fails. Zero fields take the defaults: 3 attempts, 100 ms, doubled up to 60,000 ms. While an actor
  * waits for its next attempt its later messages wait too, in order; other actors go on. */
 struct troupe_retry {
-    uint32_t attempts;
+    uint32_t attempts; /* at most 65,535 */
     uint32_t backoff_ms;
     uint32_t backoff_max_ms;
 };
@@ -329,7 +346,8 @@ struct troupe_type {
     troupe_handler_fn handler;
     const struct troupe_value *const *values; /* NULL-terminated; may be NULL */
     struct troupe_retry retry;
-    const struct troupe_job_type *const *jobs; /* NULL-terminated; may be NULL */
+    const struct troupe_job_type *const *jobs;         /* NULL-terminated; may be NULL */
+    const struct troupe_message_type *const *messages; /* NULL-terminated; may be NULL */
 };
 
 struct troupe_view;
@@ -456,8 +474,8 @@ struct troupe_view_message {
     const char *reason;
 };
 
-/* The next one, node by node. TROUPE_ENOTFOUND: there is none, and the next call begins anew. Dead letters that never
- * were messages are not among them. */
+/* The next one, node by node, its body migrated. TROUPE_ENOTFOUND: there is none, and the next call begins anew. Dead
+ * letters that never were messages are not among them. */
 enum troupe_error troupe_view_next_message(struct troupe_view *view, struct troupe_view_message *ret);
 
 /* Read a body as troupe_unpack does. */

@@ -8,6 +8,7 @@
 
 #include "core/pack.h"
 #include "core/state.h"
+#include "runtime/machine_forward.h"
 
 /* One row of the actor at hand; offsets into the buffer, which moves while it grows. */
 struct actor_row {
@@ -387,8 +388,14 @@ static void let_go(struct troupe_view *view)
 
 static enum troupe_error decode_message(struct troupe_view *view, struct troupe__cursor *cursor)
 {
-    struct troupe_bytes rest = {cursor->at, (size_t)(cursor->end - cursor->at)};
-    return cursor->failed ? TROUPE_ECORRUPT : troupe__message_decode(&view->actors, rest, &view->message);
+    struct troupe_bytes rest = {cursor->at, (size_t)(cursor->end - cursor->at)}, body;
+    enum troupe_error result =
+        cursor->failed ? TROUPE_ECORRUPT : troupe__message_decode(&view->actors, rest, &view->message);
+    if (result == TROUPE_OK && !troupe__forwarded_body(view->message, &body)) {
+        let_go(view); /* An answer on its way to a client. */
+        return TROUPE_ENOTFOUND;
+    }
+    return result;
 }
 
 /* TROUPE_ENOTFOUND: the row is none that is shown. */
@@ -431,7 +438,7 @@ static enum troupe_error decode_row(struct troupe_view *view, const struct troup
     return decode_message(view, &cursor);
 }
 
-static void show_message(struct troupe_view *view, struct troupe_view_message *shown)
+static enum troupe_error show_message(struct troupe_view *view, struct troupe_view_message *shown)
 {
     if (view->job) {
         const struct troupe__actor *actor = view->job->actor;
@@ -440,18 +447,25 @@ static void show_message(struct troupe_view *view, struct troupe_view_message *s
                                                  .from = troupe_to("", ""),
                                                  .body = troupe__job_input(view->job),
                                                  .attempt = view->job->failures + 1};
-        return;
+        return TROUPE_OK;
     }
     const struct troupe__message *message = view->message;
+    struct troupe_bytes body = {NULL, 0};
+    (void)troupe__forwarded_body(message, &body);
     shown->to = troupe_to(message->to->type->name, message->to->key);
     shown->message = (struct troupe_message){
         .type = message->data,
         .from = message->from ? troupe_to(message->from->type->name, message->from->key) : troupe_to("", ""),
-        .body = {troupe__message_body(message), message->body_size},
+        .body = body,
         .correlation = message->correlation,
         .attempt = message->attempt + 1,
         .job_attempts = message->job_attempts,
     };
+    enum troupe_error result = troupe__delivery_migrate(&view->ctx, message, &shown->message.body);
+    if (result != TROUPE_OK) {
+        fail(view, result, "%s/%s: %s", shown->to.type, shown->to.key, view->ctx.error);
+    }
+    return result;
 }
 
 static void end_messages(struct troupe_view *view)
@@ -480,9 +494,11 @@ enum troupe_error troupe_view_next_message(struct troupe_view *view, struct trou
         struct troupe_view_message shown = {.reason = ""};
         result = decode_row(view, &row, &shown);
         if (result == TROUPE_OK) {
-            show_message(view, &shown);
-            *ret = shown;
-            return TROUPE_OK;
+            if ((result = show_message(view, &shown)) == TROUPE_OK) {
+                *ret = shown;
+                return TROUPE_OK;
+            }
+            break;
         }
         if (result != TROUPE_ENOTFOUND) {
             fail(view, result, "node %s: a row of table %s: %s", view->cut->nodes[row.node].name,

@@ -117,6 +117,27 @@ enum troupe_error troupe__cut_add_rows(struct troupe__cut *cut, const char *name
     return troupe__cut_add_view(cut, name, number, view);
 }
 
+enum troupe_error troupe__cut_add_directory(struct troupe__cut *cut, const char *name, uint64_t number,
+                                            const char *data)
+{
+    struct troupe__view *view = malloc(sizeof *view);
+    if (!view) {
+        return out_of_memory(cut);
+    }
+    enum troupe_error result = troupe__view_open(view, data, false);
+    bool opened = result == TROUPE_OK;
+    result = opened ? troupe__view_load(view, (1u << TROUPE__TABLE_COUNT) - 1) : result;
+    if (result == TROUPE_OK) {
+        return troupe__cut_add_view(cut, name, number, view);
+    }
+    snprintf(cut->error, sizeof cut->error, "%s", view->error);
+    if (opened) {
+        troupe__view_close(view);
+    }
+    free(view);
+    return result;
+}
+
 /* ---- walking ----------------------------------------------------------------------------------------------------- */
 
 void troupe__cut_walk_begin(struct troupe__cut_walk *walk, const struct troupe__cut *cut, unsigned tables)
@@ -249,6 +270,9 @@ static bool note_row(struct troupe__cut *cut, const struct troupe__cut_row *row)
     char name[16] = "", *end;
     if (row->key.size < 6 || row->key.size >= sizeof name || memcmp(row->key.data, "link/", 5) != 0) {
         return true;
+    }
+    if (cut->node_count == 1) {
+        return true; /* One of a troupe, without its peers. */
     }
     memcpy(name, row->key.data, row->key.size);
     unsigned long peer = strtoul(name + 5, &end, 10);

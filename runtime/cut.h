@@ -46,7 +46,13 @@ enum troupe_error troupe__cut_add_rows(struct troupe__cut *cut, const char *name
 enum troupe_error troupe__cut_add_view(struct troupe__cut *cut, const char *name, uint64_t number,
                                        struct troupe__view *view);
 
-/* What the nodes say of their links and their time; call it once, before the first walk for messages. Errors:
+/* One node that does not run: all of its rows come into memory, its directory is not changed. Errors: those of
+ * troupe__view_open. */
+enum troupe_error troupe__cut_add_directory(struct troupe__cut *cut, const char *name, uint64_t number,
+                                            const char *data);
+
+/* What the nodes say of their links and their time; call it once, before the first walk for messages. One node of a
+ * troupe without the others may be looked at too: all that its outboxes hold then counts as in flight. Errors:
  * TROUPE_ECORRUPT, and those of reading. */
 enum troupe_error troupe__cut_ready(struct troupe__cut *cut);
 

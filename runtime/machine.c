@@ -702,6 +702,10 @@ static void swap_buffers(struct troupe__buffer *a, struct troupe__buffer *b)
 
 enum troupe_error troupe__machine_seal(struct troupe__machine *machine, struct troupe__epoch *epoch)
 {
+    enum troupe_error result = troupe__machine_seal_specs(machine);
+    if (result != TROUPE_OK) {
+        return result;
+    }
     troupe__machine_seal_state(machine);
     seal_messages(machine);
     troupe__backlog_seal(&machine->backlog, machine->epoch, machine->sequence);
@@ -800,12 +804,6 @@ enum troupe_error troupe__machine_init(struct troupe__machine *machine, const st
                                        struct troupe__store *store, uint64_t seed, troupe_log_fn log, void *log_context)
 {
     *machine = (struct troupe__machine){.store = store, .log = log, .log_context = log_context};
-    if (module->abi != TROUPE_ABI) {
-        snprintf(machine->error, sizeof machine->error,
-                 "module '%s' was built for interface %u, this is %d: build it again", module->name ? module->name : "",
-                 module->abi, TROUPE_ABI);
-        return TROUPE_EVERSION;
-    }
     enum troupe_error result = troupe__actors_init(&machine->actors, module, machine->error, sizeof machine->error);
     if (result != TROUPE_OK) {
         return result;
@@ -820,6 +818,7 @@ enum troupe_error troupe__machine_init(struct troupe__machine *machine, const st
                                            .epoch = machine->epoch,
                                            .seed = seed};
     result = troupe__machine_load(machine);
+    result = result == TROUPE_OK ? troupe__machine_begin_specs(machine, module) : result;
     if (result != TROUPE_OK) {
         troupe__machine_fini(machine);
     }
@@ -870,6 +869,7 @@ void troupe__machine_fini(struct troupe__machine *machine)
     troupe__buffer_free(&machine->scratch);
     troupe__buffer_free(&machine->unreleased);
     troupe__buffer_free(&machine->unsent);
+    troupe__buffer_free(&machine->specs);
     troupe__sweeper_fini(&machine->sweeper);
     troupe__delivery_fini(&machine->ctx);
     troupe__actors_fini(&machine->actors);

@@ -10,8 +10,8 @@
  *
  * A delivery's effects join the open epoch only if its handler succeeds. A message handled in the epoch that sent it
  * never becomes a row; at the seal those that still wait do.
- * Rows: see core/store.h; META "counters" holds the last sequence, timer and egress number,
- * and how many messages wait. */
+ * Rows: see core/store.h; META "specs" is core/specs.h; META "counters" holds the last sequence, timer and egress
+ * number, and how many messages wait. */
 #ifndef TROUPE_RUNTIME_MACHINE_H
 #define TROUPE_RUNTIME_MACHINE_H
 
@@ -108,6 +108,7 @@ struct troupe__machine {
     int64_t swept_ms;                 /* up to when the hand has done its rounds; see refresh */
     uint64_t swept_deliveries;
     struct troupe__sweeper sweeper;
+    struct troupe__buffer specs; /* what the module declares, if that is not what the META row says; machine_specs.c */
     struct troupe__machine_stats stats;
     uint64_t sealed_deliveries; /* of stats, when the last epoch was sealed */
     char error[512];

@@ -218,6 +218,7 @@ static enum troupe_error enter(struct troupe__machine *machine, const struct tro
         return troupe__machine_out_of_memory(machine);
     }
     message->kind = ask ? TROUPE__ASK : TROUPE__PLAIN;
+    message->version = wrapped->version;
     message->correlation = ask ? machine->sequence + 1 : 0; /* What its own number will be. */
     enum troupe_error result = troupe__machine_take(machine, message);
     if (result != TROUPE_OK) {
@@ -246,6 +247,18 @@ static enum troupe_error unwrap(struct troupe__machine *machine, const struct tr
         return enter(machine, wrapped, id, body);
     }
     return wrapped->kind == TROUPE__FORWARDED_ASK ? join_ask(machine, wrapped, id) : TROUPE_OK;
+}
+
+bool troupe__forwarded_body(const struct troupe__message *message, struct troupe_bytes *ret)
+{
+    const char *bytes = troupe__message_body(message);
+    bool wrapped = message->kind == TROUPE__FORWARDED_SEND || message->kind == TROUPE__FORWARDED_ASK;
+    if (message->kind == TROUPE__RESPONSE_BACK || (wrapped && message->body_size < ID_SIZE)) {
+        return false;
+    }
+    *ret = wrapped ? (struct troupe_bytes){bytes + ID_SIZE, message->body_size - ID_SIZE}
+                   : (struct troupe_bytes){bytes, message->body_size};
+    return true;
 }
 
 static bool well_formed(const struct troupe__message *message)

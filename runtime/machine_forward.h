@@ -31,6 +31,9 @@ enum troupe_error troupe__machine_forward(struct troupe__machine *machine, const
 /* One of the three kinds has come, for this node. The message is the machine's on TROUPE_OK. Errors: TROUPE_ENOMEM. */
 enum troupe_error troupe__machine_take_forwarded(struct troupe__machine *machine, struct troupe__message *message);
 
+/* The body of any message on its way, as its actor will get it; false: it is for no actor. */
+bool troupe__forwarded_body(const struct troupe__message *message, struct troupe_bytes *ret);
+
 /* Ask `number` is answered: so are those who wait for it on other nodes. Errors: TROUPE_ENOMEM. */
 enum troupe_error troupe__machine_answer_returns(struct troupe__machine *machine, uint64_t number,
                                                  const struct troupe__answer *answer);

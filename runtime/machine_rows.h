@@ -87,6 +87,14 @@ enum troupe_error troupe__machine_load(struct troupe__machine *machine);
 /* Add the changed values to the record: the last thing that an epoch does with state. */
 void troupe__machine_seal_state(struct troupe__machine *machine);
 
+/* ---- machine_specs.c ---- */
+
+/* Once, at the start: the first epoch is to say what the module declares, if no earlier one does. What it no longer
+ * declares is logged. Errors: TROUPE_ECORRUPT, TROUPE_EVERSION, TROUPE_ENOMEM, with the machine's error set. */
+enum troupe_error troupe__machine_begin_specs(struct troupe__machine *machine, const struct troupe_module *module);
+/* At the seal. Errors: TROUPE_ENOMEM. */
+enum troupe_error troupe__machine_seal_specs(struct troupe__machine *machine);
+
 /* Ask for a sweep of the rows of state below `key`, see TROUPE__SWEEP. */
 void troupe__machine_note_sweep(struct troupe__machine *machine, int64_t time_ms, struct troupe_bytes key);
 

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "runtime/admission.h"
 #include "runtime/endpoint.h"
 #include "runtime/memory.h"
 #include "state/lmdb_store.h"
@@ -565,6 +566,25 @@ static void init_watchers(struct troupe_node *node)
     ev_io_init(&node->readable, on_readable, node->input.fd, EV_READ);
 }
 
+/* A module that cannot read what is there touches nothing. */
+static enum troupe_error open_store(struct troupe_node *node, const struct troupe__lmdb_options *store_options)
+{
+    const struct troupe_node_options *options = &node->options;
+    enum troupe_error result = troupe__admission_ask(options->module, options->data, node->error, sizeof node->error);
+    if (result != TROUPE_OK) {
+        return result;
+    }
+    result = troupe__lmdb_store_open(options->data, store_options, &node->store, node->error, sizeof node->error);
+    if (result != TROUPE_OK) {
+        return result;
+    }
+    result = troupe__admission_note(options->module, options->data, node->error, sizeof node->error);
+    if (result != TROUPE_OK) {
+        node->store->close(node->store);
+    }
+    return result;
+}
+
 static enum troupe_error open_machine(struct troupe_node *node)
 {
     const struct troupe_node_options *options = &node->options;
@@ -574,9 +594,7 @@ static enum troupe_error open_machine(struct troupe_node *node)
     enum troupe_error result;
     int tries = 0;
     /* A node whose supervisor was killed may need a moment to be gone. */
-    while ((result = troupe__lmdb_store_open(options->data, &store_options, &node->store, node->error,
-                                             sizeof node->error)) == TROUPE_EBUSY &&
-           tries++ < BUSY_TRIES) {
+    while ((result = open_store(node, &store_options)) == TROUPE_EBUSY && tries++ < BUSY_TRIES) {
         nanosleep(&(struct timespec){0, 20000000}, NULL);
     }
     if (result != TROUPE_OK) {

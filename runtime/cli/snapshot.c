@@ -22,6 +22,7 @@
 #include "runtime/cli/local.h"
 #include "runtime/cli/module.h"
 #include "runtime/cli/options.h"
+#include "runtime/cli/upgrade.h"
 #include "runtime/snapshot.h"
 #include "runtime/view.h"
 #include "transport/json.h"
@@ -397,8 +398,19 @@ static const struct {
 } actions[] = {{"create", create, 0}, {"list", list, 0},     {"show", show, 1},
                {"verify", verify, 1}, {"delete", delete, 1}, {0}};
 
+/* Those with options of their own. */
+static const struct {
+    const char *name;
+    int (*main)(int argc, char **argv);
+} tools[] = {{"check-upgrade", troupe__check_upgrade}, {0}};
+
 int troupe__snapshot(int argc, char **argv)
 {
+    for (size_t i = 0; argc > 1 && tools[i].name; i++) {
+        if (strcmp(argv[1], tools[i].name) == 0) {
+            return tools[i].main(argc - 1, argv + 1);
+        }
+    }
     static const struct troupe__option options_table[] = {
         OPTION_DATA,
         {"to", "DIR", set_to, "where snapshots stand (default: snapshots in the node's directory)"},
@@ -412,7 +424,8 @@ int troupe__snapshot(int argc, char **argv)
         .name = "snapshot",
         .usage = "usage: troupe snapshot create [--name NAME]\n"
                  "       troupe snapshot list\n"
-                 "       troupe snapshot show|verify|delete SNAPSHOT\n\n"
+                 "       troupe snapshot show|verify|delete SNAPSHOT\n"
+                 "       troupe snapshot check-upgrade SNAPSHOT MODULE.so (see its own --help)\n\n"
                  "Takes and looks at snapshots of a node, or of all nodes of a troupe in one directory: while they\n"
                  "run, or of a node that does not run. A snapshot is one consistent cut and holds all they would\n"
                  "start with: state, mailboxes, timers, dead letters, input positions, output numbers. SNAPSHOT is\n"

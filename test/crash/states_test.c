@@ -273,9 +273,18 @@ static void build_file(const struct disk *d, const struct file *file, const char
 
 static void empty(const char *directory)
 {
-    static const char *const names[] = {
-        "journal.mdb",    "tables.mdb", "journal.mdb-lock", "tables.mdb-lock",      "journal.mdb.new",
-        "tables.mdb.new", "lock",       "out.jsonl",        "journal.mdb.new-lock", "tables.mdb.new-lock"};
+    static const char *const names[] = {"journal.mdb",
+                                        "tables.mdb",
+                                        "journal.mdb-lock",
+                                        "tables.mdb-lock",
+                                        "journal.mdb.new",
+                                        "tables.mdb.new",
+                                        "lock",
+                                        "specs",
+                                        "specs.new",
+                                        "out.jsonl",
+                                        "journal.mdb.new-lock",
+                                        "tables.mdb.new-lock"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char path[640];
         snprintf(path, sizeof path, "%s/%s", directory, names[i]);

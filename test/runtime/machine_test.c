@@ -1106,9 +1106,32 @@ static enum troupe_error graph(struct troupe_context *ctx, const struct troupe_m
     return message->attempt <= (hash >> 48) % 8 / 5 ? TROUPE_EFAILED : TROUPE_OK; /* 0, 1: three of eight fail once */
 }
 
+/* Nothing is ever of another version than this module's. */
+static enum troupe_error never_older(struct troupe_context *ctx, const struct troupe_message_type *type,
+                                     uint32_t version, struct troupe_bytes old, struct troupe_bytes *ret)
+{
+    (void)ctx, (void)old, (void)ret;
+    fail_msg("message %s came in version %u", type->name, version);
+    return TROUPE_EFAILED;
+}
+
+static const struct troupe_message_type go_3 = {.name = "go", .version = 3, .migrate = never_older},
+                                        later_300 = {.name = "later", .version = 300, .migrate = never_older};
+static const struct troupe_message_type *const graph_messages[] = {&go_3, &later_300, NULL};
+
 static const struct troupe_type graph_types[] = {
-    {"graph/red", graph, graph_values, {.attempts = 5, .backoff_ms = 1, .backoff_max_ms = 8}, graph_jobs},
-    {"graph/green", graph, graph_values, {.attempts = 5, .backoff_ms = 20, .backoff_max_ms = 100}, graph_jobs},
+    {"graph/red",
+     graph,
+     graph_values,
+     {.attempts = 5, .backoff_ms = 1, .backoff_max_ms = 8},
+     graph_jobs,
+     graph_messages},
+    {"graph/green",
+     graph,
+     graph_values,
+     {.attempts = 5, .backoff_ms = 20, .backoff_max_ms = 100},
+     graph_jobs,
+     graph_messages},
     {"graph/blue", graph, graph_values, {.attempts = 5, .backoff_ms = 5, .backoff_max_ms = 5}, graph_jobs},
 };
 static const struct troupe_module graph_module = {TROUPE_ABI, "graph", "1", graph_types, 3};

@@ -887,6 +887,73 @@ static void another_kind_fails_the_delivery(void **state)
     }
 }
 
+static char got[64]; /* the body of the last message */
+
+static enum troupe_error note_body(struct troupe_context *ctx, const struct troupe_message *message)
+{
+    snprintf(got, sizeof got, "%.*s", (int)message->body.size, (const char *)message->body.data);
+    return strcmp(message->type, "plant") == 0
+               ? troupe_send_after(ctx, 1000, troupe_self(ctx), "note", troupe_string("seed"), NULL)
+               : TROUPE_OK;
+}
+
+static enum troupe_error migrate_note(struct troupe_context *ctx, const struct troupe_message_type *type,
+                                      uint32_t version, struct troupe_bytes old, struct troupe_bytes *ret)
+{
+    if (old.size == 3 && memcmp(old.data, "bad", 3) == 0) {
+        return troupe_fail(ctx, TROUPE_EREJECTED, "a bad one");
+    }
+    struct troupe_bytes packed = troupe_pack(ctx, "[s,u,z]", type->name, (uint64_t)version, old);
+    *ret = (struct troupe_bytes){(const char *)packed.data + packed.size - old.size, old.size};
+    return TROUPE_OK;
+}
+
+static const struct troupe_message_type note_2 = {.name = "note", .version = 2, .migrate = migrate_note};
+static const struct troupe_message_type *const note_messages[] = {&note_2, NULL};
+static const struct troupe_type note_types[] = {{.name = "test/a", .handler = note_body}},
+                                newer_note_types[] = {
+                                    {.name = "test/a", .handler = note_body, .messages = note_messages}};
+static const struct troupe_module note_module = {TROUPE_ABI, "note", "1", note_types, 1},
+                                  newer_note_module = {TROUPE_ABI, "note", "2", newer_note_types, 1};
+
+static void say(struct fixture *f, const char *type, const char *body)
+{
+    assert_int_equal(troupe__machine_arrive(&f->machine, NULL, troupe_to("test/a", "x"), type, troupe_string(body)),
+                     TROUPE_OK);
+}
+
+static void run_all(struct fixture *f)
+{
+    size_t count;
+    assert_int_equal(troupe__machine_run(&f->machine, 100, &count), TROUPE_OK);
+}
+
+/* A message that waited or was delayed is migrated for its handler; one that cannot be, or is of a newer version, is a
+ * dead letter that says so. */
+static void a_message_of_another_version_is_migrated_or_a_dead_letter(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(&note_module);
+    say(f, "plant", "");
+    run_all(f);
+    say(f, "note", "waits");
+    say(f, "note", "bad");
+    reopen_as(f, &newer_note_module);
+    run_all(f);
+    assert_string_equal(got, "waits");
+    assert_non_null(strstr(f->log, "message 'note': migrate from version 0 to 2: a bad one"));
+    advance(f, 2000);
+    run_all(f);
+    assert_string_equal(got, "seed");
+    say(f, "note", "new"); /* Of the version that the module has which took it in. */
+    reopen_as(f, &note_module);
+    run_all(f);
+    assert_string_equal(got, "seed");
+    assert_non_null(strstr(f->log, "message 'note' is of version 2, the module knows 0"));
+    assert_int_equal(f->machine.stats.dead, 1);
+    fixture_free(f);
+}
+
 /* ---- time to live ------------------------------------------------------------------------------------------------ */
 
 enum { TTL_MS = 80000 };
@@ -1089,6 +1156,7 @@ int main(void)
         cmocka_unit_test(an_older_version_is_migrated_once_with_its_delivery),
         cmocka_unit_test(a_failing_migrate_fails_the_delivery),
         cmocka_unit_test(another_kind_fails_the_delivery),
+        cmocka_unit_test(a_message_of_another_version_is_migrated_or_a_dead_letter),
         cmocka_unit_test(a_value_expires_after_its_time),
         cmocka_unit_test(not_every_read_is_a_write),
         cmocka_unit_test(what_has_expired_leaves_the_disk),

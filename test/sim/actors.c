@@ -149,9 +149,24 @@ static enum troupe_error handle(struct troupe_context *ctx, const struct troupe_
     return message->attempt <= (dice >> 48) % 8 / 5 ? TROUPE_EFAILED : TROUPE_OK; /* Three of eight fail once. */
 }
 
+/* Whatever its way, a message comes in the version in which it was sent. */
+static enum troupe_error never_older(struct troupe_context *ctx, const struct troupe_message_type *type,
+                                     uint32_t version, struct troupe_bytes old, struct troupe_bytes *ret)
+{
+    (void)ctx, (void)old, (void)ret;
+    fail_msg("message %s came in version %u", type->name, version);
+    return TROUPE_EFAILED;
+}
+
+static const struct troupe_message_type go_7 = {.name = "go", .version = 7, .migrate = never_older},
+                                        worked_1 = {.name = "worked", .version = 1, .migrate = never_older};
+static const struct troupe_message_type *const messages[] = {&go_7, &worked_1, NULL};
+
 static const struct troupe_type types[] = {
-    {"sim/red", handle, values, .jobs = jobs, .retry = {.attempts = 3, .backoff_ms = 1, .backoff_max_ms = 8}},
-    {"sim/green", handle, values, .jobs = jobs, .retry = {.attempts = 3, .backoff_ms = 20, .backoff_max_ms = 100}},
+    {"sim/red", handle, values, .messages = messages, .jobs = jobs,
+     .retry = {.attempts = 3, .backoff_ms = 1, .backoff_max_ms = 8}},
+    {"sim/green", handle, values, .messages = messages, .jobs = jobs,
+     .retry = {.attempts = 3, .backoff_ms = 20, .backoff_max_ms = 100}},
     {"sim/blue", handle, values, .jobs = jobs, .retry = {.attempts = 3, .backoff_ms = 5, .backoff_max_ms = 5}},
 };
 const struct troupe_module actors_module = {TROUPE_ABI, "sim", "1", types, 3};

@@ -1,0 +1,18 @@
+/* cut_of.h - the cut that a word of the command line means: a snapshot, or the directory of what does not run.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef TROUPE_RUNTIME_CLI_CUT_OF_H
+#define TROUPE_RUNTIME_CLI_CUT_OF_H
+
+#include <limits.h>
+
+#include "runtime/cut.h"
+
+/* The path of the snapshot that is named, or given by a path with a slash. */
+void troupe__cut_of_path(const char *data, const char *name, char path[static PATH_MAX]);
+
+/* `name` is a snapshot in DATA/snapshots, or the path of a snapshot, of a node's directory or of a troupe's; `ret` is
+ * ready. Errors, with a text: those of reading, TROUPE_EBUSY (it runs); `ret` is to be finished on TROUPE_OK. */
+enum troupe_error troupe__cut_of(const char *data, const char *name, struct troupe__cut *ret, char *error,
+                                 size_t error_size);
+
+#endif
