@@ -142,7 +142,15 @@ enum troupe_error troupe__cut_add_directory(struct troupe__cut *cut, const char 
 
 void troupe__cut_walk_begin(struct troupe__cut_walk *walk, const struct troupe__cut *cut, unsigned tables)
 {
-    *walk = (struct troupe__cut_walk){.cut = cut, .tables = tables, .fd = -1};
+    *walk = (struct troupe__cut_walk){.cut = cut, .tables = tables, .node_end = cut->node_count, .fd = -1};
+}
+
+void troupe__cut_walk_begin_node(struct troupe__cut_walk *walk, const struct troupe__cut *cut, unsigned tables,
+                                 size_t node)
+{
+    troupe__cut_walk_begin(walk, cut, tables);
+    walk->node = node;
+    walk->node_end = node + 1;
 }
 
 static void close_node(struct troupe__cut_walk *walk)
@@ -232,7 +240,7 @@ static enum troupe_error next_of_view(struct troupe__cut_walk *walk, const struc
 
 enum troupe_error troupe__cut_next(struct troupe__cut_walk *walk, struct troupe__cut_row *ret)
 {
-    for (; walk->node < walk->cut->node_count; walk->node++) {
+    for (; walk->node < walk->node_end; walk->node++) {
         const struct troupe__cut_node *node = &walk->cut->nodes[walk->node];
         struct troupe__cut_row row = {.node = walk->node};
         enum troupe_error result = node->view ? next_of_view(walk, node->view, &row) : next_of_part(walk, node, &row);

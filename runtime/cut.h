@@ -69,7 +69,7 @@ struct troupe__cut_row {
 struct troupe__cut_walk {
     const struct troupe__cut *cut;
     unsigned tables; /* bits 1 << table of those wanted */
-    size_t node;
+    size_t node, node_end;
     int fd;
     struct troupe__part_reader *reader; /* of the node's part; NULL: not opened, or it has a view */
     size_t table, at;                   /* of a view: the row that comes next */
@@ -77,6 +77,9 @@ struct troupe__cut_walk {
 };
 
 void troupe__cut_walk_begin(struct troupe__cut_walk *walk, const struct troupe__cut *cut, unsigned tables);
+/* Over one node only. */
+void troupe__cut_walk_begin_node(struct troupe__cut_walk *walk, const struct troupe__cut *cut, unsigned tables,
+                                 size_t node);
 void troupe__cut_walk_end(struct troupe__cut_walk *walk);
 
 /* The next row of the wanted tables, node by node, table by table, in the order of keys. Errors: TROUPE_ENOTFOUND at

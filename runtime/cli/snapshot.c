@@ -18,6 +18,9 @@
 #include "runtime/check.h"
 #include "runtime/cli/client.h"
 #include "runtime/cli/cluster_file.h"
+#include "runtime/cli/diff.h"
+#include "runtime/cli/edit.h"
+#include "runtime/cli/export.h"
 #include "runtime/cli/live.h"
 #include "runtime/cli/local.h"
 #include "runtime/cli/module.h"
@@ -402,7 +405,11 @@ static const struct {
 static const struct {
     const char *name;
     int (*main)(int argc, char **argv);
-} tools[] = {{"check-upgrade", troupe__check_upgrade}, {0}};
+} tools[] = {{"check-upgrade", troupe__check_upgrade},
+             {"diff", troupe__diff},
+             {"edit", troupe__edit},
+             {"export", troupe__export},
+             {0}};
 
 int troupe__snapshot(int argc, char **argv)
 {
@@ -425,7 +432,10 @@ int troupe__snapshot(int argc, char **argv)
         .usage = "usage: troupe snapshot create [--name NAME]\n"
                  "       troupe snapshot list\n"
                  "       troupe snapshot show|verify|delete SNAPSHOT\n"
-                 "       troupe snapshot check-upgrade SNAPSHOT MODULE.so (see its own --help)\n\n"
+                 "       troupe snapshot check-upgrade SNAPSHOT MODULE.so\n"
+                 "       troupe snapshot diff A B\n"
+                 "       troupe snapshot export SNAPSHOT\n"
+                 "       troupe snapshot edit SNAPSHOT NEW (the last four: see their own --help)\n\n"
                  "Takes and looks at snapshots of a node, or of all nodes of a troupe in one directory: while they\n"
                  "run, or of a node that does not run. A snapshot is one consistent cut and holds all they would\n"
                  "start with: state, mailboxes, timers, dead letters, input positions, output numbers. SNAPSHOT is\n"

@@ -1,0 +1,45 @@
+/* snapshot_edit.h - a new snapshot that is an old one with changes: for repair, and to seed a troupe with history.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * All rows of the snapshot are in memory. Changes are JSON objects, see troupe__edit_change; what the module declared
+ * that wrote the snapshot (core/specs.h) says of which kind and version a value or message is. */
+#ifndef TROUPE_RUNTIME_SNAPSHOT_EDIT_H
+#define TROUPE_RUNTIME_SNAPSHOT_EDIT_H
+
+#include "core/specs.h"
+#include "runtime/cut.h"
+
+struct troupe__edit_part {
+    struct troupe__view view;
+    struct troupe__view_counters counters;
+    struct troupe__specs specs;
+    size_t settled; /* rows of state that are in order */
+    bool open;
+};
+
+struct troupe__edit { /* Zero bytes hold nothing. */
+    struct troupe__snapshot snapshot;
+    struct troupe__edit_part *parts; /* as the snapshot's */
+    uint64_t changes;                /* rows that were set or removed */
+    char error[640];
+};
+
+/* Read all of a snapshot. Errors of all, with a text in `edit->error`: those of reading, TROUPE_ENOMEM, and what is
+ * said. It is to be finished in any case. */
+enum troupe_error troupe__edit_open(struct troupe__edit *edit, const char *directory);
+void troupe__edit_fini(struct troupe__edit *edit);
+
+/* Make one change, a msgpack map:
+ *   do: "set", actor, value, data [, element] [, version]   a single value, or an element of a map
+ *   do: "clear", actor [, value]                            a value, map or list, or all of the actor
+ *   do: "send", to, type, body [, from] [, version]         a message waits, behind all that do
+ *   do: "drop", table ["mail", "timer" or "dead"] [, node, number] [, to] [, type]   all that fit are gone
+ * Errors: TROUPE_EINVAL (it is none of these), TROUPE_ENOTFOUND (nothing is there to be cleared or dropped),
+ * TROUPE_ETYPE (the data are of another kind than was declared). */
+enum troupe_error troupe__edit_change(struct troupe__edit *edit, struct troupe_bytes change);
+
+/* Write the snapshot with the changes as the new one `target`, whose last name is its name. Errors: TROUPE_EBUSY (it
+ * exists), those of part.h; nothing is left then. */
+enum troupe_error troupe__edit_write(struct troupe__edit *edit, const char *target);
+
+#endif

@@ -1,0 +1,169 @@
+#!/bin/bash
+# snapshot_tools.sh - snapshots are compared, exported for jq, and edited into new ones that are good and go on.
+# SPDX-License-Identifier: Apache-2.0
+# Environment: BUILD (build), TROUPE_KEEP=1 (keep the directory).
+set -eu
+
+build=${BUILD:-build}
+dir=$(mktemp -d "${TMPDIR:-/tmp}/troupe-tools.XXXXXX")
+deadline_s=60
+finish() {
+    local status=$?
+    if [ $status != 0 ] || [ -n "${TROUPE_KEEP:-}" ]; then echo "kept: $dir"; else rm -rf "$dir"; fi
+}
+trap finish EXIT
+fail() {
+    echo "FAILED: $*"
+    tail -5 "$dir/stdout" "$dir/log" 2>/dev/null || true
+    exit 1
+}
+ok() { echo "ok: $*"; }
+
+# troupe STATUS ARGUMENT...: run the command, demand its exit status.
+troupe() {
+    local want=$1 status=0
+    shift
+    timeout $deadline_s "$build/troupe" "$@" >"$dir/stdout" 2>"$dir/log" || status=$?
+    [ $status = "$want" ] || fail "troupe $*: exit status $status, not $want"
+}
+says() { cat "$dir/stdout" "$dir/log" | grep -q -e "$1" || fail "it does not say '$1'"; }
+send() { printf '{"to":"keep/box/%s","type":"%s","body":{"n":%d}}\n' "$1" "$2" "$3" >>"$in"; }
+snapshot() {
+    troupe 0 run "$dir/kept.so" --data "$dir/one" --input "$in" --output "$dir/one.out" --until-idle
+    troupe 0 snapshot create --data "$dir/one" --name "$1"
+}
+
+${CC:-cc} -std=c11 -D_GNU_SOURCE -Icore -shared -fPIC -o "$dir/kept.so" test/module/kept.c
+in=$dir/in
+send full fill 1
+send a refuse 1
+send a refuse 2
+send a later 1
+snapshot a
+troupe 0 snapshot diff a a --data "$dir/one"
+says 'actors: 0 added, 0 gone, 0 changed, 1 the same'
+ok "a snapshot is the same as itself"
+
+# ---- edit -----------------------------------------------------------------------------------------------------------
+
+cat >"$dir/changes" <<'J'
+{"do":"set","actor":"keep/box/full","value":"integer","data":5}
+{"do":"set","actor":"keep/box/full","value":"real","data":7}
+
+{"do":"set","actor":"keep/box/full","value":"bytes","data":{"$bin":"YQBi/w=="}}
+{"do":"set","actor":"keep/box/full","value":"version_2","data":9}
+{"do":"set","actor":"keep/box/full","value":"map","element":"key1","data":"other"}
+{"do":"set","actor":"keep/box/full","value":"map","element":"raw","data":{"$raw":"ff00"}}
+{"do":"set","actor":"keep/peer/new","value":"integer","data":-1}
+{"do":"clear","actor":"keep/box/full","value":"list"}
+{"do":"clear","actor":"keep/box/full","value":"text"}
+{"do":"send","to":"keep/box/b","type":"after","from":"keep/box/a","body":{"n":8}}
+{"do":"send","to":"keep/box/b","type":"say","body":{"n":9}}
+{"do":"drop","table":"dead","to":"keep/box/a","type":"refuse"}
+{"do":"drop","table":"timer","number":1,"node":"node"}
+J
+troupe 0 snapshot edit a b --data "$dir/one" --changes "$dir/changes"
+troupe 0 snapshot verify b --data "$dir/one"
+troupe 1 snapshot diff a b --data "$dir/one"
+grep -qP '^\+ keep/peer/new$' "$dir/stdout" || fail "the new actor"
+grep -qP '^~ keep/box/full$' "$dir/stdout" || fail "the changed actor"
+grep -qP '^    integer\t-9223372036854775808\t5$' "$dir/stdout" || fail "the integer"
+grep -qP '^    map\["key1"\]\t49\t"other"$' "$dir/stdout" || fail "the element"
+grep -qP '^    map\["raw"\]\t-\t{"\$raw":"ff00"}$' "$dir/stdout" || fail "the new element"
+grep -qP '^    list\[0\]\t{"\$raw":"66726f6e74"}\t-$' "$dir/stdout" || fail "the list"
+says 'actors: 1 added, 0 gone, 1 changed, 0 the same'
+says 'waiting 0 -> 2; delayed 1 -> 0; dead 2 -> 0; jobs 0 -> 0; in_flight 0 -> 0'
+troupe 1 snapshot diff b a --data "$dir/one" --json
+python3 - "$dir/stdout" <<'P' || fail "wrong JSON: $(cat "$dir/stdout")"
+import json, sys
+lines = [json.loads(line) for line in open(sys.argv[1])]
+by_actor = {line["actor"]: line for line in lines[:-1]}
+assert by_actor["keep/peer/new"]["change"] == "gone"
+values = {(v["value"], v.get("element", v.get("position"))): v for v in by_actor["keep/box/full"]["values"]}
+assert values["version_2", None]["a"] == 9 and values["version_2", None]["b"] == 2
+assert "a" not in values["list", 3] and values["text", None]["b"] == "grüße"
+assert lines[-1]["waiting"] == [2, 0], lines[-1]
+P
+troupe 1 snapshot export "$dir/one/snapshots/nothing" --json
+troupe 0 snapshot export b --data "$dir/one" --table state --table mail --json
+python3 - "$dir/stdout" <<'P' || fail "wrong export: $(cat "$dir/stdout")"
+import json, sys
+rows = [json.loads(line) for line in open(sys.argv[1])]
+values = {(r["actor"], r["value"], r.get("element")): r for r in rows if r["table"] == "state" and "data" in r}
+assert values["keep/box/full", "bytes", None]["data"] == {"$bin": "YQBi/w=="}
+assert values["keep/box/full", "real", None]["data"] == 7.0
+assert values["keep/box/full", "version_2", None]["version"] == 2
+mail = [r["message"] for r in rows if r["table"] == "mail"]
+assert mail[0] == {"to": "keep/box/b", "from": "keep/box/a", "type": "after", "version": 4, "body": {"n": 8}}, mail
+assert mail[1] == {"to": "keep/box/b", "type": "say", "body": {"n": 9}}, mail
+P
+ok "a snapshot is edited, compared and exported"
+
+troupe 0 restore "$dir/one/snapshots/b" --data "$dir/two"
+troupe 0 doctor "$dir/two"
+troupe 0 run "$dir/kept.so" --data "$dir/two" --output "$dir/two.out" --until-idle
+[ "$(grep -c . "$dir/two.out")" = 2 ] || fail "wrong records: $(cat "$dir/two.out")"
+grep -q '"egress":"after","seq":1,"key":"b","body":{"n":8}' "$dir/two.out" || fail "the message with a sender and a version"
+troupe 0 state keep/box/full --data "$dir/two"
+says 'other'
+ok "it is restored and goes on: what was sent is handled, what was set is read"
+
+# The same of a troupe, each change on the node where its actor lives.
+"$build/troupe" run "$dir/kept.so" --nodes 3 --data "$dir/three" --output "$dir/three.out" >"$dir/stdout" 2>"$dir/log" &
+pid=$!
+end=$((SECONDS + deadline_s))
+until "$build/troupe" snapshot create --data "$dir/three" --name empty >/dev/null 2>&1; do
+    [ $SECONDS -lt $end ] && kill -0 $pid || fail "no snapshot of the troupe"
+    sleep 0.02
+done
+kill -TERM $pid
+wait $pid || fail "the troupe ended with $?"
+for i in $(seq 1 500); do
+    echo '{"do":"set","actor":"keep/peer/p'$i'","value":"integer","data":'$((i - 1))'}'
+    echo '{"do":"send","to":"keep/peer/p'$i'","from":"keep/box/b","type":"pass","body":{"n":'$i'}}'
+done >"$dir/seed"
+troupe 0 snapshot edit empty seeded --data "$dir/three" --changes "$dir/seed"
+says '1000 rows changed'
+troupe 0 snapshot verify seeded --data "$dir/three"
+troupe 0 restore "$dir/three/snapshots/seeded" --data "$dir/four"
+"$build/troupe" run "$dir/kept.so" --nodes 3 --data "$dir/four" --output "$dir/four.out" >"$dir/stdout" 2>"$dir/log" &
+pid=$!
+until [ "$(cat "$dir"/four.out.n? 2>/dev/null | wc -l)" -ge 500 ]; do
+    [ $SECONDS -lt $end ] && kill -0 $pid || fail "not all was handled"
+    sleep 0.02
+done
+troupe 0 snapshot create --data "$dir/four" --name after
+kill -TERM $pid
+wait $pid || fail "the troupe ended with $?"
+troupe 0 snapshot export after --data "$dir/four" --table state
+python3 - "$dir/stdout" <<'P' || fail "wrong values"
+import json, sys
+rows = [json.loads(line) for line in open(sys.argv[1])]
+assert {r["actor"]: r["data"] for r in rows} == {f"keep/peer/p{i}": i for i in range(1, 501)}
+assert len({r["node"] for r in rows}) == 3
+P
+ok "a troupe of three nodes begins with a history"
+
+# ---- what is wrong leaves nothing -----------------------------------------------------------------------------------
+
+refuses() {
+    echo "$1" >"$dir/changes"
+    troupe 1 snapshot edit a bad --data "$dir/one" --changes "$dir/changes"
+    says "$2"
+    says "changes:1: "
+    [ ! -e "$dir/one/snapshots/bad" ] && [ ! -e "$dir/one/snapshots/bad.writing" ] || fail "a wrong change left something"
+}
+refuses '{"do":"set","actor":"keep/box/full","value":"integer","data":"five"}' 'another kind'
+refuses '{"do":"set","actor":"keep/box/full","value":"count","data":5}' "no value 'count' in module kept 1"
+refuses '{"do":"set","actor":"keep/box/full","value":"list","element":"a","data":5}' 'cleared only'
+refuses '{"do":"set","actor":"keep/box/full","value":"map","data":5}' 'name an element'
+refuses '{"do":"set","actor":"full","value":"map","data":5}' 'no address'
+refuses '{"do":"clear","actor":"keep/box/none"}' 'has no value'
+refuses '{"do":"drop","table":"mail","to":"keep/box/full"}' 'no such message'
+refuses '{"do":"drop","table":"state","number":1}' 'mail, timer or dead'
+refuses '{"do":"drop","table":"mail"}' 'say which'
+refuses '{"do":"make"}' 'set, clear, send or drop'
+refuses '{"do":' 'column'
+troupe 1 snapshot edit a b --data "$dir/one" --changes /dev/null
+says 'exists already'
+ok "a change that is wrong is named with its line, and leaves nothing"
