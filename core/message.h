@@ -45,9 +45,9 @@ struct troupe__message {
 
 enum { TROUPE__HAS_ROW = UINT32_MAX };
 
-/* A new message that copies name and body, and refers to both actors until it is freed; NULL when out of memory. It is of
- * the version that the type of `to` declares. Lengths must have been checked. One of the actors may be NULL: `from` for
- * good, `to` until troupe__message_address. */
+/* A new message that copies name and body, and refers to both actors until it is freed; NULL when out of memory. It is
+ * of the version that the type of `to` declares. Lengths must have been checked. One of the actors may be NULL: `from`
+ * for good, `to` until troupe__message_address. */
 struct troupe__message *troupe__message_new(struct troupe__actor *to, struct troupe__actor *from, const char *type,
                                             size_t type_size, struct troupe_bytes body);
 void troupe__message_free(struct troupe__message *message);

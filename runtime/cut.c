@@ -238,19 +238,58 @@ static enum troupe_error next_of_view(struct troupe__cut_walk *walk, const struc
     return TROUPE_ENOTFOUND;
 }
 
+/* The next message of an outbox's row (mailbox/outbox.h). */
+static enum troupe_error next_of_chunk(struct troupe__cut_walk *walk, struct troupe__cut_row *ret)
+{
+    struct troupe__cut_row row = {.node = walk->node, .table = TROUPE__OUTBOX};
+    row.value.data = troupe__cursor_string(&walk->chunk, &row.value.size);
+    if (walk->chunk.failed) {
+        snprintf(walk->error, sizeof walk->error, "node %s: a row of an outbox is malformed",
+                 walk->cut->nodes[walk->node].name);
+        return TROUPE_ECORRUPT;
+    }
+    memcpy(walk->key, walk->chunk_key, sizeof walk->key);
+    row.key = (struct troupe_bytes){walk->key, sizeof walk->key};
+    troupe__put_be64(walk->chunk_key + 2, troupe__get_be64(walk->chunk_key + 2) + 1);
+    *ret = row;
+    return TROUPE_OK;
+}
+
+static enum troupe_error begin_chunk(struct troupe__cut_walk *walk, const struct troupe__cut_row *row)
+{
+    if (row->key.size != sizeof walk->chunk_key || row->value.size == 0) {
+        snprintf(walk->error, sizeof walk->error, "node %s: a row of an outbox is malformed",
+                 walk->cut->nodes[walk->node].name);
+        return TROUPE_ECORRUPT;
+    }
+    memcpy(walk->chunk_key, row->key.data, sizeof walk->chunk_key);
+    walk->chunk =
+        (struct troupe__cursor){row->value.data, (const unsigned char *)row->value.data + row->value.size, false};
+    return TROUPE_OK;
+}
+
 enum troupe_error troupe__cut_next(struct troupe__cut_walk *walk, struct troupe__cut_row *ret)
 {
-    for (; walk->node < walk->node_end; walk->node++) {
+    while (walk->node < walk->node_end) {
+        if (walk->chunk.at != walk->chunk.end) {
+            return next_of_chunk(walk, ret);
+        }
         const struct troupe__cut_node *node = &walk->cut->nodes[walk->node];
         struct troupe__cut_row row = {.node = walk->node};
         enum troupe_error result = node->view ? next_of_view(walk, node->view, &row) : next_of_part(walk, node, &row);
-        if (result == TROUPE_OK) {
+        if (result == TROUPE_ENOTFOUND) {
+            close_node(walk);
+            walk->node++;
+            continue;
+        }
+        if (result == TROUPE_OK && row.table == TROUPE__OUTBOX) {
+            result = begin_chunk(walk, &row);
+        } else if (result == TROUPE_OK) {
             *ret = row;
         }
-        if (result != TROUPE_ENOTFOUND) {
+        if (result != TROUPE_OK || row.table != TROUPE__OUTBOX) {
             return result;
         }
-        close_node(walk);
     }
     return TROUPE_ENOTFOUND;
 }

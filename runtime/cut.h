@@ -59,7 +59,8 @@ enum troupe_error troupe__cut_ready(struct troupe__cut *cut);
 /* Whether the message whose outbox row has this key was not yet taken in at the cut. False too for a malformed key. */
 bool troupe__cut_in_flight(const struct troupe__cut *cut, size_t node, struct troupe_bytes key);
 
-/* A row, valid until the next step of its walk. */
+/* A row, valid until the next step of its walk. The row of an outbox holds several messages: each comes by itself, with
+ * the key that a row of it alone would have, and its row form as the value. */
 struct troupe__cut_row {
     size_t node; /* its index in the cut */
     enum troupe__table table;
@@ -73,6 +74,9 @@ struct troupe__cut_walk {
     int fd;
     struct troupe__part_reader *reader; /* of the node's part; NULL: not opened, or it has a view */
     size_t table, at;                   /* of a view: the row that comes next */
+    struct troupe__cursor chunk;        /* what is left of an outbox's row */
+    unsigned char chunk_key[10];        /* of the message that comes next */
+    unsigned char key[10];              /* of the one that came */
     char error[640];
 };
 
