@@ -36,6 +36,14 @@ expect 0 "^$seeds seeds, each twice: 0 failed;.* 0 dead letters" \
 [ "$(sort -u "$dir/records.jsonl" | wc -l)" = 40 ] || { echo "FAILED: not 40 different records"; failed=1; }
 
 cc=${CC:-cc}
+
+# The bank's check sees each snapshot; one that makes money in one of ten deposits is found by it.
+expect 0 '[1-9][0-9]* snapshots checked$' \
+    sim "$build/samples/bank.so" --input "$dir/transfers.jsonl" --seeds 1..20
+sed 's/balance + amount)/balance + amount + (amount % 10 == 7))/' samples/bank/bank.c >"$dir/bad_bank.c"
+$cc -std=c11 -shared -fPIC -Icore -o "$dir/bad_bank.so" "$dir/bad_bank.c" || exit 1
+expect 1 "snapshot .*the check of module 'bank' found 1 faults: .* accounts were opened with" \
+    sim "$dir/bad_bank.so" --input "$dir/transfers.jsonl" --seeds 1..20
 $cc -std=c11 -shared -fPIC -Icore -o "$dir/moody.so" test/module/moody.c || exit 1
 for i in 1 2 3 4; do line $i hello; done >"$dir/hello.jsonl"
 line 1 count >"$dir/count.jsonl"

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "runtime/cli/log.h"
+#include "runtime/check.h"
 #include "runtime/cli/module.h"
 #include "runtime/cli/options.h"
 #include "runtime/cli/progress.h"
@@ -47,6 +48,8 @@ struct sim {
     FILE *output;
     struct troupe__buffer text;
     struct troupe__progress progress;
+    char snapshots[64]; /* the directory of snapshots for the module's check; "": it has none */
+    uint64_t checked;
 };
 
 static volatile uint64_t seed_running; /* for the signal handler */
@@ -168,7 +171,8 @@ static const char usage[] =
 static const char after[] =
     "What the actors must keep to is theirs to say: let a handler emit what must be so (--same-records), or reject "
     "what\n"
-    "must not be (--no-dead).\n"
+    "must not be (--no-dead). A module's check of what must hold of all together runs over snapshots of the troupe,\n"
+    "taken at random moments.\n"
     "\n"
     "Examples:\n"
     "  troupe sim bank.so --input transfers.jsonl --same-records=keys --no-dead\n"
@@ -332,6 +336,32 @@ static void print_log(void *context, enum troupe_level level, const char *text)
     }
 }
 
+/* A snapshot is complete: what must hold in every cut of the troupe? */
+static bool check_cut(void *context, const char *directory, const struct troupe__snapshot *snapshot, char *error,
+                      size_t error_size)
+{
+    struct sim *sim = context;
+    (void)snapshot;
+    sim->checked++;
+    return troupe__check_snapshot(sim->module, directory, error, error_size) == TROUPE_OK;
+}
+
+/* In memory if there is such a place: thousands of them come and go. */
+static bool make_snapshots(struct sim *sim)
+{
+    const char *places[] = {"/dev/shm", getenv("TMPDIR"), "/tmp"};
+    for (size_t i = 0; sim->module->check && i < sizeof places / sizeof *places; i++) {
+        if (places[i] &&
+            (size_t)snprintf(sim->snapshots, sizeof sim->snapshots, "%s/troupe-sim.XXXXXX", places[i]) <
+                sizeof sim->snapshots &&
+            mkdtemp(sim->snapshots)) {
+            return true;
+        }
+    }
+    sim->snapshots[0] = '\0';
+    return !sim->module->check;
+}
+
 /* Faults of the seed if `faults`, else none. */
 static struct troupe__sim_result run_seed(struct sim *sim, uint64_t seed, unsigned faults)
 {
@@ -348,6 +378,8 @@ static struct troupe__sim_result run_seed(struct sim *sim, uint64_t seed, unsign
                                               .log_context = sim};
     troupe__random_oracle_init(&oracle, seed);
     troupe__sim_draw(&sim_options, seed, faults);
+    sim_options.snapshot_directory = sim->snapshots[0] ? sim->snapshots : NULL;
+    sim_options.taken = check_cut;
     sim->span_ns = sim_options.calm_ns / 4 * 3;
     sim->record_sum = 0;
     seed_running = seed;
@@ -427,8 +459,12 @@ static int run_seeds(struct sim *sim)
         return EXIT_FAILURE;
     }
     printf("%" PRIu64 " seeds, each twice: %" PRIu64 " failed; %" PRIu64 " deliveries, %" PRIu64 " crashes, %" PRIu64
-           " dead letters, %" PRIu64 " simulated seconds\n",
+           " dead letters, %" PRIu64 " simulated seconds",
            seeds, failed, sum.deliveries, sum.crashes, sum.dead, seconds);
+    if (sim->snapshots[0]) {
+        printf(", %" PRIu64 " snapshots checked", sim->checked);
+    }
+    putchar('\n');
     return failed > 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
@@ -481,7 +517,14 @@ int troupe__sim(int argc, char **argv)
     for (size_t i = 0; i < sizeof crashes / sizeof *crashes; i++) {
         signal(crashes[i], on_crash);
     }
+    if (!make_snapshots(&sim)) {
+        perror("troupe sim: no place for snapshots");
+        return EXIT_FAILURE;
+    }
     code = read_input(&sim) ? run_seeds(&sim) : EXIT_FAILURE;
     forget_input(&sim);
+    if (sim.snapshots[0]) {
+        rmdir(sim.snapshots);
+    }
     return code;
 }
