@@ -73,6 +73,7 @@ start one "${parts[@]}"
 wait_for "the first records" has_lines one 100
 taken=0
 flying=0
+wait_for "all nodes to listen" snapshot create --name first
 while [ $taken -lt "$snapshots" ]; do
     snapshot create --name "s$taken" || fail "no snapshot"
     snapshot verify "s$taken" --module "$build/samples/bank.so" || fail "snapshot s$taken is not good"

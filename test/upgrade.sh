@@ -39,7 +39,7 @@ send() { printf '{"to":"test/%s","type":"%s","body":%s}\n' "$1" "$2" "${3:-null}
 for i in $(seq 1 2000); do send "box/b$i" add '{"count":1}'; done
 send box/b7 fill
 send odd/o add '{"count":5}'
-send box/late later '{"ms":1000,"count":4}'
+send box/late later '{"ms":3600000,"count":4}'
 troupe 0 run "$dir/v1.so" --data "$dir/one" --input "$in" --output "$dir/one.out" --until-idle
 troupe 0 snapshot create --data "$dir/one" --name before
 
@@ -60,7 +60,7 @@ ok "an upgrade that works is said to, of a snapshot and of a directory"
 # What would fail, and the first of each.
 send box/bad add '{"count":13}'
 send odd/bad add '{"count":13}'
-send box/late later '{"ms":1000,"count":13}'
+send box/late later '{"ms":3600000,"count":13}'
 troupe 0 run "$dir/v1.so" --data "$dir/one" --input "$in" --output "$dir/one.out" --until-idle
 troupe 0 snapshot create --data "$dir/one" --name after
 for what in after "$dir/one"; do
@@ -94,23 +94,28 @@ says "cannot read what is here: type 'test/box': value 'count': it is stored as 
 bytes_of "$dir/one" | cmp - "$dir/bytes" || fail "a refused module changed the directory"
 ok "a module with another kind of value is refused, and not a byte is changed"
 
-# The good one goes on; values and messages are what they were, in its units.
+# The good one goes on; values and messages are what they were, in its units. Two more wait, as v1 would have sent them.
+for count in 4 13; do
+    echo '{"do":"send","to":"test/box/late","type":"add","body":{"count":'$count'}}'
+done >"$dir/changes"
+troupe 0 snapshot edit after mailed --data "$dir/one" --changes "$dir/changes"
+troupe 0 restore "$dir/one/snapshots/mailed" --data "$dir/two"
 in=$dir/in2
 send box/b1 add '{"hundredths":50}'
-troupe 0 run "$dir/v2.so" --data "$dir/one" --input "$in" --output "$dir/two.out" --until-idle=timers
+troupe 0 run "$dir/v2.so" --data "$dir/two" --input "$in" --output "$dir/two.out" --until-idle
 grep -q '"key":"b1","body":{"hundredths":150}' "$dir/two.out" || fail "b1: $(cat "$dir/two.out")"
 grep -q '"key":"late","body":{"hundredths":400}' "$dir/two.out" || fail "late: $(cat "$dir/two.out")"
 grep -q '"key":"late","body":{"hundredths":1700}' "$dir/two.out" || fail "late: $(cat "$dir/two.out")"
-ok "values and a delayed message of the older version are migrated as they are met"
+ok "values and waiting messages of the older version are migrated as they are met"
 
 # Back again it cannot go: some values are of the newer version by now.
-bytes_of "$dir/one" >"$dir/bytes"
-troupe 1 run "$dir/v1.so" --data "$dir/one" --until-idle
+bytes_of "$dir/two" >"$dir/bytes"
+troupe 1 run "$dir/v1.so" --data "$dir/two" --until-idle
 says "evolve' 0.1 cannot read what is here: type 'test/box': value 'count': it is stored in version 1, the module knows 0 (2 rows"
-bytes_of "$dir/one" | cmp - "$dir/bytes" || fail "a refused older module changed the directory"
-troupe 1 snapshot check-upgrade "$dir/one" "$dir/v1.so"
+bytes_of "$dir/two" | cmp - "$dir/bytes" || fail "a refused older module changed the directory"
+troupe 1 snapshot check-upgrade "$dir/two" "$dir/v1.so"
 says "newer: type 'test/box': value 'count'"
-troupe 0 run "$dir/v2.so" --data "$dir/one" --until-idle
+troupe 0 run "$dir/v2.so" --data "$dir/two" --until-idle
 in=$dir/in3
 send box/b1 add '{"count":1}'
 for version in 1 2 1; do # It has only looked.
