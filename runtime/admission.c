@@ -92,7 +92,9 @@ static enum troupe_error compare_specs(const struct troupe_module *module, const
         snprintf(error, error_size, "%.200s: its row '%s' cannot be read: run troupe doctor", data, TROUPE__SPECS_ROW);
         result = row ? troupe__specs_decode(row->value, &then) : TROUPE_OK;
         result = result == TROUPE_OK ? troupe__specs_of(module, &now) : result;
-        *ret_doubt = result == TROUPE_OK && leaves_doubt(&then, &now);
+        /* Rows without a word of what they are: a restored node that no node was before. */
+        bool unknown = !row && view.store->last_epoch > 0;
+        *ret_doubt = result == TROUPE_OK && (unknown || leaves_doubt(&then, &now));
         troupe__specs_fini(&then);
         troupe__specs_fini(&now);
     }
