@@ -10,6 +10,7 @@
 
 #include "runtime/node.h"
 #include "runtime/node_inspect.h"
+#include "transport/gate.h"
 #include "transport/protocol.h"
 #include "transport/socket.h"
 
@@ -56,6 +57,9 @@ struct tail {
 struct troupe__endpoint {
     struct troupe_node *node;
     struct troupe__socket *socket;
+    struct troupe__gate *gate; /* NULL: everybody may connect */
+    struct troupe__refusals refusals;
+    void (*wake)(void *context); /* the node's loop, from any thread */
     ev_io readable;
     struct client *clients[1024]; /* chains */
     struct tail *tails;
@@ -592,8 +596,11 @@ static void take_request(struct troupe__endpoint *endpoint, const struct troupe_
 {
     bool delimited = frames->count > 2 && frames->part[1].size == 0;
     size_t payload = delimited ? 2 : 1;
-    struct client *client = get_client(endpoint, frames->part[0]);
     endpoint->figures.requests++;
+    if (endpoint->gate && !frames->user) {
+        return; /* Nobody authenticated it: the gate fails closed. */
+    }
+    struct client *client = get_client(endpoint, frames->part[0]);
     if (!client) {
         endpoint->figures.dropped++; /* It hears nothing: there is no room to remember whom to tell. */
         return;
@@ -629,9 +636,20 @@ static bool may_receive(struct troupe__endpoint *endpoint)
     return now_ms(endpoint) - endpoint->full_since_ms >= REFUSE_AFTER_MS;
 }
 
+static void tell_refusals(struct troupe__endpoint *endpoint)
+{
+    const struct troupe_node_options *options = &endpoint->node->options;
+    char text[256];
+    if (endpoint->gate && troupe__refusals_tell(&endpoint->refusals, "a client was", text, sizeof text) &&
+        options->log) {
+        options->log(options->log_context, TROUPE_WARNING, text);
+    }
+}
+
 bool troupe__endpoint_turn(struct troupe__endpoint *endpoint)
 {
     struct troupe__frames frames;
+    tell_refusals(endpoint);
     for (int i = 0; i < REQUESTS_BUDGET && may_receive(endpoint); i++) {
         if (troupe__socket_receive(endpoint->socket, &frames) != TROUPE_OK) {
             break;
@@ -705,7 +723,7 @@ static size_t put_endpoint(char *line, const char *bound)
 static enum troupe_error listen_all(struct troupe__endpoint *endpoint, char *error, size_t error_size)
 {
     const struct troupe_node_options *options = &endpoint->node->options;
-    char lines[TROUPE__ENDPOINTS_MAX * (TROUPE__ENDPOINT_SIZE + 2)] = "", bound[TROUPE__ENDPOINT_SIZE];
+    char lines[(TROUPE__ENDPOINTS_MAX + 1) * (TROUPE__ENDPOINT_SIZE + 2)] = "", bound[TROUPE__ENDPOINT_SIZE];
     size_t size = 0;
     if (options->listen_count > TROUPE__ENDPOINTS_MAX) {
         snprintf(error, error_size, "%zu endpoints are over the limit of %d", options->listen_count,
@@ -714,10 +732,12 @@ static enum troupe_error listen_all(struct troupe__endpoint *endpoint, char *err
     }
     for (size_t i = 0; i < options->listen_count; i++) {
         const char *at = options->listen[i];
-        if (!troupe__endpoint_is_local(at) && !options->insecure_listen && strncmp(at, "tcp://", 6) == 0) {
+        if (!endpoint->gate && !troupe__endpoint_is_local(at) && !options->insecure_listen &&
+            strncmp(at, "tcp://", 6) == 0) {
             snprintf(error, error_size,
                      "endpoint %.200s is reached by other machines, and nothing there is encrypted or authenticated; "
-                     "listen on ipc or loopback, or say --insecure-listen",
+                     "listen on ipc or loopback, give the nodes keys (troupe cluster init --keys), or say "
+                     "--insecure-listen",
                      at);
             return TROUPE_EINVAL;
         }
@@ -727,7 +747,60 @@ static enum troupe_error listen_all(struct troupe__endpoint *endpoint, char *err
         }
         size += put_endpoint(lines + size, bound);
     }
+    if (endpoint->gate) {
+        sprintf(lines + size, TROUPE__ENDPOINT_KEY "%s\n", endpoint->node->place->keys->public_key);
+    }
     return write_file(endpoint, lines, error, error_size);
+}
+
+/* On the gate's thread. */
+static void on_refused(void *context, const char *address, const char *public_key)
+{
+    struct troupe__endpoint *endpoint = context;
+    troupe__refusals_note(&endpoint->refusals, address, public_key);
+    endpoint->wake(endpoint->node);
+}
+
+/* Whoever the cluster file lists: nodes and clients. */
+static enum troupe_error open_gate(struct troupe__endpoint *endpoint, char *error, size_t error_size)
+{
+    const struct troupe__cluster *cluster = endpoint->node->place->cluster;
+    size_t count = cluster->slots.node_count + cluster->client_count;
+    struct troupe__gate_entry *entries = calloc(count, sizeof *entries);
+    if (!entries) {
+        snprintf(error, error_size, "out of memory");
+        return TROUPE_ENOMEM;
+    }
+    for (size_t i = 0; i < count; i++) {
+        bool node = i < cluster->slots.node_count;
+        const struct troupe__cluster_client *client = node ? NULL : &cluster->clients[i - cluster->slots.node_count];
+        memcpy(entries[i].public_key, node ? cluster->nodes[i].public_key : client->public_key,
+               sizeof entries[i].public_key);
+        memcpy(entries[i].user, node ? cluster->nodes[i].name : client->name, sizeof entries[i].user);
+    }
+    enum troupe_error result =
+        troupe__gate_open(entries, count, on_refused, endpoint, &endpoint->gate, error, error_size);
+    free(entries);
+    return result;
+}
+
+/* The gate comes first: a socket that listens without one lets everybody in. */
+static enum troupe_error open_socket(struct troupe__endpoint *endpoint, char *error, size_t error_size)
+{
+    const struct troupe__place *place = endpoint->node->place;
+    struct troupe__socket_options options = {.kind = TROUPE__SOCKET_ROUTER, .queue_max = QUEUE_MAX};
+    struct troupe__socket_keys keys;
+    if (place && place->keys) {
+        enum troupe_error result = open_gate(endpoint, error, error_size);
+        if (result != TROUPE_OK) {
+            return result;
+        }
+        keys = (struct troupe__socket_keys){.public_key = place->keys->public_key,
+                                            .secret_key = place->keys->secret_key,
+                                            .domain = troupe__gate_domain(endpoint->gate)};
+        options.keys = &keys;
+    }
+    return troupe__socket_open(&options, &endpoint->socket, error, error_size);
 }
 
 enum troupe_error troupe__endpoint_open(struct troupe_node *node, void (*wake)(void *context),
@@ -739,8 +812,9 @@ enum troupe_error troupe__endpoint_open(struct troupe_node *node, void (*wake)(v
         return TROUPE_ENOMEM;
     }
     endpoint->node = node;
-    struct troupe__socket_options options = {.kind = TROUPE__SOCKET_ROUTER, .queue_max = QUEUE_MAX};
-    enum troupe_error result = troupe__socket_open(&options, &endpoint->socket, error, error_size);
+    endpoint->wake = wake;
+    troupe__refusals_init(&endpoint->refusals);
+    enum troupe_error result = open_socket(endpoint, error, error_size);
     result = result == TROUPE_OK ? troupe__desk_open(node, wake, &endpoint->desk) : result;
     result = result == TROUPE_OK ? listen_all(endpoint, error, error_size) : result;
     if (result != TROUPE_OK) {
@@ -766,6 +840,8 @@ void troupe__endpoint_close(struct troupe__endpoint *endpoint)
         unlink(endpoint->file);
     }
     troupe__socket_close(endpoint->socket);
+    troupe__gate_close(endpoint->gate);
+    troupe__refusals_fini(&endpoint->refusals);
     troupe__buffer_free(&endpoint->out);
     troupe__buffer_free(&endpoint->text);
     free(endpoint);

@@ -656,6 +656,7 @@ static void free_node(struct troupe_node *node)
     }
     troupe__camera_close(node->camera); /* Its thread wakes the loop. */
     troupe__node_leave(node);
+    troupe__endpoint_close(node->endpoint); /* Its threads wake the loop too. */
     if (node->loop) {
         troupe__loop_clock_fini(&node->loop_clock);
         if (node->own_loop) {
@@ -664,12 +665,12 @@ static void free_node(struct troupe_node *node)
     }
     troupe__input_close(&node->input);
     troupe__output_close(&node->output);
-    troupe__endpoint_close(node->endpoint);
     troupe__machine_fini(&node->machine);
     node->store->close(node->store);
     troupe__waiters_fini(&node->waiters);
     troupe__askers_fini(&node->askers);
     troupe__recent_fini(&node->recent);
+    troupe__refusals_fini(&node->refusals);
     troupe__epoch_fini(&node->epoch);
     troupe__buffer_free(&node->line);
     free(node);
@@ -704,6 +705,7 @@ enum troupe_error troupe__node_open(const struct troupe_node_options *options, c
     }
     node->options = *options;
     node->place = place;
+    troupe__refusals_init(&node->refusals);
     node->input.fd = node->output.fd = -1;
     result = open_machine(node);
     if (result != TROUPE_OK) {

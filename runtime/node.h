@@ -15,8 +15,6 @@
 #ifndef TROUPE_RUNTIME_NODE_H
 #define TROUPE_RUNTIME_NODE_H
 
-#include <stdatomic.h>
-
 #include <ev.h>
 
 #include "runtime/askers.h"
@@ -28,6 +26,7 @@
 #include "runtime/loop_clock.h"
 #include "runtime/machine.h"
 #include "runtime/recent.h"
+#include "runtime/refusals.h"
 #include "runtime/waiters.h"
 #include "runtime/workers.h"
 #include "transport/input.h"
@@ -87,7 +86,7 @@ struct troupe_node {
     char name[TROUPE__NODE_NAME_MAX + 1]; /* "node" when it is alone */
     struct troupe__camera *camera;
     struct troupe__darkroom darkroom; /* where it writes */
-    atomic_uint refused;              /* connections of strangers, to be told of */
+    struct troupe__refusals refusals; /* of other nodes, with a place */
     struct troupe__askers askers;
     struct troupe__endpoint *endpoint; /* NULL: it does not listen */
     struct troupe__recent recent;      /* while it listens */

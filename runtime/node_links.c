@@ -37,14 +37,6 @@ static void on_frame(void *context, int peer, struct troupe_bytes frame)
     }
 }
 
-/* On ZeroMQ's side of things: the log function is for the loop's thread, so this is only counted. */
-static void on_refused(void *context, const char *address, const char *public_key)
-{
-    struct troupe_node *node = context;
-    (void)address, (void)public_key;
-    atomic_fetch_add(&node->refused, 1);
-}
-
 static enum troupe_error open_wire(struct troupe_node *node, const struct troupe__place *place)
 {
     const struct troupe__cluster *cluster = place->cluster;
@@ -61,8 +53,8 @@ static enum troupe_error open_wire(struct troupe_node *node, const struct troupe
                                                .self = place->self,
                                                .keys = place->keys,
                                                .frame_size_max = TROUPE__FRAME_SIZE_MAX,
-                                               .refused = on_refused,
-                                               .context = node};
+                                               .refused = troupe__refusals_note,
+                                               .context = &node->refusals};
     enum troupe_error result = troupe__zmq_wire_open(&options, &node->wire, node->error, sizeof node->error);
     free(peers);
     return result;
@@ -127,9 +119,9 @@ enum troupe_error troupe__node_take_frames(struct troupe_node *node, bool *ret_m
         return TROUPE_OK;
     }
     *ret_more = troupe__zmq_wire_poll(node->wire, FRAMES_BUDGET) == FRAMES_BUDGET;
-    unsigned refused = atomic_exchange(&node->refused, 0);
-    if (refused > 0) {
-        report(node, TROUPE_WARNING, "%u connections were refused: their keys are not in the cluster file", refused);
+    char text[256];
+    if (troupe__refusals_tell(&node->refusals, "a node was", text, sizeof text)) {
+        report(node, TROUPE_WARNING, "%s", text);
     }
     return fail(node, node->links_result);
 }

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -223,9 +224,116 @@ def asked_again_while_nodes_are_killed():
     group.stop()
 
 
+class Member:
+    """One node of a cluster file, without a supervisor."""
+
+    def __init__(self, cluster, name, *options):
+        self.data = f"{where}/{os.path.basename(cluster)}.{name}"
+        self.logged = f"{where}/log.{name}"
+        self.log = open(self.logged, "wb")
+        self.process = subprocess.Popen(
+            [troupe, "run", f"{where}/talker.so", "--cluster", cluster, "--node", name, "--data", self.data,
+             "--output", f"{self.data}.out", "--no-supervisor", *options], stderr=self.log)
+        atexit.register(self.process.kill)
+
+    def says(self, text):
+        with open(self.logged, encoding="utf-8", errors="replace") as log:
+            return text in log.read()
+
+    def stop(self):
+        self.process.terminate()
+        status = self.process.wait(DEADLINE_S)
+        self.log.close()
+        check(status == 0, f"a node with keys ended with {status}")
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def gets_nothing(endpoint, **keys):
+    try:
+        with Client(endpoint, **keys) as client:
+            client.reply(client.request("hello"), 0.4)
+            return False
+    except Failed as failed:
+        return failed.error == "TROUPE_ETIMEOUT"
+
+
+def until(truth, what):
+    end = time.monotonic() + DEADLINE_S
+    while not truth():
+        check(time.monotonic() < end, what)
+        time.sleep(0.02)
+
+
+def who_has_no_key_that_is_listed_gets_nothing():
+    os.mkdir(f"{where}/keys")
+    cluster = f"{where}/keys/cluster.yaml"
+    ports = free_ports(4)
+    done = command("cluster", "init", "--nodes", "2", "--keys", "--tcp", f"127.0.0.1:{ports[0]}", "--tcp",
+                   f"127.0.0.1:{ports[1]}", "--clients", f"127.0.0.1:{ports[2]}", "--clients", f"127.0.0.1:{ports[3]}",
+                   cluster)
+    check(done[0] == 0, f"cluster init: {done}")
+    nodes = [Member(cluster, "n1"), Member(cluster, "n2")]
+    mine, endpoint = f"{where}/keys/client.key", f"tcp://127.0.0.1:{ports[2]}"
+    stranger = command("keygen", f"{where}/keys/stranger.key")[1].strip()
+    with open(cluster, encoding="utf-8") as file:
+        public = [line.split('"')[1] for line in file if "public_key" in line]
+    check(len(public) == 3, "two nodes and a client have keys")
+    until(lambda: command("ask", "test/talker/a", "count", "--id", "first", "--cluster", cluster)[:2] == (0, "1\n"),
+          "client.key beside the file is taken, and lets in")
+    for key in range(6):  # On both nodes.
+        code, out, err = command("ask", f"test/talker/b{key}", "count", "--connect", endpoint, "--key", mine,
+                                 "--server-key", public[0])
+        check((code, out) == (0, "1\n"), f"{code} {out} {err}")
+    with Client(endpoint, key=mine, server_key=public[0]) as client:
+        check(client.ask("test/talker/a", "count") == 2, "the Python client with a key")
+    with Client(data=nodes[1].data, key=f"{where}/keys/n1.key") as client:
+        check(client.ask("test/talker/a", "count") == 3, "a node's key is good for clients too; the socket has keys as well")
+    for ways in (("--cluster", cluster), ("--data", nodes[0].data, "--key", mine),
+                 ("--connect", endpoint, "--key", mine, "--server-key", public[0])):
+        code, out, err = command("actors", *ways)
+        check(code == 0 and sorted(by_node(out)) == ["n1", "n2"] and out.count("\n") == 7, f"{ways}: {code} {out} {err}")
+    check(gets_nothing(endpoint), "a client without a key")
+    check(gets_nothing(endpoint, key=f"{where}/keys/stranger.key", server_key=public[0]), "a stranger")
+    until(lambda: nodes[0].says("a client was refused") and nodes[0].says(stranger), "the log names the stranger's key")
+    check(gets_nothing(f"tcp://127.0.0.1:{ports[3]}", key=mine, server_key=public[0]), "a node with another key is no node")
+    check(gets_nothing(f"ipc://{nodes[0].data}/socket"), "the socket in the directory is no way around")
+    for wrong, text in ((("--connect", endpoint, "--key", mine), "say --server-key"),
+                        (("--data", nodes[0].data), "say --key")):
+        code, _, err = command("ask", "test/talker/a", "count", *wrong)
+        check(code != 0 and text in err, f"{wrong}: {err}")
+    code, _, err = command("ask", "test/talker/a", "count", "--connect", endpoint, "--key", f"{where}/keys/stranger.key",
+                           "--server-key", public[0], "--timeout", "0.5")
+    check(code == 3 and "does its cluster file list the key" in err, f"a hint: {err}")
+    for node in nodes:
+        node.stop()
+
+
+def without_keys_only_this_machine_is_let_in():
+    cluster = f"{where}/open.yaml"
+    port = free_ports(1)[0]
+    check(command("cluster", "init", "--nodes", "1", "--tcp", f"0.0.0.0:{port}", cluster)[0] == 0, "cluster init")
+    run = ("run", f"{where}/talker.so", "--cluster", cluster, "--node", "n1", "--data", f"{where}/open")
+    code, _, err = command(*run)
+    check(code == 2 and "--keys, or say --insecure-listen" in err, f"{code} {err}")
+    check(not os.path.exists(f"{where}/open"), "nothing is touched")
+    node = Member(cluster, "n1", "--insecure-listen")
+    until(lambda: listens(node.data), "it listens when told to")
+    node.stop()
+
+
 signal.signal(signal.SIGALRM, lambda *_: check(False, "it takes more than 100 s"))
 signal.alarm(100)
-for test in (any_node_takes_any_ask, all_of_a_troupe_is_looked_into, asked_again_while_nodes_are_killed):
+for test in (any_node_takes_any_ask, all_of_a_troupe_is_looked_into, asked_again_while_nodes_are_killed,
+             who_has_no_key_that_is_listed_gets_nothing, without_keys_only_this_machine_is_let_in):
     start = time.monotonic()
     test()
     print(f"ok: {test.__name__} ({time.monotonic() - start:.1f} s)")

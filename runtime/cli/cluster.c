@@ -115,25 +115,41 @@ static enum troupe_error name_nodes(const struct options *options, const char *d
     return TROUPE_OK;
 }
 
-/* Make a key for each node; its file is NAME.key. Those made before a failure are removed again. */
+static enum troupe_error make_key(const char *directory, const char *name,
+                                  char public_key[static TROUPE__KEY_TEXT_SIZE + 1], char *error, size_t error_size)
+{
+    char path[PATH_MAX + TROUPE__NODE_NAME_MAX + 8];
+    struct troupe__key_pair pair;
+    snprintf(path, sizeof path, "%s/%s.key", directory, name);
+    enum troupe_error result = troupe__keys_make(&pair, error, error_size);
+    result = result == TROUPE_OK ? troupe__keys_write(path, &pair, error, error_size) : result;
+    if (result == TROUPE_OK) {
+        memcpy(public_key, pair.public_key, TROUPE__KEY_TEXT_SIZE + 1);
+    }
+    return result;
+}
+
+/* Make a key for each node and for a first client; its file is NAME.key. Those made before a failure are removed again.
+ */
 static enum troupe_error make_keys(const char *directory, struct troupe__cluster *cluster, char *error,
                                    size_t error_size)
 {
+    cluster->clients = calloc(1, sizeof *cluster->clients);
+    if (!cluster->clients) {
+        snprintf(error, error_size, "out of memory");
+        return TROUPE_ENOMEM;
+    }
+    strcpy(cluster->clients[0].name, "client");
+    cluster->client_count = 1;
     enum troupe_error result = TROUPE_OK;
-    char path[PATH_MAX + TROUPE__NODE_NAME_MAX + 8];
-    int made = 0;
-    while (made < cluster->slots.node_count && result == TROUPE_OK) {
-        struct troupe__cluster_node *node = &cluster->nodes[made];
-        struct troupe__key_pair pair;
-        snprintf(path, sizeof path, "%s/%s.key", directory, node->name);
-        result = troupe__keys_make(&pair, error, error_size);
-        result = result == TROUPE_OK ? troupe__keys_write(path, &pair, error, error_size) : result;
-        if (result == TROUPE_OK) {
-            memcpy(node->public_key, pair.public_key, sizeof node->public_key);
-            made++;
-        }
+    int made = 0, count = cluster->slots.node_count;
+    for (; made <= count && result == TROUPE_OK; made += result == TROUPE_OK) {
+        result = make_key(directory, made < count ? cluster->nodes[made].name : cluster->clients[0].name,
+                          made < count ? cluster->nodes[made].public_key : cluster->clients[0].public_key, error,
+                          error_size);
     }
     while (result != TROUPE_OK && made-- > 0) {
+        char path[PATH_MAX + TROUPE__NODE_NAME_MAX + 8];
         snprintf(path, sizeof path, "%s/%s.key", directory, cluster->nodes[made].name);
         unlink(path);
     }
@@ -183,8 +199,8 @@ int troupe__cluster(int argc, char **argv)
          "where clients reach a node; once for each, in order. Without it on ipc sockets\n"
          "beside the file, or with --tcp on the node's own machine only"},
         {"keys", NULL, set_keys,
-         "make a CURVE key for each node: the public ones in the file, the secret ones in\n"
-         "NAME.key beside it, for that node's machine alone"},
+         "make a CURVE key for each node and a client: the public ones in the file, the\n"
+         "secret ones in NAME.key beside it, for that node's machine alone, and client.key"},
         {0},
     };
     struct options options = {.nodes = 0};

@@ -219,7 +219,7 @@ static const struct troupe__option options[] = {
      "where clients reach it: ipc://PATH, tcp://HOST:PORT (PORT *: any\nfree one) or none; may be repeated (default: "
      "ipc://DIR/socket, and\nthe cluster file's client_endpoint). With --nodes once for each node,\nbeside its socket"},
     {"insecure-listen", NULL, set_insecure_listen,
-     "allow endpoints that other machines reach: nothing there is\nencrypted or authenticated"},
+     "without keys, allow endpoints that other machines reach: nothing\nthere is encrypted or authenticated"},
     {"no-supervisor", NULL, set_no_supervisor, "one process only: a handler that crashes ends the run"},
     {"log", "LEVEL", set_log, "debug, info, warning or error (default: info)"},
     {"log-format", "logfmt|json", set_log_format, "one event a line, on the standard error (default: logfmt)"},
@@ -353,6 +353,14 @@ static int take_place(struct run *run)
     }
     run->place = (struct troupe__place){&run->cluster, (uint16_t)self, NULL};
     run->log.node = run->name;
+    const char *endpoint = run->cluster.nodes[self].endpoint;
+    if (!run->cluster.keys && !run->node.insecure_listen && !troupe__endpoint_is_local(endpoint)) {
+        snprintf(error, sizeof error,
+                 "node %s is reached by other machines at %.200s, and without keys whoever reaches it is taken for a "
+                 "node: make a file with troupe cluster init --keys, or say --insecure-listen",
+                 run->name, endpoint);
+        return fail(error, TROUPE_EINVAL);
+    }
     if (!run->cluster.keys) {
         return run->key_path ? troupe__wrong("run", "the cluster file has no keys; leave out", "--key") : -1;
     }

@@ -28,11 +28,18 @@ class Failed(Exception):
 
 
 class Client:
-    def __init__(self, endpoint=None, data="troupe-data"):
+    def __init__(self, endpoint=None, data="troupe-data", key=None, server_key=None):
+        """`key` is the file of the client's secret key, where nodes have keys, `server_key` the node's public one."""
         if endpoint is None:
             with open(os.path.join(data, "endpoint"), encoding="utf-8") as file:
-                endpoint = file.readline().strip()
+                endpoint, *rest = file.read().splitlines()
+                server_key = next((line[4:] for line in rest if line.startswith("key ")), None)
         self.socket = zmq.Context.instance().socket(zmq.DEALER)
+        if key:
+            with open(key, "rb") as file:
+                secret = file.read().strip()
+            self.socket.curve_secretkey, self.socket.curve_publickey = secret, zmq.curve_public(secret)
+            self.socket.curve_serverkey = server_key.encode()
         self.socket.linger = 0
         self.socket.connect(endpoint)
         self.number = 0

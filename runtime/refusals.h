@@ -1,0 +1,29 @@
+/* refusals.h - connections that a gate did not let in, until the node's log tells of them.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Noted on ZeroMQ's side of things, told on the loop's. A stranger who does not stop must not fill the log: it is told
+ * at the first refusal, the second, the fourth and so on. */
+#ifndef TROUPE_RUNTIME_REFUSALS_H
+#define TROUPE_RUNTIME_REFUSALS_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct troupe__refusals {
+    pthread_mutex_t mutex;
+    uint64_t count, told;
+    char address[64], public_key[41]; /* of the last one */
+};
+
+void troupe__refusals_init(struct troupe__refusals *refusals);
+void troupe__refusals_fini(struct troupe__refusals *refusals);
+
+/* Thread-safe; fits troupe__gate_refused_fn. */
+void troupe__refusals_note(void *refusals, const char *address, const char *public_key);
+
+/* Whether there is something to tell: how many, and who was last. `who` is "node" or "client". */
+bool troupe__refusals_tell(struct troupe__refusals *refusals, const char *who, char *text, size_t size);
+
+#endif
