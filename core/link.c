@@ -34,6 +34,12 @@ static void watch(struct troupe__link *link, uint64_t now_ns)
     }
 }
 
+uint64_t troupe__link_oldest_ns(const struct troupe__link *link)
+{
+    uint64_t flies_ns = link->flight_count > 0 ? link->flight[link->flight_first].at_ns : 0;
+    return link->stuck_ns ? link->stuck_ns : flies_ns;
+}
+
 static void empty_flight(struct troupe__link *link)
 {
     link->flight_count = 0;
@@ -46,6 +52,7 @@ static void go_back(struct troupe__link *link, uint64_t number)
     assert(number >= link->acknowledged);
     if (number < link->transmitted) {
         link->resends += link->transmitted - number;
+        link->stuck_ns = troupe__link_oldest_ns(link);
         link->transmitted = number;
         empty_flight(link);
     }
@@ -132,6 +139,7 @@ static bool take_acknowledgement(struct troupe__link *link, uint64_t accepted, u
         return false;
     }
     link->acknowledged = accepted;
+    link->stuck_ns = 0; /* What is out still has moved on; how old it is, its next frame says. */
     if (link->transmitted < accepted) {
         link->transmitted = accepted;
     }
@@ -225,6 +233,7 @@ void troupe__link_receive(struct troupe__link *link, const struct troupe__frame 
                           struct troupe__link_update *ret)
 {
     *ret = (struct troupe__link_update){0};
+    link->now_ns = now_ns;
     if (link->state == TROUPE__LINK_LOST) {
         if (frame->kind == TROUPE__FRAME_HELLO && !(frame->flags & TROUPE__HELLO_LOST)) {
             link->due |= TROUPE__DUE_HELLO;
@@ -302,6 +311,7 @@ bool troupe__link_settled(const struct troupe__link *link)
 
 void troupe__link_tick(struct troupe__link *link, uint64_t now_ns)
 {
+    link->now_ns = now_ns;
     if (now_ns < link->resend_at_ns) {
         return;
     }
@@ -337,6 +347,7 @@ void troupe__link_transmitted(struct troupe__link *link, uint64_t last, uint64_t
     size_t at = (link->flight_first + link->flight_count++) % TROUPE__FRAMES_IN_FLIGHT;
     link->flight[at].last = link->transmitted;
     link->flight[at].size = size;
+    link->flight[at].at_ns = link->now_ns;
     link->flight_size += size;
     check_invariants(link);
 }

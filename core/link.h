@@ -74,9 +74,12 @@ struct troupe__link {
     struct {
         uint64_t last;
         uint64_t size;
+        uint64_t at_ns;                 /* when it left */
     } flight[TROUPE__FRAMES_IN_FLIGHT]; /* a ring, oldest at flight_first */
     size_t flight_first, flight_count;
     uint64_t flight_size;
+    uint64_t now_ns;                /* as told last */
+    uint64_t stuck_ns;              /* when what is to be transmitted again left first; 0: nothing is */
     uint64_t resend_at_ns, wait_ns; /* TROUPE__NEVER while nothing is waited for */
     bool greet_back;                /* the next hello asks for one */
     uint64_t resends, repeats, gaps;
@@ -137,6 +140,9 @@ uint64_t troupe__link_next(const struct troupe__link *link);
 
 /* The messages from troupe__link_next to `last` have left, in a frame of `size` bytes. */
 void troupe__link_transmitted(struct troupe__link *link, uint64_t last, uint64_t size);
+
+/* When the oldest message that has left and is not acknowledged did so; 0 when there is none. */
+uint64_t troupe__link_oldest_ns(const struct troupe__link *link);
 
 /* Fill in a frame of kind hello, acknowledgement, request or credit, and strike it off link->due. */
 void troupe__link_fill(struct troupe__link *link, enum troupe__frame_kind kind, struct troupe__frame *frame);

@@ -30,6 +30,22 @@ __attribute__((format(printf, 3, 4))) static void report(struct troupe__links *l
     }
 }
 
+struct name {
+    char text[72];
+};
+
+/* A node as people know it. */
+static struct name name_of(const struct troupe__links *links, unsigned node)
+{
+    struct name name;
+    if (links->options.name && node < links->options.slots->node_count) {
+        snprintf(name.text, sizeof name.text, "%s", links->options.name(links->options.name_context, (uint16_t)node));
+    } else {
+        snprintf(name.text, sizeof name.text, "%u", node);
+    }
+    return name;
+}
+
 static enum troupe_error out_of_memory(struct troupe__links *links)
 {
     snprintf(links->error, sizeof links->error, "links: out of memory: nothing durable is lost; start again with more");
@@ -63,10 +79,11 @@ static enum troupe_error claim_place(struct troupe__links *links, char *error, s
         if (cursor.failed || cluster != slots->cluster || generation != slots->generation ||
             node != links->options.self) {
             snprintf(error, error_size,
-                     "this directory is of node %" PRIu64 " of cluster %016" PRIx64 ", generation %" PRIu64
-                     ", not of node %u of cluster %016" PRIx64 ", generation %" PRIu64
+                     "this directory is of node %s of cluster %016" PRIx64 ", generation %" PRIu64
+                     ", not of node %s of cluster %016" PRIx64 ", generation %" PRIu64
                      ": name the directory or the cluster file that belong together",
-                     node, cluster, generation, links->options.self, slots->cluster, slots->generation);
+                     name_of(links, (unsigned)node).text, cluster, generation, name_of(links, links->options.self).text,
+                     slots->cluster, slots->generation);
             return TROUPE_EINVAL;
         }
         return TROUPE_OK;
@@ -441,15 +458,16 @@ static bool belongs_here(struct troupe__links *links, int peer, const struct tro
     }
     if (frame->receiver != links->options.self || frame->sender >= slots->node_count ||
         frame->sender == links->options.self || (peer != TROUPE__PEER_UNKNOWN && peer != frame->sender)) {
-        refuse(links, "it says from node %u to node %u, this is node %u: the nodes' cluster files differ",
-               frame->sender, frame->receiver, links->options.self);
+        refuse(links, "it says from node %s to node %s, this is node %s: the nodes' cluster files differ",
+               name_of(links, frame->sender).text, name_of(links, frame->receiver).text,
+               name_of(links, links->options.self).text);
         return false;
     }
     if (frame->generation != slots->generation) {
         refuse(links,
-               "node %u is of generation %" PRIu64 ", this one of %" PRIu64
+               "node %s is of generation %" PRIu64 ", this one of %" PRIu64
                ": all nodes must be of the one restored last; start it with the new cluster file and directory",
-               frame->sender, frame->generation, slots->generation);
+               name_of(links, frame->sender).text, frame->generation, slots->generation);
         if (frame->kind == TROUPE__FRAME_HELLO && (frame->flags & TROUPE__HELLO_ASKS)) {
             links->links[frame->sender].due |= TROUPE__DUE_HELLO; /* So it learns of it too. */
             links->links[frame->sender].greet_back = false;
@@ -469,14 +487,15 @@ static enum troupe_error take_message(struct troupe__links *links, uint16_t node
         return out_of_memory(links);
     }
     if (result != TROUPE_OK) {
-        char reason[120];
-        snprintf(reason, sizeof reason, "link: a message from node %u is malformed: is it of another version?", node);
+        char reason[160];
+        snprintf(reason, sizeof reason, "link: a message from node %s is malformed: is it of another version?",
+                 name_of(links, node).text);
         return troupe__machine_bury(machine, reason, row);
     }
     if (!troupe__links_local(links, message->to)) {
-        char reason[120];
-        snprintf(reason, sizeof reason, "link: node %u takes this node for the owner of slot %u", node,
-                 message->to->slot);
+        char reason[160];
+        snprintf(reason, sizeof reason, "link: node %s takes this node for the owner of slot %u",
+                 name_of(links, node).text, message->to->slot);
         result = troupe__machine_bury(machine, reason, row);
         troupe__message_free(message);
         return result;
@@ -523,9 +542,10 @@ enum troupe_error troupe__links_take(struct troupe__links *links, uint64_t now_n
     struct troupe__link_update update;
     troupe__link_receive(link, &frame, now_ns, &update);
     if (update.now_lost) {
-        report(links, TROUPE_ERROR, "the link to node %u is down and stays down: %s", frame.sender, link->reason);
+        report(links, TROUPE_ERROR, "the link to node %s is down and stays down: %s", name_of(links, frame.sender).text,
+               link->reason);
     } else if (link->state == TROUPE__LINK_UP && before != TROUPE__LINK_UP) {
-        report(links, TROUPE_INFO, "the link to node %u is up", frame.sender);
+        report(links, TROUPE_INFO, "the link to node %s is up", name_of(links, frame.sender).text);
     }
     links->rows_due |= update.accept_count > 0 || troupe__link_waits_to_leave(link);
     if (update.counts) {
@@ -571,8 +591,9 @@ static enum troupe_error get_chunk(struct troupe__links *links, uint16_t node, u
         return TROUPE_OK;
     }
     bool damaged = result == TROUPE_OK || result == TROUPE_ENOTFOUND || result == TROUPE_ECORRUPT;
-    snprintf(links->error, sizeof links->error, "outbox of node %u, message %" PRIu64 ": %.300s: run troupe doctor",
-             node, number, damaged ? "its row is missing or malformed" : links->machine->store->error);
+    snprintf(links->error, sizeof links->error, "outbox of node %s, message %" PRIu64 ": %.300s: run troupe doctor",
+             name_of(links, node).text, number,
+             damaged ? "its row is missing or malformed" : links->machine->store->error);
     return damaged ? TROUPE_ECORRUPT : result;
 }
 

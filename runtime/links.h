@@ -30,6 +30,8 @@
 struct troupe__links_options {         /* Zero limits take the defaults. */
     const struct troupe__slots *slots; /* the caller's; outlives the links */
     uint16_t self;
+    const char *(*name)(const void *context, uint16_t node); /* of a node, for the log; NULL: its number */
+    const void *name_context;
     uint32_t chance;            /* random: tells this start from another one of the same number */
     struct troupe__wire *wire;  /* the caller's; `on_frame` is set to troupe__links_take's caller by the owner */
     uint64_t window;            /* bytes in flight per link (1 MiB) */

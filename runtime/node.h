@@ -132,6 +132,13 @@ void troupe__node_let_out(struct troupe_node *node);
 /* Give records, in the form of an epoch's `egress`, to the callback. Returns the number of the last, 0 for none. */
 uint64_t troupe__node_hand_out(struct troupe_node *node, const struct troupe__buffer *records);
 
+/* Whether nothing waits here and nothing is under way: all that came was handled and is durable. What flies to other
+ * nodes, and what waits for its time, does not count; nor does an input that may have more later. */
+bool troupe__node_idle(const struct troupe_node *node);
+
+/* A number that grows whenever anything happens to messages here, until the node starts again. */
+uint64_t troupe__node_activity(const struct troupe_node *node);
+
 /* ---- node_jobs.c ---- */
 
 /* Errors: with a text in `error`. */

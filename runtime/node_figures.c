@@ -26,3 +26,23 @@ void troupe__node_tell_figures(struct troupe_node *node, troupe__figures_fn on_f
     ev_timer_init(&node->figures, on_time, PERIOD_S, PERIOD_S);
     ev_timer_start(node->loop, &node->figures);
 }
+
+bool troupe__node_idle(const struct troupe_node *node)
+{
+    const struct troupe__machine *machine = &node->machine;
+    bool input_read = node->input.fd < 0 || ev_is_active(&node->readable);
+    return !node->committed.busy && !node->input_moved && input_read && machine->waiting == 0 &&
+           machine->jobs.count == 0 && !troupe__machine_dirty(machine);
+}
+
+uint64_t troupe__node_activity(const struct troupe_node *node)
+{
+    const struct troupe__machine *machine = &node->machine;
+    uint64_t activity = machine->sequence + machine->ctx.timer_last + machine->egress_number +
+                        machine->stats.deliveries + machine->stats.dead + node->input.line;
+    for (uint16_t peer = 0; node->links && peer < node->links->options.slots->node_count; peer++) {
+        const struct troupe__link_row *row = &node->links->links[peer].row;
+        activity += row->sent + row->accepted;
+    }
+    return activity;
+}

@@ -175,7 +175,7 @@ void troupe__desk_turn(struct troupe__desk *desk)
 static void put_figure(struct troupe__buffer *text, bool json, const char *prefix, const char *name, uint64_t number)
 {
     char digits[32];
-    char whole[TROUPE_NAME_MAX + 32];
+    char whole[TROUPE_NAME_MAX + 64];
     int size = snprintf(whole, sizeof whole, "%s%s", prefix, name);
     if (json) {
         troupe__buffer_put_byte(text, text->size > 0 ? ',' : '{');
@@ -186,6 +186,31 @@ static void put_figure(struct troupe__buffer *text, bool json, const char *prefi
         size = snprintf(digits, sizeof digits, "\t%llu\n", (unsigned long long)number);
     }
     troupe__buffer_put(text, digits, (size_t)size);
+}
+
+/* Of the link to another node: what was sent to it and taken in from it, and what it has not acknowledged. */
+static void put_link(const struct troupe_node *node, uint16_t peer, bool json, struct troupe__buffer *text)
+{
+    const struct troupe__link *link = &node->links->links[peer];
+    uint64_t oldest_ns = troupe__link_oldest_ns(link), now_ns = troupe__monotonic_ns(node->clock);
+    const struct {
+        const char *name;
+        uint64_t number;
+    } figures[] = {
+        {"up", link->state == TROUPE__LINK_UP},
+        {"lost", link->state == TROUPE__LINK_LOST},
+        {"sent", link->row.sent},
+        {"accepted", link->row.accepted},
+        {"backlog", link->row.sent - link->acknowledged},
+        {"backlog_bytes", troupe__outbox_size(&node->links->outboxes[peer])},
+        {"unacknowledged_ms", oldest_ns > 0 && now_ns > oldest_ns ? (now_ns - oldest_ns) / 1000000 : 0},
+        {"resends", link->resends},
+    };
+    char prefix[TROUPE__NODE_NAME_MAX + 8];
+    snprintf(prefix, sizeof prefix, "link/%s/", node->place->cluster->nodes[peer].name);
+    for (size_t i = 0; i < sizeof figures / sizeof *figures; i++) {
+        put_figure(text, json, prefix, figures[i].name, figures[i].number);
+    }
 }
 
 /* 0 where /proc does not say. */
@@ -233,12 +258,22 @@ void troupe__desk_figures(const struct troupe_node *node, bool json, struct trou
         {"requests_under_way", clients.under_way},
         {"tails", clients.tails},
         {"rss_bytes", resident_bytes()},
+        {"pid", (uint64_t)getpid()},
+        {"start", node->links ? node->links->incarnation >> 32 : 0},
+        {"idle", troupe__node_idle(node)},
+        {"activity", troupe__node_activity(node)},
+        {"input_open", node->input.fd >= 0},
     };
     for (size_t i = 0; i < sizeof figures / sizeof *figures; i++) {
         put_figure(text, json, "", figures[i].name, figures[i].number);
     }
     for (size_t i = 0; i < machine->egress_name_count; i++) {
         put_figure(text, json, "egress/", machine->egress_names[i].name, machine->egress_names[i].sequence);
+    }
+    for (uint16_t peer = 0; node->links && peer < node->links->options.slots->node_count; peer++) {
+        if (peer != node->links->options.self) {
+            put_link(node, peer, json, text);
+        }
     }
     if (json) {
         troupe__buffer_put(text, "}\n", 2);

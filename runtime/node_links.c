@@ -60,6 +60,12 @@ static enum troupe_error open_wire(struct troupe_node *node, const struct troupe
     return result;
 }
 
+static const char *name_of(const void *context, uint16_t node)
+{
+    const struct troupe__cluster *cluster = context;
+    return cluster->nodes[node].name;
+}
+
 enum troupe_error troupe__node_join(struct troupe_node *node, const struct troupe__place *place)
 {
     uint32_t chance;
@@ -75,6 +81,8 @@ enum troupe_error troupe__node_join(struct troupe_node *node, const struct troup
     node->wire->context = node;
     struct troupe__links_options options = {.slots = &place->cluster->slots,
                                             .self = place->self,
+                                            .name = name_of,
+                                            .name_context = place->cluster,
                                             .chance = chance,
                                             .wire = node->wire,
                                             .backlog_max = node->options.backlog};

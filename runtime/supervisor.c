@@ -172,7 +172,8 @@ static void take_end(struct supervisor *supervisor, struct charge *charge, int s
     }
     charge->state = ENDED;
     supervisor->code = code != 0 ? (alone || code == EXIT_WRONG ? code : EXIT_FAILURE) : supervisor->code;
-    if (code == EXIT_WRONG && !alone && !supervisor->stopping) {
+    bool ends_all = code == EXIT_WRONG || (code == 0 && charge->child->ends_all);
+    if (ends_all && !alone && !supervisor->stopping) {
         stop_all(supervisor);
     }
 }

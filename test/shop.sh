@@ -17,3 +17,20 @@ python3 samples/shop/check.py "$dir/in" "$dir/out"
 [ ! -s "$dir/timers" ] || { echo "FAILED: timers are left"; exit 1; }
 "$build/troupe" doctor "$dir/data" >/dev/null
 echo "$killed kills, seed $seed"
+
+# On three nodes, which end when no order waits for its payment any more: the same holds, and the tag in braces keeps a
+# cart and its orders on one node.
+run_nodes() {
+    timeout 100 "$build/troupe" run "$build/samples/shop.so" --nodes 3 --data "$dir/nodes" --input "$dir/$1" \
+        --output "$dir/nodes.out" --until-idle=timers 2>>"$dir/log"
+}
+run_nodes in
+run_nodes audit
+python3 samples/shop/check.py "$dir/in" "$dir"/nodes.out.*
+"$build/troupe" actors --data "$dir/nodes" >"$dir/actors" # node, tab, shop/cart/{c7} or shop/order/{c7}-1, ...
+sed -n 's,^\([^\t]*\)\tshop/[a-z]*/{\([a-z0-9]*\)}.*,\2 \1,p' "$dir/actors" | sort -u >"$dir/tags"
+[ "$(wc -l <"$dir/tags")" -gt 200 ] || { echo "FAILED: too few tags"; exit 1; }
+[ "$(cut -d' ' -f1 "$dir/tags" | uniq -d | wc -l)" = 0 ] || { echo "FAILED: a tag is on two nodes"; exit 1; }
+[ "$(cut -d' ' -f2 "$dir/tags" | sort -u | wc -l)" = 3 ] || { echo "FAILED: not all nodes have carts"; exit 1; }
+[ -z "$("$build/troupe" timers --data "$dir/nodes")" ] || { echo "FAILED: timers are left on a node"; exit 1; }
+echo "on three nodes: $(wc -l <"$dir/tags") customers, each with all orders on one of them"

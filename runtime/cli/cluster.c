@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "runtime/cli/cluster_file.h"
+#include "runtime/cli/cluster_status.h"
 #include "runtime/cli/options.h"
 #include "transport/keys.h"
 
@@ -203,11 +204,15 @@ int troupe__cluster(int argc, char **argv)
          "secret ones in NAME.key beside it, for that node's machine alone, and client.key"},
         {0},
     };
+    if (argc > 1 && strcmp(argv[1], "status") == 0) {
+        return troupe__cluster_status(argc - 1, argv + 1);
+    }
     struct options options = {.nodes = 0};
     const struct troupe__command command = {
         .name = "cluster",
         .usage =
-            "usage: troupe cluster init --nodes N [--tcp HOST:PORT ...] [--clients HOST:PORT ...] [--keys] [FILE]\n\n"
+            "usage: troupe cluster init --nodes N [--tcp HOST:PORT ...] [--clients HOST:PORT ...] [--keys] [FILE]\n"
+            "       troupe cluster status [options]          (see troupe cluster status --help)\n\n"
             "Writes a cluster file (default: cluster.yaml): which nodes a troupe has, where they are reached, and\n"
             "which slots each owns. Every node gets the same file.\n",
         .after = "Exit codes: 0 done, 1 failed (nothing is left then), 2 wrong arguments.\n",
@@ -220,7 +225,7 @@ int troupe__cluster(int argc, char **argv)
         return code;
     }
     if (operand == argc || strcmp(argv[operand], "init") != 0) {
-        return troupe__wrong("cluster", "it takes init, not", operand < argc ? argv[operand] : "nothing");
+        return troupe__wrong("cluster", "it takes init or status, not", operand < argc ? argv[operand] : "nothing");
     }
     if (argc - operand > 2) {
         return troupe__wrong("cluster", "one argument too many:", argv[operand + 2]);

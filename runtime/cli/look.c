@@ -188,7 +188,7 @@ static enum troupe_error load(const struct troupe__look *look, const struct trou
     result = troupe__reach_connect(reach, node, client);
     *ret_asked = result == TROUPE_OK;
     if (result == TROUPE_OK && reach->troupe) { /* The others need not wait for one that does not answer. */
-        result = troupe__remote_hello(client);
+        result = troupe__remote_hello(client, TROUPE__HELLO_MS);
     }
     if (result != TROUPE_OK) {
         snprintf(view->error, sizeof view->error, "%s", client->error);

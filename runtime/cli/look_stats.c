@@ -115,7 +115,7 @@ static bool show_node(struct troupe__look *look, const struct troupe__reach *rea
     look->node = reach->troupe ? node->name : NULL;
     enum troupe_error result = troupe__reach_connect(reach, node, &client);
     bool connected = result == TROUPE_OK;
-    result = connected && reach->troupe ? troupe__remote_hello(&client) : result;
+    result = connected && reach->troupe ? troupe__remote_hello(&client, TROUPE__HELLO_MS) : result;
     result = result == TROUPE_OK ? show_remote(look, &client) : result;
     if (result != TROUPE_OK) {
         troupe__look_complain(look, client.error, result);

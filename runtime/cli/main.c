@@ -15,6 +15,7 @@
 #include "runtime/cli/sim.h"
 #include "runtime/cli/snapshot.h"
 #include "runtime/cli/talk.h"
+#include "runtime/cli/wait.h"
 
 static const struct {
     const char *name; /* first: troupe__nearest reads it */
@@ -34,9 +35,10 @@ static const struct {
     {"jobs", troupe__look_jobs, "", "the jobs whose results have not come back"},
     {"dead", troupe__look_dead, "list|show|retry|drop", "the messages that failed for good"},
     {"stats", troupe__look_stats, "", "figures of a node"},
+    {"wait", troupe__wait, "--idle", "return when a node or a troupe is at rest"},
     {"snapshot", troupe__snapshot, "create|list|show|...", "photograph a node, and look at what was taken"},
     {"restore", troupe__restore, "SNAPSHOT", "make a node's directory from a snapshot"},
-    {"cluster", troupe__cluster, "init", "write the file that says which nodes a troupe has"},
+    {"cluster", troupe__cluster, "init|status", "which nodes a troupe has, and how they are"},
     {"keygen", troupe__keygen, "FILE", "make a key pair for a node or a client"},
     {"doctor", troupe__doctor, "", "whether all of a node's directory is intact"},
     {0},

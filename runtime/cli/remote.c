@@ -6,10 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    TIMEOUT_MS = 15000, /* the node gives up an inspection after 5 s, and one may wait for others */
-    HELLO_MS = 3000,
-};
+enum { TIMEOUT_MS = 15000 /* the node gives up an inspection after 5 s, and one may wait for others */ };
 
 /* One request, one reply, which says that it was done. */
 static enum troupe_error exchange(struct troupe__client *client, struct troupe__request *request, int64_t timeout_ms,
@@ -24,11 +21,11 @@ static enum troupe_error exchange(struct troupe__client *client, struct troupe__
     return result;
 }
 
-enum troupe_error troupe__remote_hello(struct troupe__client *client)
+enum troupe_error troupe__remote_hello(struct troupe__client *client, int64_t timeout_ms)
 {
     struct troupe__request request = {.what = "hello"};
     struct troupe__reply reply;
-    return exchange(client, &request, HELLO_MS, &reply);
+    return exchange(client, &request, timeout_ms, &reply);
 }
 
 /* Add the rows that a reply holds; they may end anywhere, so `rest` keeps what is not whole yet. */

@@ -16,6 +16,7 @@
 #include "runtime/cli/module.h"
 #include "runtime/cli/options.h"
 #include "runtime/cli/progress.h"
+#include "runtime/cli/quiet.h"
 #include "runtime/memory.h"
 #include "runtime/node.h"
 #include "runtime/supervisor.h"
@@ -341,7 +342,8 @@ static int take_place(struct run *run)
         return -1;
     }
     if (run->node.until != TROUPE_UNTIL_STOPPED) {
-        return troupe__wrong("run", "a node cannot know when the others are idle; leave out", "--until-idle");
+        return troupe__wrong("run", "one node cannot know when the others are idle: see troupe wait, and leave out",
+                             "--until-idle");
     }
     enum troupe_error result = troupe__cluster_file_read(run->cluster_path, &run->cluster, error, sizeof error);
     if (result != TROUPE_OK) {
@@ -395,6 +397,7 @@ static void init_member(struct member *member, const struct run *all, uint16_t i
     run->node.log_context = &run->log;
     run->place = (struct troupe__place){&all->cluster, index, NULL};
     run->progress.command = NULL;
+    run->node.until = TROUPE_UNTIL_STOPPED; /* One alone cannot know: see wait_until_idle. */
     run->node.listen_count = 0;
     if (!run->listen_none) {
         listen_beside_data(run);
@@ -415,15 +418,35 @@ static void tell_endpoints(struct run *all)
     }
 }
 
+/* A process beside the nodes, which ends when they are idle; then they are stopped. */
+static int wait_until_idle(void *context)
+{
+    const struct run *all = context;
+    const struct troupe__reach_options where = {.data = all->node.data};
+    const struct troupe__quiet_options quiet = {.timers = all->node.until == TROUPE_UNTIL_IDLE_TIMERS,
+                                                .inputs_ended = true};
+    struct troupe__reach reach;
+    char reason[512];
+    enum troupe_error result = troupe__reach_open(&reach, &where);
+    if (result != TROUPE_OK) {
+        return fail(reach.error, result);
+    }
+    result = troupe__quiet_wait(&reach, &quiet, reason, sizeof reason);
+    troupe__reach_close(&reach);
+    return result == TROUPE_OK ? EXIT_SUCCESS : fail(reason, result);
+}
+
 /* --nodes: all of them under one supervisor. */
 static int run_nodes(struct run *all)
 {
     char error[512];
-    if (all->cluster_path || all->unsupervised || all->node.until != TROUPE_UNTIL_STOPPED) {
-        return troupe__wrong("run", "with --nodes leave out",
-                             all->cluster_path   ? "--cluster"
-                             : all->unsupervised ? "--no-supervisor"
-                                                 : "--until-idle");
+    bool until_idle = all->node.until != TROUPE_UNTIL_STOPPED;
+    if (all->cluster_path || all->unsupervised) {
+        return troupe__wrong("run", "with --nodes leave out", all->cluster_path ? "--cluster" : "--no-supervisor");
+    }
+    if (until_idle && all->listen_none) {
+        return troupe__wrong("run", "whether several nodes are idle is asked at their sockets; leave out",
+                             "--listen none");
     }
     if (all->input_count > all->nodes) {
         return troupe__wrong("run", "there are more inputs than nodes; the last is", all->inputs[all->input_count - 1]);
@@ -439,19 +462,26 @@ static int run_nodes(struct run *all)
     }
     tell_endpoints(all);
     struct member *members = calloc(all->nodes, sizeof *members);
-    struct troupe__child *children = calloc(all->nodes, sizeof *children);
-    bool ready = members && children;
+    struct troupe__child *children = calloc(all->nodes + 1, sizeof *children);
+    struct troupe__guard *guard = until_idle ? troupe__guard_new() : NULL;
+    bool ready = members && children && (guard || !until_idle);
     for (uint16_t i = 0; ready && i < all->nodes; i++) {
         init_member(&members[i], all, i);
         ready = (members[i].run.guard = troupe__guard_new()) != NULL;
-        children[i] =
-            (struct troupe__child){all->cluster.nodes[i].name, members[i].run.guard, run_node, &members[i].run, true};
+        children[i] = (struct troupe__child){
+            all->cluster.nodes[i].name, members[i].run.guard, run_node, &members[i].run, true, false};
+    }
+    if (ready && until_idle) {
+        children[all->nodes] = (struct troupe__child){
+            .name = "idle", .guard = guard, .run = wait_until_idle, .context = all, .needed = true, .ends_all = true};
     }
     int code =
-        ready ? troupe__supervise(children, all->nodes, all->node.slow_ms, troupe__log_line, &all->log) : EXIT_FAILURE;
+        ready ? troupe__supervise(children, all->nodes + until_idle, all->node.slow_ms, troupe__log_line, &all->log)
+              : EXIT_FAILURE;
     if (!ready) {
         fail("out of memory", TROUPE_ENOMEM);
     }
+    troupe__guard_free(guard);
     for (size_t i = 0; members && i < all->nodes; i++) {
         troupe__guard_free(members[i].run.guard);
     }
@@ -479,7 +509,7 @@ static int run_one(struct run *run)
     if (!run->guard) {
         return fail("out of memory", TROUPE_ENOMEM);
     }
-    const struct troupe__child child = {run->name, run->guard, run_node, run, run->name != NULL};
+    const struct troupe__child child = {run->name, run->guard, run_node, run, run->name != NULL, false};
     return troupe__supervise(&child, 1, run->node.slow_ms, troupe__log_line, &run->log);
 }
 

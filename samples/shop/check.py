@@ -1,6 +1,6 @@
 # check.py - each order has one outcome, and every piece is accounted for.
 # SPDX-License-Identifier: Apache-2.0
-# usage: check.py INPUT OUTPUT      (the output ends with the audit of every item)
+# usage: check.py INPUT OUTPUT...     (one of each node; the outputs end with the audit of every item)
 import collections, json, sys
 
 supply, carts, ordered, paying = {}, collections.defaultdict(collections.Counter), {}, set()
@@ -18,10 +18,10 @@ for line in map(json.loads, open(sys.argv[1])):
         paying.add(key)
 
 outcomes, refunds, audit, last = {}, set(), {}, collections.Counter()
-for line in map(json.loads, open(sys.argv[2])):
+for path, line in ((path, json.loads(text)) for path in sys.argv[2:] for text in open(path)):
     egress, key, body = line["egress"], line["key"], line["body"]
-    last[egress] += 1
-    assert line["seq"] == last[egress], f"{line}: not number {last[egress]}"
+    last[path, egress] += 1
+    assert line["seq"] == last[path, egress], f"{line}: not number {last[path, egress]}"
     if egress == "orders":
         assert key not in outcomes, f"{key} has two outcomes"
         outcomes[key] = body["state"]

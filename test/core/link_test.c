@@ -314,6 +314,35 @@ static void what_waited_for_the_link_leaves_after_one_more_epoch(void **state)
     assert_int_equal(troupe__link_next(&pair.a), 1);
 }
 
+/* How long the other side has been silent shows in what it has not acknowledged, however often that is sent again. */
+static void the_oldest_message_keeps_its_age_until_it_is_acknowledged(void **state)
+{
+    (void)state;
+    struct pair pair = new_pair();
+    assert_int_equal(troupe__link_oldest_ns(&pair.a), 0);
+    troupe__link_tick(&pair.a, 10);
+    send(&pair.a, 4);
+    data(&pair.a, 1, 2);
+    troupe__link_tick(&pair.a, 20);
+    data(&pair.a, 3, 2);
+    assert_int_equal(troupe__link_oldest_ns(&pair.a), 10);
+    troupe__link_tick(&pair.a, 500); /* No answer: it is sent again. */
+    assert_int_equal(pair.a.resends, 4);
+    assert_int_equal(troupe__link_oldest_ns(&pair.a), 10);
+    struct troupe__frame first = data(&pair.a, 1, 2);
+    data(&pair.a, 3, 2);
+    assert_int_equal(troupe__link_oldest_ns(&pair.a), 10);
+    receive(&pair.b, &pair.a, first);
+    commit(&pair.b);
+    receive(&pair.a, &pair.b, filled(&pair.b, TROUPE__FRAME_ACKNOWLEDGEMENT));
+    assert_int_equal(pair.a.acknowledged, 2);
+    assert_int_equal(troupe__link_oldest_ns(&pair.a), 500);
+    receive(&pair.b, &pair.a, data(&pair.a, 3, 2));
+    commit(&pair.b);
+    receive(&pair.a, &pair.b, filled(&pair.b, TROUPE__FRAME_ACKNOWLEDGEMENT));
+    assert_int_equal(troupe__link_oldest_ns(&pair.a), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -329,6 +358,7 @@ int main(void)
         cmocka_unit_test(what_never_left_does_not_hide_what_was_lost),
         cmocka_unit_test(a_loss_is_seen_in_a_hello_that_does_not_know_us),
         cmocka_unit_test(what_waited_for_the_link_leaves_after_one_more_epoch),
+        cmocka_unit_test(the_oldest_message_keeps_its_age_until_it_is_acknowledged),
     };
     return cmocka_run_group_tests_name("link", tests, NULL, NULL);
 }
