@@ -170,7 +170,12 @@ static bool take_input(struct troupe__sim_node *node)
     unsigned char mark[10];
     struct troupe__buffer buffer = {.data = mark, .capacity = sizeof mark};
     troupe__buffer_put_varint(&buffer, ++node->input_index);
-    if (troupe__machine_arrive(&node->machine, NULL, input.to, input.type, input.body) != TROUPE_OK ||
+    uint64_t number;
+    const struct troupe__response *known;
+    enum troupe_error result =
+        input.ask ? troupe__machine_ask(&node->machine, input.id, input.to, input.type, input.body, &number, &known)
+                  : troupe__machine_arrive(&node->machine, input.id, input.to, input.type, input.body);
+    if (result != TROUPE_OK ||
         troupe__machine_mark(&node->machine, INPUT_ROW, (struct troupe_bytes){mark, buffer.size}) != TROUPE_OK) {
         troupe__sim_fail(simulator, "node %u: input: %s", node->number, node->machine.error);
         return false;

@@ -32,6 +32,8 @@ struct troupe__sim_faults {
 
 struct troupe__sim_input {
     uint64_t at_ns; /* not before this */
+    bool ask;       /* it is asked, not sent; nobody waits for the answer */
+    const char *id; /* NULL: none */
     struct troupe_address to;
     const char *type;
     struct troupe_bytes body;

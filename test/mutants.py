@@ -67,6 +67,12 @@ MUTANTS = [
     ("a part without what is in flight", "runtime/snapshot.c", [
         ("        copy.table = (enum troupe__table)table;\n",
          "        copy.table = (enum troupe__table)table;\n        if (table == TROUPE__OUTBOX) {\n            continue;\n        }\n")]),
+    ("an id that only the node knows which took it in", "runtime/machine_forward.c", [
+        ("    if (!known) {\n        return enter(", "    if (true) {\n        return enter(")]),
+    ("a repeat of an ask that is handled again", "runtime/machine_forward.c", [
+        ("    return wrapped->kind == TROUPE__FORWARDED_ASK ? join_ask(machine, wrapped, id) : TROUPE_OK;",
+         "    return wrapped->kind == TROUPE__FORWARDED_ASK ? enter(machine, wrapped, (struct troupe__id){0, 0}, body)\n"
+         "                                                  : TROUPE_OK;")]),
     ("leaving before it is noted", "core/link.c", [ # one seed in a thousand; a claim of link_test.c
         ("    link->row.left = link->ever_up ? link->row.sent : link->row.left;\n",
          "    link->row.left = link->row.sent;\n")], "core/link_test"),

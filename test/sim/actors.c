@@ -128,6 +128,11 @@ static enum troupe_error handle(struct troupe_context *ctx, const struct troupe_
     if (strcmp(message->type, "go") == 0) {
         books.faults += body.number != ++books.got[from] || body.to != self;
         books.balance += body.money;
+    } else if (strcmp(message->type, "start") == 0) {
+        books.started++;
+        if (dice % 2 == 0) { /* For who asked; one who sent gets nothing, which fails nothing. */
+            (void)troupe_reply(ctx, "started", message->body);
+        }
     } else if (strcmp(message->type, "later") == 0) {
         books.undelayed++;
     } else if (strcmp(message->type, "ask") == 0 && dice % 4 != 0) { /* One of four is never answered. */
@@ -213,14 +218,16 @@ bool check_ledger(const struct ledger *ledger, char *text, size_t text_size)
         sum.delayed += books->delayed - books->cancelled;
         sum.undelayed += books->undelayed;
         sum.handled += books->handled;
+        sum.started += books->started;
         sum.jobs_begun += books->jobs_begun;
         sum.jobs_ended += books->jobs_ended;
     }
     snprintf(text, text_size,
              "balance %" PRId64 ", %u out of order, %u of %u asks ended, %u of %u delayed came, %u of %u jobs ended, "
-             "%u handled",
+             "%u handled, %u of %" PRIu64 " started",
              sum.balance, sum.faults, sum.answered, sum.asked, sum.undelayed, sum.delayed, sum.jobs_ended,
-             sum.jobs_begun, sum.handled);
+             sum.jobs_begun, sum.handled, sum.started, ledger->started_once);
     return !ledger->broken && sum.balance == 0 && sum.faults == 0 && sum.answered == sum.asked &&
-           sum.undelayed == sum.delayed && sum.jobs_begun == sum.jobs_ended && sum.handled > 0;
+           sum.undelayed == sum.delayed && sum.jobs_begun == sum.jobs_ended && sum.handled > 0 &&
+           sum.started == ledger->started_once;
 }

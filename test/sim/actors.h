@@ -13,7 +13,7 @@ struct books {
     uint32_t sent[ACTORS_MAX], got[ACTORS_MAX + 1];
     int64_t balance;
     uint32_t faults, asked, answered, delayed, undelayed, cancelled, jobs_begun, jobs_ended;
-    uint32_t handled;
+    uint32_t handled, started;
 };
 
 /* Of a message. Those of type "go" carry money. */
@@ -35,7 +35,8 @@ struct troupe_address actor_at(size_t index);
 /* The books of all actors. */
 struct ledger {
     struct books books[ACTORS_MAX];
-    size_t seen, dead; /* letters */
+    size_t seen, dead;     /* letters */
+    uint64_t started_once; /* so many messages came from outside, each with an id of its own or once */
     bool broken;
 };
 

@@ -37,6 +37,9 @@ struct plan {
     uint32_t hops_max;
     uint64_t span_ns; /* inputs come within */
     struct body body;
+    char id[32];
+    uint16_t node_count;
+    bool repeats;       /* each input comes in by way of two nodes, under one id; half of them are asks */
     char directory[96]; /* of stores on disk; "" for memory */
     bool snapshots;     /* are taken; then timers are not cancelled, so that the outcome is that of any other run */
     char snapshot_directory[96];
@@ -56,14 +59,21 @@ static uint64_t dice_of(uint64_t seed, uint64_t what)
 static bool input(void *context, uint16_t node, size_t index, struct troupe__sim_input *ret)
 {
     struct plan *plan = context;
-    if (index >= plan->input_count) {
+    if (index >= plan->input_count * (plan->repeats ? 2 : 1)) {
         return false;
+    }
+    if (plan->repeats) {
+        node = (uint16_t)((node + index % 2) % plan->node_count);
+        index /= 2;
+        snprintf(plan->id, sizeof plan->id, "%u/%zu", node, index);
     }
     uint64_t dice = dice_of(plan->seed, 1000 + node);
     size_t to = (size_t)dice % actor_count;
     plan->body = (struct body){.id = troupe__id_mix(dice, index), .number = (uint32_t)index + 1, .to = (uint32_t)to};
     plan->body.hops = 1 + (uint32_t)(plan->body.id % plan->hops_max);
     *ret = (struct troupe__sim_input){.at_ns = plan->span_ns * index / plan->input_count,
+                                      .ask = plan->repeats && dice % 2 == 0,
+                                      .id = plan->repeats ? plan->id : NULL,
                                       .to = actor_at(to),
                                       .type = "start",
                                       .body = {&plan->body, sizeof plan->body}};
@@ -157,6 +167,7 @@ static struct plan make_plan(uint64_t seed)
                         .input_count = 1 + dice_of(seed, 30) % 8,
                         .hops_max = 1 + (uint32_t)(dice_of(seed, 31) % 4),
                         .span_ns = (10 + dice_of(seed, 32) % 500) * MS,
+                        .repeats = dice_of(seed, 36) % 3 == 0,
                         .snapshots = dice_of(seed, 34) % 3 != 0};
     actor_count = 2 + dice_of(seed, 33) % (ACTORS_MAX - 1);
     actors_cancel = !plan.snapshots;
@@ -211,6 +222,8 @@ static struct troupe__sim_result run_once(struct plan plan, struct ledger *ret)
     struct troupe__sim_result result;
     troupe__random_oracle_init(&oracle.chance, plan.seed);
     struct troupe__sim_options options = make_options(&plan, plan.one_crash ? &oracle.base : &oracle.chance.base);
+    plan.node_count = options.node_count;
+    ledger.started_once = (uint64_t)options.node_count * plan.input_count;
     struct troupe__simulator *simulator = troupe__simulator_new(&options);
     assert_non_null(simulator);
     bool ok = troupe__simulator_run(simulator, &result) == TROUPE_OK;
