@@ -68,7 +68,7 @@ demo test bench fuzz: deps
 
 demo: ## 100,000 transfers, the process killed twice on the way, the books checked
 test: ## build everything, run every test
-bench: ## measure
+bench: ## measure everything, or with FIGURES="ring big" those
 mutants: all $(TESTS) ## break a copy of the product in one way after the other; a test must notice each
 	@BUILD=$(BUILD) test/crash/mutants.sh
 
@@ -158,7 +158,7 @@ run-test: all $(TESTS)
 	@BUILD=$(BUILD) LIBS="$(LIBS)" test/run.sh $(TESTS) $(SCRIPTS)
 
 run-bench: all $(BENCH)
-	@$(if $(BENCH),$(BENCH),echo "no test/bench/bench.c")
+	@$(if $(BENCH),$(BENCH) $(FIGURES),echo "no test/bench/bench.c")
 
 install: all ## install to $(DESTDIR)$(PREFIX)
 	$(call say,INST,$(DESTDIR)$(PREFIX))

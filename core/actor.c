@@ -350,7 +350,7 @@ static struct troupe__actor *make_actor(struct troupe__actors *actors, const str
 bool troupe__actors_seek(struct troupe__actors *actors, const char *type_name, const char *key, size_t key_size,
                          struct troupe__seek *ret)
 {
-    struct troupe__type *type = find_type(actors, type_name);
+    struct troupe__type *type = actors->index.count < TROUPE__ACTORS_NEAR ? NULL : find_type(actors, type_name);
     if (!type || !type->declared) {
         return false;
     }

@@ -144,7 +144,9 @@ struct troupe__seek {
     size_t key_size;
 };
 
-/* Begin. Returns false for a type that is not declared, whose address can only be found at once. */
+enum { TROUPE__ACTORS_NEAR = 8192 }; /* so many are in the cache, where there is nothing to wait for */
+
+/* Begin. Returns false when the actor is to be found at once: there are few, or its type is not declared. */
 bool troupe__actors_seek(struct troupe__actors *actors, const char *type, const char *key, size_t key_size,
                          struct troupe__seek *ret);
 /* What it began to fetch may be there by now: fetch what follows from it. */

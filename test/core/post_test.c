@@ -21,6 +21,8 @@ static enum troupe_error never(struct troupe_context *ctx, const struct troupe_m
 static const struct troupe_type types[] = {{.name = "test/one", .handler = never}};
 static const struct troupe_module module = {TROUPE_ABI, "test", "1", types, 1};
 
+enum { FILLING = 1000000 };
+
 struct fixture {
     struct troupe__actors actors;
     struct troupe__post post;
@@ -43,6 +45,9 @@ static struct fixture *open_fixture(void)
     assert_non_null(f);
     assert_int_equal(troupe__actors_init(&f->actors, &module, error, sizeof error), TROUPE_OK);
     f->sender = get(f, 0);
+    for (size_t i = 0; i < TROUPE__ACTORS_NEAR; i++) { /* Among fewer none is sought. */
+        get(f, FILLING + i);
+    }
     return f;
 }
 
@@ -103,7 +108,7 @@ static void the_first_in_is_the_first_out_and_has_its_receiver(void **state)
         receive(f, taken++);
     }
     assert_int_equal(taken, COUNT + 1);
-    assert_int_equal(f->actors.index.count, COUNT + 1);
+    assert_int_equal(f->actors.index.count, TROUPE__ACTORS_NEAR + COUNT + 1);
     close_fixture(f);
 }
 
@@ -135,6 +140,20 @@ static void what_is_left_in_the_post_is_freed(void **state)
     close_fixture(f);
 }
 
+/* As a message is put in the post whose receiver is known. */
+static void among_few_actors_none_is_sought(void **state)
+{
+    (void)state;
+    struct fixture *f = open_fixture();
+    struct troupe__seek seek;
+    for (size_t i = 0; i < 2; i++) {
+        assert_true(troupe__actors_seek(&f->actors, "test/one", "a", 1, &seek));
+        assert_true(troupe__actor_evict(get(f, FILLING + i), 0));
+    }
+    assert_false(troupe__actors_seek(&f->actors, "test/one", "a", 1, &seek));
+    close_fixture(f);
+}
+
 /* Its types come and go with their actors, so nothing may wait for one. */
 static void a_type_that_is_not_declared_is_not_sought(void **state)
 {
@@ -153,6 +172,7 @@ int main(void)
         cmocka_unit_test(the_first_in_is_the_first_out_and_has_its_receiver),
         cmocka_unit_test(an_actor_may_go_while_a_message_to_it_is_in_the_post),
         cmocka_unit_test(what_is_left_in_the_post_is_freed),
+        cmocka_unit_test(among_few_actors_none_is_sought),
         cmocka_unit_test(a_type_that_is_not_declared_is_not_sought),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
