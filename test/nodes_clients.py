@@ -101,6 +101,10 @@ def any_node_takes_any_ask():
         check(all(client.ask(to, "echo", body) == body for client in clients), "a body and back")
     big = "x" * (16 * 1024 * 1024 - 6)
     check(all(client.ask("test/talker/k1", "echo", big) == big for client in clients), "the largest body and back")
+    for taker in ("n1", "n2", "n3"):
+        done = command("ask", "test/talker/k1", "echo", '"x"', "--node", taker, "--cluster", f"{group.data}/cluster.yaml")
+        check(done[:2] == (0, '"x"\n'), f"--node {taker}: {done}")
+    check(command("ask", "test/talker/k1", "echo", "--node", "n9", "--data", group.data)[0] != 0, "there is no n9")
     for client in clients:
         client.socket.close()
     group.stop()

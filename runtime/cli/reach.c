@@ -178,6 +178,7 @@ static enum troupe_error open_one(struct troupe__reach *reach, const struct trou
     if (result != TROUPE_OK) {
         return result;
     }
+    reach->nodes[0].listed = true;
     snprintf(reach->nodes[0].endpoint, sizeof reach->nodes[0].endpoint, "%s", options->connect ? options->connect : "");
     snprintf(reach->nodes[0].data, sizeof reach->nodes[0].data, "%s", options->connect ? "" : data);
     snprintf(reach->nodes[0].server_key, sizeof reach->nodes[0].server_key, "%s",
@@ -294,9 +295,13 @@ enum troupe_error troupe__reach_any(const struct troupe__reach_options *options,
     }
     result = TROUPE_ENOTFOUND;
     for (size_t i = 0; i < reach.count && result != TROUPE_OK; i++) {
+        if (!reach.nodes[i].listed) {
+            continue;
+        }
         result = troupe__reach_connect(&reach, &reach.nodes[i], client);
         /* One by one, as long as there are others: what is sent to a node that is gone is answered by nobody. */
-        if (result == TROUPE_OK && !reach.nodes[i].data[0] && i + 1 < reach.count && !answers(client)) {
+        bool others = i + 1 < reach.count && !options->node;
+        if (result == TROUPE_OK && !reach.nodes[i].data[0] && others && !answers(client)) {
             troupe__client_close(client);
             result = TROUPE_ETIMEOUT;
         }

@@ -78,8 +78,8 @@ bool troupe__reach_runs(const struct troupe__reach_node *node);
 enum troupe_error troupe__reach_connect(const struct troupe__reach *reach, const struct troupe__reach_node *node,
                                         struct troupe__client *client);
 
-/* For a command that any node serves: connect to the one of --connect or --data, of a troupe to the first that runs
- * and, when it has to be found out, answers. Errors: as reach_connect; the options' own. */
+/* For a command that any node serves: connect to the one of --connect or --data; of a troupe to that of --node, or to
+ * the first that runs and, where a directory does not tell, answers. Errors: as reach_connect; the options' own. */
 enum troupe_error troupe__reach_any(const struct troupe__reach_options *options, struct troupe__client *client);
 
 #endif

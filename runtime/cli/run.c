@@ -472,6 +472,7 @@ static int run_nodes(struct run *all)
             all->cluster.nodes[i].name, members[i].run.guard, run_node, &members[i].run, true, false};
     }
     if (ready && until_idle) {
+        guard->number = 1; /* Whoever kills it has not found it idle at its start. */
         children[all->nodes] = (struct troupe__child){
             .name = "idle", .guard = guard, .run = wait_until_idle, .context = all, .needed = true, .ends_all = true};
     }

@@ -44,6 +44,7 @@ static const char *set_json(void *talk, const char *value)
 
 static const struct troupe__option send_options[] = {
     TROUPE__REACH_OPTIONS,
+    {"node", "NAME", troupe__reach_set_node, "the node of the troupe that takes it (default: any)"},
     {"id", "ID", set_id, "makes a repeat within 24 hours harmless"},
     {"timeout", "SECONDS", set_timeout, "how long to wait (default: 10)"},
     {"json", NULL, set_json, "print what became of it as one JSON object"},
