@@ -7,7 +7,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-enum { CHECKSUM_AT = 40, COUNT_AT = TROUPE__FRAME_HEADER_SIZE + 8, DATA_HEAD_SIZE = 12, NUMBERS_MAX = 6 };
+enum { CHECKSUM_AT = 40, COUNT_AT = TROUPE__FRAME_HEADER_SIZE + 24, DATA_HEAD_SIZE = 28, NUMBERS_MAX = 6 };
 
 static uint64_t checksum_of(const unsigned char *bytes, size_t size)
 {
@@ -86,6 +86,8 @@ void troupe__frame_begin(const struct troupe__frame *frame, struct troupe__buffe
 {
     assert(frame->kind == TROUPE__FRAME_DATA);
     put_header(frame, buffer);
+    put_number(buffer, frame->accepted);
+    put_number(buffer, frame->credit);
     put_number(buffer, frame->first);
     troupe__buffer_put(buffer, "\0\0\0\0", 4);
 }
@@ -120,9 +122,11 @@ static enum troupe_error decode_data(struct troupe__frame *frame, const unsigned
     if (size < DATA_HEAD_SIZE) {
         return TROUPE_ECORRUPT;
     }
-    frame->first = troupe__get_be64(body);
+    frame->accepted = troupe__get_be64(body);
+    frame->credit = troupe__get_be64(body + 8);
+    frame->first = troupe__get_be64(body + 16);
     for (int i = 0; i < 4; i++) {
-        frame->count = frame->count << 8 | body[8 + i];
+        frame->count = frame->count << 8 | body[24 + i];
     }
     frame->messages = (struct troupe_bytes){body + DATA_HEAD_SIZE, size - DATA_HEAD_SIZE};
     struct troupe__cursor cursor = {body + DATA_HEAD_SIZE, body + size, false};

@@ -10,7 +10,8 @@
  *      6  0 (2)                  48  body, by kind
  *      8  cluster (8)
  *
- *   data             first number (8), count (4), then so many messages: varint size, row form of message.h
+ *   data             the two numbers of an acknowledgement, first number (8), count (4), then so many messages: varint
+ *                    size, row form of message.h
  *   acknowledgement  number up to which all is durable at the receiver (8), bytes it takes beyond (8)
  *   credit           the same, sent because the bytes have changed
  *   request          number up to which the receiver has all, durable or not: send what follows again (8)
@@ -51,8 +52,8 @@ struct troupe__frame {
     uint64_t first;                                              /* data */
     uint32_t count;                                              /* data */
     struct troupe_bytes messages;                                /* data: see troupe__frame_message */
-    uint64_t accepted;                                           /* all but data */
-    uint64_t credit;                                             /* acknowledgement, credit */
+    uint64_t accepted;                                           /* all */
+    uint64_t credit;                                             /* acknowledgement, credit, data */
     uint64_t peer_incarnation, start_left, left, trimmed, flags; /* hello */
 };
 

@@ -206,6 +206,13 @@ static void receive_hello(struct troupe__link *link, const struct troupe__frame 
 
 /* ---- what arrives ------------------------------------------------------------------------------------------------ */
 
+static void receive_acknowledgement(struct troupe__link *link, const struct troupe__frame *frame, uint64_t now_ns,
+                                    struct troupe__link_update *update)
+{
+    update->counts = take_acknowledgement(link, frame->accepted, now_ns);
+    link->credit = frame->credit;
+}
+
 static void receive_data(struct troupe__link *link, const struct troupe__frame *frame,
                          struct troupe__link_update *update)
 {
@@ -265,14 +272,14 @@ void troupe__link_receive(struct troupe__link *link, const struct troupe__frame 
     } else if (link->state != TROUPE__LINK_UP) {
         return; /* Before the hello nothing counts. */
     } else if (frame->kind == TROUPE__FRAME_DATA) {
+        receive_acknowledgement(link, frame, now_ns, ret);
         receive_data(link, frame, ret);
     } else if (frame->kind == TROUPE__FRAME_REQUEST) {
         if (frame->accepted >= link->acknowledged) {
             go_back(link, frame->accepted);
         }
     } else {
-        ret->counts = take_acknowledgement(link, frame->accepted, now_ns);
-        link->credit = frame->credit;
+        receive_acknowledgement(link, frame, now_ns, ret);
     }
     watch(link, now_ns);
     check_invariants(link);

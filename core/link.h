@@ -144,7 +144,8 @@ void troupe__link_transmitted(struct troupe__link *link, uint64_t last, uint64_t
 /* When the oldest message that has left and is not acknowledged did so; 0 when there is none. */
 uint64_t troupe__link_oldest_ns(const struct troupe__link *link);
 
-/* Fill in a frame of kind hello, acknowledgement, request or credit, and strike it off link->due. */
+/* Fill in a frame of any kind, but for the messages of a data frame, and strike off link->due what it says: a data
+ * frame is an acknowledgement too. */
 void troupe__link_fill(struct troupe__link *link, enum troupe__frame_kind kind, struct troupe__frame *frame);
 
 #endif

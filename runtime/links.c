@@ -608,7 +608,7 @@ static enum troupe_error send_data(struct troupe__links *links, uint16_t node, u
     if (result != TROUPE_OK) {
         return result;
     }
-    frame.kind = TROUPE__FRAME_DATA;
+    troupe__link_fill(link, TROUPE__FRAME_DATA, &frame);
     frame.first = first;
     troupe__frame_begin(&frame, &links->frame);
     /* Small ones share a frame: a backlog of many epochs that each sent little. */
@@ -629,6 +629,8 @@ static enum troupe_error send_data(struct troupe__links *links, uint16_t node, u
     if (*ret_sent) {
         links->stats.messages_out += last - link->transmitted;
         troupe__link_transmitted(link, last, size);
+    } else {
+        link->due |= TROUPE__DUE_ACKNOWLEDGEMENT;
     }
     return TROUPE_OK;
 }

@@ -81,6 +81,7 @@ struct troupe_node {
     const struct troupe__place *place; /* NULL: it is alone */
     struct troupe__wire *wire;
     ev_io frames;
+    bool frames_ready;    /* some may have come */
     uint64_t links_at_ns; /* when the links want to be asked again */
     enum troupe_error links_result;
     char name[TROUPE__NODE_NAME_MAX + 1]; /* "node" when it is alone */

@@ -23,10 +23,13 @@ __attribute__((format(printf, 3, 4))) static void report(const struct troupe_nod
     }
 }
 
-/* Makes the loop turn; the descriptor is edge-triggered, so that it need not be stopped. */
+/* Makes the loop turn; the descriptor is edge-triggered, so that it need not be stopped. Only the wire's own socket is
+ * read, by nobody else: so when it has been read empty, nothing is there until the descriptor says so. */
 static void on_readable(struct ev_loop *loop, ev_io *watcher, int events)
 {
-    (void)loop, (void)watcher, (void)events;
+    (void)loop, (void)events;
+    struct troupe_node *node = watcher->data;
+    node->frames_ready = true;
 }
 
 static void on_frame(void *context, int peer, struct troupe_bytes frame)
@@ -92,6 +95,8 @@ enum troupe_error troupe__node_join(struct troupe_node *node, const struct troup
     }
     node->links_at_ns = 0;
     ev_io_init(&node->frames, on_readable, troupe__zmq_wire_fd(node->wire), EV_READ);
+    node->frames.data = node;
+    node->frames_ready = true;
     ev_io_start(node->loop, &node->frames);
     report(node, TROUPE_INFO, "node %s of %u listens at %s%s", place->cluster->nodes[place->self].name,
            place->cluster->slots.node_count, place->cluster->nodes[place->self].endpoint,
@@ -126,7 +131,10 @@ enum troupe_error troupe__node_take_frames(struct troupe_node *node, bool *ret_m
     if (!node->links || node->stopping) {
         return TROUPE_OK;
     }
-    *ret_more = troupe__zmq_wire_poll(node->wire, FRAMES_BUDGET) == FRAMES_BUDGET;
+    if (node->frames_ready) {
+        node->frames_ready = troupe__zmq_wire_poll(node->wire, FRAMES_BUDGET) == FRAMES_BUDGET;
+    }
+    *ret_more = node->frames_ready;
     char text[256];
     if (troupe__refusals_tell(&node->refusals, "a node was", text, sizeof text)) {
         report(node, TROUPE_WARNING, "%s", text);

@@ -201,6 +201,21 @@ static size_t count_rows(struct troupe__sim_node *node, enum troupe__table table
     return counter.count;
 }
 
+/* Links on which all is said and done cost nothing. That a peer has started again is noted by the next epoch there is.
+ */
+static void check_quiet(struct troupe__sim_node *node)
+{
+    struct troupe__links *links = node->links;
+    bool quiet = troupe__links_tick(links, node->simulator->now_ns) == TROUPE__NEVER;
+    for (uint16_t i = 0; i < links->active_count; i++) {
+        const struct troupe__link *link = &links->links[links->active[i]];
+        quiet = quiet && link->row.peer_incarnation != link->durable.peer_incarnation;
+    }
+    if (!quiet) {
+        troupe__sim_fail(node->simulator, "node %u: one of %u links is not settled", node->number, links->active_count);
+    }
+}
+
 static void check_end_of_node(struct troupe__sim_node *node)
 {
     struct troupe__simulator *simulator = node->simulator;
@@ -223,6 +238,7 @@ static void check_end_of_node(struct troupe__sim_node *node)
                              node->number, peer, link->row.sent, other->durable.accepted, link->row.trimmed);
         }
     }
+    check_quiet(node);
     troupe__machine_refresh(&node->machine);
     if (!simulator->options.open_store && count_rows(node, TROUPE__OUTBOX) + count_rows(node, TROUPE__MAIL) +
                                                   count_rows(node, TROUPE__TIMER) + count_rows(node, TROUPE__EGRESS) +

@@ -44,8 +44,8 @@ MUTANTS = [
         ("    links->stats.frames_in++;\n",
          "    links->stats.frames_in++;\n    if (links->machine->stalled) {\n        return TROUPE_OK;\n    }\n")]),
     ("acknowledgements without colour", "core/link.c", [
-        ("        ret->counts = take_acknowledgement(link, frame->accepted, now_ns);\n",
-         "        take_acknowledgement(link, frame->accepted, now_ns);\n")]),
+        ("    update->counts = take_acknowledgement(link, frame->accepted, now_ns);\n    link->credit",
+         "    take_acknowledgement(link, frame->accepted, now_ns);\n    link->credit")]),
     ("data without colour", "core/link.c", [
         ("    update->counts = true;\n", "")]),
     ("hellos without colour", "core/link.c", [

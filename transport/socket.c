@@ -19,8 +19,12 @@ enum {
     QUEUE_MAX = 32,
     CURVE_SIZE = 64,      /* what encryption adds to a frame, at most */
     HANDSHAKE_MS = 5000,  /* a connection that says nothing is closed */
-    HEARTBEAT_MS = 10000, /* a dead peer is noticed within two of them */
-    RECONNECT_MS = 20,    /* the first pause; it doubles */
+    HEARTBEAT_MS = 10000, /* a dead peer is noticed within two of them; so are these: */
+    KEEPALIVE_IDLE_S = 10,
+    KEEPALIVE_INTERVAL_S = 3,
+    KEEPALIVE_COUNT = 3,
+    UNACKNOWLEDGED_MS = 20000,
+    RECONNECT_MS = 20, /* the first pause; it doubles */
     RECONNECT_MAX_MS = 1000,
 };
 
@@ -85,6 +89,17 @@ static bool set_keys(void *zmq, const struct troupe__socket_keys *keys)
     return zmq_setsockopt(zmq, ZMQ_CURVE_SECRETKEY, keys->secret_key, 41) == 0;
 }
 
+static bool set_liveness(void *zmq, bool quiet)
+{
+    if (quiet) {
+        return set_int(zmq, ZMQ_TCP_KEEPALIVE, 1) && set_int(zmq, ZMQ_TCP_KEEPALIVE_IDLE, KEEPALIVE_IDLE_S) &&
+               set_int(zmq, ZMQ_TCP_KEEPALIVE_INTVL, KEEPALIVE_INTERVAL_S) &&
+               set_int(zmq, ZMQ_TCP_KEEPALIVE_CNT, KEEPALIVE_COUNT) && set_int(zmq, ZMQ_TCP_MAXRT, UNACKNOWLEDGED_MS);
+    }
+    return set_int(zmq, ZMQ_HEARTBEAT_IVL, HEARTBEAT_MS) && set_int(zmq, ZMQ_HEARTBEAT_TIMEOUT, HEARTBEAT_MS) &&
+           set_int(zmq, ZMQ_HEARTBEAT_TTL, 2 * HEARTBEAT_MS);
+}
+
 static bool set_options(void *zmq, const struct troupe__socket_options *options)
 {
     int queue_max = options->queue_max > 0 ? options->queue_max : QUEUE_MAX;
@@ -92,8 +107,7 @@ static bool set_options(void *zmq, const struct troupe__socket_options *options)
     size_max += options->keys ? CURVE_SIZE : 0;
     return zmq_setsockopt(zmq, ZMQ_MAXMSGSIZE, &size_max, sizeof size_max) == 0 && set_int(zmq, ZMQ_LINGER, 0) &&
            set_int(zmq, ZMQ_SNDHWM, queue_max) && set_int(zmq, ZMQ_RCVHWM, queue_max) &&
-           set_int(zmq, ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS) && set_int(zmq, ZMQ_HEARTBEAT_IVL, HEARTBEAT_MS) &&
-           set_int(zmq, ZMQ_HEARTBEAT_TIMEOUT, HEARTBEAT_MS) && set_int(zmq, ZMQ_HEARTBEAT_TTL, 2 * HEARTBEAT_MS) &&
+           set_int(zmq, ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS) && set_liveness(zmq, options->quiet) &&
            set_int(zmq, ZMQ_RECONNECT_IVL, RECONNECT_MS) && set_int(zmq, ZMQ_RECONNECT_IVL_MAX, RECONNECT_MAX_MS) &&
            (options->kind != TROUPE__SOCKET_ROUTER || set_int(zmq, ZMQ_ROUTER_MANDATORY, 1)) &&
            (!options->drop_unconnected || set_int(zmq, ZMQ_IMMEDIATE, 1)) &&

@@ -31,7 +31,8 @@ struct troupe__socket_options { /* Zero fields take what is said. */
     const struct troupe__socket_keys *keys; /* NULL: nothing is encrypted, nobody authenticated */
     size_t message_size_max;                /* bytes of a frame that comes in: over it the connection ends; 0: 17 MiB */
     int queue_max;                          /* messages in each direction and connection; 0: 32 */
-    bool drop_unconnected;                  /* DEALER: refuse to send while no connection stands, instead of queueing */
+    bool quiet; /* a dead peer is noticed by the kernel (TCP keepalive), not by heartbeats, which wake both sides */
+    bool drop_unconnected; /* DEALER: refuse to send while no connection stands, instead of queueing */
 };
 
 enum {

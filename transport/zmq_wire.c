@@ -36,6 +36,7 @@ static enum troupe_error open_out(struct zmq_wire *wire, struct peer *peer)
     struct troupe__socket_options options = {.kind = TROUPE__SOCKET_DEALER,
                                              .keys = wire->secure ? &keys : NULL,
                                              .queue_max = FRAMES_MAX,
+                                             .quiet = true,
                                              .drop_unconnected = true};
     char error[256];
     enum troupe_error result = troupe__socket_open(&options, &peer->out, error, sizeof error);
@@ -94,7 +95,8 @@ static enum troupe_error open_in(struct zmq_wire *wire, char *error, size_t erro
     struct troupe__socket_options options = {.kind = TROUPE__SOCKET_DEALER,
                                              .keys = wire->secure ? &keys : NULL,
                                              .message_size_max = wire->frame_size_max,
-                                             .queue_max = FRAMES_MAX};
+                                             .queue_max = FRAMES_MAX,
+                                             .quiet = true};
     char endpoint[TROUPE__ENDPOINT_SIZE];
     enum troupe_error result = troupe__socket_open(&options, &wire->in, error, error_size);
     return result == TROUPE_OK

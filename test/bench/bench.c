@@ -937,15 +937,15 @@ static double resident_mb(pid_t supervisor, pid_t node)
     return kib * 1024 / 1e6;
 }
 
-static double voluntary_switches(pid_t pid)
+double bench_switches(int pid)
 {
     char path[600];
     double sum = 0;
-    snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
+    snprintf(path, sizeof path, "/proc/%d/task", pid);
     DIR *tasks = opendir(path);
     CHECK(tasks);
     for (struct dirent *task; (task = readdir(tasks));) {
-        snprintf(path, sizeof path, "/proc/%d/task/%.20s/status", (int)pid, task->d_name);
+        snprintf(path, sizeof path, "/proc/%d/task/%.20s/status", pid, task->d_name);
         sum += status_number(path, "voluntary_ctxt_switches");
     }
     closedir(tasks);
@@ -1017,9 +1017,9 @@ static void measure_idle(void)
     }
     sleep(3); /* Until the last answer is synced, marked and folded. */
     pid_t node = child_of(pid);
-    double before = voluntary_switches(pid) + voluntary_switches(node);
+    double before = bench_switches(pid) + bench_switches(node);
     sleep(5);
-    double switches = voluntary_switches(pid) + voluntary_switches(node) - before;
+    double switches = bench_switches(pid) + bench_switches(node) - before;
     stop_troupe(pid, in, out);
     bench_report("rss_idle", bench_percentile(rss, RUNS, 0.5), "MB", -10, "");
     bench_report("cold_start", bench_percentile(times, RUNS, 0.5), "ms", -20, "");
@@ -1181,7 +1181,8 @@ static const struct measurement {
     {"link", measure_link, false},
     {"link_curve", measure_link_curve, false},
     {"link_rtt", measure_link_rtt, false},
-    {"chain", measure_chain, false},
+    {"chain chain_1000", measure_chain, false},
+    {"link_64 idle_wakeups_64", measure_many_nodes, false},
     {"snapshot_stall snapshot_throughput snapshot_size file_growth", measure_snapshot_load, false},
     {"snapshot_time", measure_snapshot_time, false},
     {"actor_bytes actor_bytes_idle", measure_actor_bytes, false},

@@ -30,6 +30,9 @@ const char *bench_directory(void);
 /* Pin the thread that calls, and those it starts from then on. A machine with one core is left alone. */
 void bench_use_core(int core);
 
+/* How often the threads of a process have waited for something. */
+double bench_switches(int pid);
+
 /* A number in decimal. */
 const char *bench_format_key(char buffer[static 24], uint64_t number);
 
@@ -40,6 +43,7 @@ void measure_link(void);
 void measure_link_curve(void);
 void measure_link_rtt(void);
 void measure_chain(void);
+void measure_many_nodes(void);
 void measure_snapshot_load(void);
 void measure_snapshot_time(void);
 

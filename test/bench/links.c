@@ -18,7 +18,7 @@
 #include "runtime/node.h"
 
 enum {
-    NODES_MAX = 4,
+    NODES_MAX = 64,
     ACTORS = 64,
     HOPPERS = 1024,
     BODY_SIZE = 100,
@@ -30,7 +30,6 @@ enum {
 
 /* What the processes share: numbers of each node, and the times of round trips. */
 struct board {
-    atomic_bool stop;
     struct {
         _Alignas(64) atomic_ullong accepted; /* messages from other nodes, durable */
         atomic_ullong deliveries;            /* in epochs that are sealed */
@@ -127,7 +126,6 @@ static const char *directory;
 struct process {
     struct troupe_node *node;
     uint16_t self;
-    ev_timer timer;
     ev_check check;
 };
 
@@ -136,15 +134,6 @@ static void log_trouble(void *context, enum troupe_level level, const char *text
     (void)context;
     if (level != TROUPE_INFO) {
         fprintf(stderr, "links: %s\n", text);
-    }
-}
-
-static void on_timer(struct ev_loop *loop, ev_timer *timer, int events)
-{
-    struct process *process = timer->data;
-    (void)loop, (void)events;
-    if (atomic_load(&board->stop)) {
-        troupe_node_stop(process->node);
     }
 }
 
@@ -176,24 +165,23 @@ static _Noreturn void run_node(uint16_t self, const char *work)
     struct process process = {.self = self};
     bench_use_core(self % 2);
     snprintf(path, sizeof path, "%s/%u", directory, self);
-    struct troupe_node_options options = {.module = &module, .data = path, .log = log_trouble};
+    struct troupe_node_options options = {.module = &module, .data = path, .stop_on_signals = true, .log = log_trouble};
     struct troupe__place place = {.cluster = &cluster, .self = self, .keys = cluster.keys ? &keys[self] : NULL};
     if (troupe__node_open(&options, &place, &process.node, error, sizeof error) != TROUPE_OK) {
         bench_fail(__FILE__, __LINE__, "open", error);
     }
-    ev_timer_init(&process.timer, on_timer, 0.02, 0.02);
     ev_check_init(&process.check, on_check);
-    process.timer.data = process.check.data = &process;
-    ev_timer_start(process.node->loop, &process.timer);
+    process.check.data = &process;
     ev_check_start(process.node->loop, &process.check);
     for (uint8_t i = 0; self == 0 && i < ACTORS && strcmp(work, "link") == 0; i++) {
         for (int batch = 0; batch < BATCHES; batch++) {
             send_first(process.node, "bench/source", source_keys[i], i);
         }
     }
-    for (uint8_t i = 0; self == 0 && i < CHAINS && strcmp(work, "chain") == 0; i++) {
+    bool chains = strncmp(work, "chain", 5) == 0;
+    for (int i = 0; self == 0 && chains && i < (work[5] ? 10 * CHAINS : CHAINS); i++) {
         char key[24];
-        send_first(process.node, "bench/hop", bench_format_key(key, i), i);
+        send_first(process.node, "bench/hop", bench_format_key(key, (uint64_t)i), (uint8_t)i);
     }
     if (self == 0 && strcmp(work, "rtt") == 0) {
         send_first(process.node, "bench/ping", source_keys[0], 0);
@@ -262,7 +250,9 @@ static void start(uint16_t count, bool secure, const char *work)
 
 static void stop(void)
 {
-    atomic_store(&board->stop, true);
+    for (uint16_t i = 0; i < cluster.slots.node_count; i++) {
+        CHECK(kill(pids[i], SIGTERM) == 0);
+    }
     for (uint16_t i = 0; i < cluster.slots.node_count; i++) {
         int status;
         CHECK(waitpid(pids[i], &status, 0) == pids[i] && status == 0);
@@ -364,4 +354,24 @@ void measure_chain(void)
     bench_report("chain", rate, "hops/s", 300000, "zmq_batches");
     bench_report("chain_remote", (double)remote / (double)hops * 100, "%", 0, "");
     bench_report("chain_epoch", (double)hops / (double)epochs, "hops", 0, "");
+    start(4, false, "chains");
+    rate = windows_rate(sum_deliveries);
+    stop();
+    bench_report("chain_1000", rate, "hops/s", 0, "chain");
+}
+
+/* Two nodes of many: what does it cost that there are others? */
+void measure_many_nodes(void)
+{
+    start(NODES_MAX, false, "link");
+    double rate = windows_rate(accepted_at_last);
+    stop();
+    bench_report("link_64", rate, "/s", 0, "link");
+    start(NODES_MAX, false, "none");
+    wait_ms(5000); /* Until all have found each other, and the tables hold what each has noted of that. */
+    double before = bench_switches(pids[0]);
+    wait_ms(5000);
+    double switches = bench_switches(pids[0]) - before;
+    stop();
+    bench_report("idle_wakeups_64", switches / 5, "/s", -1, "");
 }

@@ -18,6 +18,8 @@ static const struct troupe__frame head = {
     .incarnation = UINT64_C(5) << 32 | 77,
     .colour = 1000,
     .first = 42,
+    .accepted = 21,
+    .credit = 22,
 };
 
 static void make_data(struct troupe__buffer *buffer, uint32_t count)
@@ -67,7 +69,7 @@ static void every_kind_comes_back_as_it_was_sent(void **state)
         assert_int_equal(got.accepted, 11);
         bool credits = kind == TROUPE__FRAME_ACKNOWLEDGEMENT || kind == TROUPE__FRAME_CREDIT;
         bool hello = kind == TROUPE__FRAME_HELLO;
-        assert_int_equal(got.credit, credits ? 12 : 0);
+        assert_int_equal(got.credit, credits ? 12 : 0); /* but data, below */
         assert_int_equal(got.peer_incarnation, hello ? 13 : 0);
         assert_int_equal(got.left, hello ? 14 : 0);
         assert_int_equal(got.start_left, hello ? 16 : 0);
@@ -86,6 +88,8 @@ static void messages_come_back_in_order(void **state)
     assert_int_equal(troupe__frame_decode(bytes_of(&buffer), &got), TROUPE_OK);
     check_head(&got);
     assert_int_equal(got.first, 42);
+    assert_int_equal(got.accepted, 21);
+    assert_int_equal(got.credit, 22);
     assert_int_equal(got.count, 1000);
     struct troupe__cursor cursor = {.at = got.messages.data,
                                     .end = (const unsigned char *)got.messages.data + got.messages.size};

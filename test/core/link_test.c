@@ -82,7 +82,9 @@ static void send(struct troupe__link *link, int count)
 /* A data frame of `count` messages as a may send now, or one of numbers that were sent before. */
 static struct troupe__frame data(struct troupe__link *link, uint64_t first, uint32_t count)
 {
-    struct troupe__frame frame = {.kind = TROUPE__FRAME_DATA, .first = first, .count = count};
+    struct troupe__frame frame = filled(link, TROUPE__FRAME_DATA);
+    frame.first = first;
+    frame.count = count;
     if (troupe__link_next(link) == first) {
         troupe__link_transmitted(link, link->transmitted + count, count * 10);
     }
@@ -152,6 +154,25 @@ static void nothing_is_transmitted_or_acknowledged_before_it_is_durable(void **s
     troupe__link_durable(&pair.b, 0);
     assert_int_equal(pair.b.due, TROUPE__DUE_ACKNOWLEDGEMENT);
     assert_int_equal(filled(&pair.b, TROUPE__FRAME_ACKNOWLEDGEMENT).accepted, 1);
+}
+
+static void messages_acknowledge_what_came_the_other_way(void **state)
+{
+    (void)state;
+    struct pair pair = new_pair();
+    send(&pair.a, 5);
+    receive(&pair.b, &pair.a, data(&pair.a, 1, 3));
+    send(&pair.b, 1);
+    assert_int_equal(pair.b.due, TROUPE__DUE_ACKNOWLEDGEMENT);
+    struct troupe__link_update update = receive(&pair.a, &pair.b, data(&pair.b, 1, 1));
+    assert_int_equal(pair.b.due, 0); /* It is said. */
+    assert_int_equal(pair.a.acknowledged, 3);
+    assert_int_equal(update.accept_count, 1);
+    send(&pair.a, 1);
+    update = receive(&pair.b, &pair.a, data(&pair.a, 6, 1)); /* a gap: what it acknowledges counts all the same */
+    assert_int_equal(update.accept_count, 0);
+    assert_true(update.counts);
+    assert_int_equal(pair.b.acknowledged, 1);
 }
 
 static void what_is_acknowledged_is_trimmed_by_the_next_epoch(void **state)
@@ -350,6 +371,7 @@ int main(void)
         cmocka_unit_test(a_hello_whose_incarnation_is_noted_counts_for_the_colour),
         cmocka_unit_test(a_request_sends_again_from_there),
         cmocka_unit_test(nothing_is_transmitted_or_acknowledged_before_it_is_durable),
+        cmocka_unit_test(messages_acknowledge_what_came_the_other_way),
         cmocka_unit_test(what_is_acknowledged_is_trimmed_by_the_next_epoch),
         cmocka_unit_test(no_more_is_in_flight_than_the_window_and_the_credit),
         cmocka_unit_test(silence_makes_it_send_again_ever_more_slowly),
