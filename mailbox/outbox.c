@@ -4,7 +4,10 @@
 
 #include <assert.h>
 
-enum { ROW_SIZE_GUESS = 128 }; /* of a message, while none is known */
+enum {
+    ROW_SIZE_GUESS = 128, /* of a message, while none is known */
+    KEPT_SIZE = 1 << 18,  /* bytes of memory that an empty outbox keeps, to be filled again */
+};
 
 void troupe__outbox_init(struct troupe__outbox *outbox, uint16_t link, size_t memory_max, uint64_t first, uint64_t last)
 {
@@ -289,6 +292,20 @@ void troupe__outbox_trim(struct troupe__outbox *outbox, struct troupe__store *st
         outbox->first = outbox->memory_first;
     }
     compact(outbox);
+}
+
+void troupe__outbox_shrink(struct troupe__outbox *outbox)
+{
+    assert(troupe__outbox_empty(outbox) && outbox->head == outbox->count);
+    if (outbox->bytes.capacity > KEPT_SIZE) {
+        troupe__buffer_free(&outbox->bytes);
+        outbox->bytes_head = 0;
+    }
+    if (outbox->capacity * sizeof *outbox->entries > KEPT_SIZE) {
+        free(outbox->entries);
+        outbox->entries = NULL;
+        outbox->head = outbox->count = outbox->capacity = 0;
+    }
 }
 
 void troupe__outbox_spill(struct troupe__outbox *outbox, uint64_t folded)

@@ -63,6 +63,9 @@ void troupe__outbox_trim(struct troupe__outbox *outbox, struct troupe__store *st
 /* Forget what the tables have (they hold everything up to epoch `folded`) and does not fit in memory_max. */
 void troupe__outbox_spill(struct troupe__outbox *outbox, uint64_t folded);
 
+/* Nothing is in it: give back memory that it needed when there was more. */
+void troupe__outbox_shrink(struct troupe__outbox *outbox);
+
 static inline bool troupe__outbox_empty(const struct troupe__outbox *outbox)
 {
     return outbox->first > outbox->last;

@@ -134,7 +134,10 @@ static void *run(void *context)
             continue;
         }
         pthread_cond_broadcast(&committer->idle);
+        /* Without the mutex, which is the first that the loop asks for. */
+        pthread_mutex_unlock(&committer->mutex);
         committer->wake(committer->wake_context);
+        pthread_mutex_lock(&committer->mutex);
     }
     pthread_mutex_unlock(&committer->mutex);
     return NULL;
@@ -181,8 +184,8 @@ void troupe__committer_commit(struct troupe__committer *committer, struct troupe
     assert(!committer->state.busy);
     committer->epoch = epoch;
     committer->state.busy = true;
-    pthread_cond_signal(&committer->changed);
     pthread_mutex_unlock(&committer->mutex);
+    pthread_cond_signal(&committer->changed); /* The thread that wakes asks for the mutex at once. */
 }
 
 void troupe__committer_sync(struct troupe__committer *committer)

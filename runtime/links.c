@@ -221,6 +221,7 @@ static void drop_settled(struct troupe__links *links)
         uint16_t node = links->active[i];
         if (troupe__link_settled(&links->links[node]) && troupe__outbox_empty(&links->outboxes[node])) {
             links->is_active[node] = false;
+            troupe__outbox_shrink(&links->outboxes[node]);
         } else {
             links->active[kept++] = node;
         }

@@ -246,6 +246,11 @@ static void a_backlog_lies_on_disk_until_the_peer_comes(void **state)
     assert_int_equal(handled, COUNT);
     assert_true(in_order);
     assert_int_equal(pair.ends[0].links->links[1].row.trimmed, COUNT);
+    for (int i = 0; i < 2; i++) { /* And nothing is left to do, nor in memory. */
+        assert_int_equal(troupe__links_tick(pair.ends[i].links, 0), TROUPE__NEVER);
+        assert_int_equal(pair.ends[i].links->active_count, 0);
+        assert_int_equal(troupe__outbox_memory(&pair.ends[i].links->outboxes[1 - i]), 0);
+    }
     free_pair(&pair);
 }
 
