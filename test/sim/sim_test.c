@@ -144,7 +144,8 @@ static struct troupe__sim_options make_options(struct plan *plan, struct troupe_
     if (plan->one_crash) {
         options.node_count = 3;
         options.restore_ns = 0;
-        options.calm_ns = 5000 * MS; /* when all is long over */
+        options.calm_ns = plan->snapshots ? 300 * MS : 5000 * MS; /* when all is over */
+        options.snapshots = 100;
         options.faults = (struct troupe__sim_faults){.crash = 1};
     }
     if (plan->put_back) {
@@ -400,33 +401,55 @@ static void an_older_directory_that_is_put_back_is_noticed_or_harmless(void **st
     assert_true(count < 100 || (noticed > count / 10 && noticed < count));
 }
 
-/* Not by chance: between any two steps of each node, one after the other. */
+/* Not by chance: between any two steps of each node, one after the other. Returns how many runs that were. */
+static uint64_t crash_at_every_step(uint64_t seed, bool snapshots, struct totals *totals)
+{
+    uint64_t runs = 0;
+    for (uint64_t node = 0; node < 3; node++) {
+        struct troupe__sim_result result = {.crashes = 1};
+        for (uint64_t step = 0; result.crashes > 0; step++) {
+            struct plan plan = make_plan(seed);
+            plan.one_crash = true;
+            plan.snapshots = snapshots;
+            plan.input_count = 1 + seed % 8;
+            plan.crash_node = node;
+            plan.crash_step = step;
+            struct ledger ledger;
+            result = run_once(plan, &ledger);
+            runs++;
+            add_to(totals, &result);
+            if (result.failure[0] || result.crashes > 1) {
+                fail_msg("graph %" PRIu64 ", node %" PRIu64 " crashes at its step %" PRIu64 ": %s", seed, node, step,
+                         result.failure);
+            }
+        }
+    }
+    return runs;
+}
+
 static void a_crash_at_any_step_of_any_node_changes_nothing(void **state)
 {
     (void)state;
     uint64_t graphs = number_from("TROUPE_SIM_SEEDS", 1000) / 250, runs = 0;
+    struct totals totals = {0};
     for (uint64_t seed = 1; seed <= graphs; seed++) {
-        for (uint64_t node = 0; node < 3; node++) {
-            struct troupe__sim_result result = {.crashes = 1};
-            for (uint64_t step = 0; result.crashes > 0; step++) {
-                struct plan plan = make_plan(seed);
-                plan.one_crash = true;
-                plan.snapshots = false;
-                plan.input_count = 1 + seed % 8;
-                plan.crash_node = node;
-                plan.crash_step = step;
-                struct ledger ledger;
-                result = run_once(plan, &ledger);
-                runs++;
-                if (result.failure[0] || result.crashes > 1) {
-                    fail_msg("graph %" PRIu64 ", node %" PRIu64 " crashes at its step %" PRIu64 ": %s", seed, node,
-                             step, result.failure);
-                }
-            }
-        }
+        runs += crash_at_every_step(seed, false, &totals);
     }
     print_message("%" PRIu64 " graphs, %" PRIu64 " crashes\n", graphs, runs);
     assert_true(runs >= graphs * 100);
+}
+
+/* Those that ask for snapshots, and the parts, meet a crash at every step too. */
+static void a_crash_at_any_step_while_snapshots_are_taken_spoils_none_that_is_complete(void **state)
+{
+    (void)state;
+    uint64_t graphs = number_from("TROUPE_SIM_SEEDS", 1000) / 500;
+    struct totals totals = {0};
+    for (uint64_t seed = 1; seed <= graphs; seed++) {
+        crash_at_every_step(seed, true, &totals);
+    }
+    print_totals(&totals, clock());
+    assert_true(graphs == 0 || (totals.snapshots > totals.seeds && totals.snapshots_failed > 0));
 }
 
 static int make_directory(void **state)
@@ -457,6 +480,7 @@ int main(void)
         cmocka_unit_test(a_run_on_disk_is_the_run_in_memory),
         cmocka_unit_test(an_older_directory_that_is_put_back_is_noticed_or_harmless),
         cmocka_unit_test(a_crash_at_any_step_of_any_node_changes_nothing),
+        cmocka_unit_test(a_crash_at_any_step_while_snapshots_are_taken_spoils_none_that_is_complete),
     };
     return cmocka_run_group_tests_name("sim", tests, make_directory, remove_directory);
 }
