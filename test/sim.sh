@@ -63,4 +63,16 @@ expect 2 "give '--input FILE'" sim "$dir/moody.so"
 expect 2 "with commas, not 'crash,rust'" sim "$dir/moody.so" --input "$dir/hello.jsonl" --faults crash,rust
 expect 2 "as in 1..1000" sim "$dir/moody.so" --input "$dir/hello.jsonl" --seeds 9..1
 expect 0 "^2 seeds.* 0 crashes" sim "$dir/moody.so" --input "$dir/hello.jsonl" --seeds 1..2 --faults loss,clock
+
+# Of many lines the one is found that matters, and nodes and faults that do not are left out; a crash too.
+for fault in reject abort; do
+    { for i in $(seq 30); do line "$i" hello; done; line 31 $fault; for i in $(seq 32 60); do line "$i" hello; done; } \
+        >"$dir/many.jsonl"
+    expect 1 "1 of 60 lines are enough" sim "$dir/moody.so" --input "$dir/many.jsonl" --seeds 5..6 --no-dead \
+        --shrink "$dir/fewest.jsonl"
+    grep -q -- "--seeds 5 --nodes 1 --faults none --no-dead" "$dir/out" || { echo "FAILED: no command"; failed=1; }
+    [ "$(cat "$dir/fewest.jsonl")" = "$(line 31 $fault)" ] || { echo "FAILED: not the line that fails"; failed=1; }
+done
+expect 134 "crashed in seed 5" sim "$dir/moody.so" --input "$dir/fewest.jsonl" --seeds 5 --nodes 1 --faults none --no-dead
+expect 0 "^3 seeds, each twice: 0 failed" sim "$dir/moody.so" --input "$dir/hello.jsonl" --seeds 1..3 --shrink "$dir/none"
 exit $failed

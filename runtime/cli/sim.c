@@ -5,6 +5,7 @@
  * lines for one actor stays, whatever the number of nodes. */
 #include "runtime/cli/sim.h"
 
+#include <dirent.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,6 +18,8 @@
 #include "runtime/cli/module.h"
 #include "runtime/cli/options.h"
 #include "runtime/cli/progress.h"
+#include "runtime/cli/sim_shrink.h"
+#include "runtime/files.h"
 #include "runtime/simulator.h"
 #include "transport/input.h"
 #include "transport/json.h"
@@ -25,6 +28,7 @@ enum { FAILURES_MAX = 10, NODES_MAX = 64 };
 
 /* One line of input. */
 struct line {
+    char *text; /* as it came */
     char *to_type, *to_key, *type;
     struct troupe_bytes body;
     uint16_t slot;
@@ -32,7 +36,7 @@ struct line {
 
 struct sim {
     const struct troupe_module *module;
-    const char *input_path, *output_path;
+    const char *module_path, *input_path, *output_path, *shrink_path;
     uint16_t node_count; /* 0: by seed */
     uint64_t seed_first, seed_last;
     unsigned faults;
@@ -65,6 +69,12 @@ static const char *set_input(void *sim, const char *value)
 static const char *set_output(void *sim, const char *value)
 {
     ((struct sim *)sim)->output_path = value;
+    return *value ? NULL : "a file";
+}
+
+static const char *set_shrink(void *sim, const char *value)
+{
+    ((struct sim *)sim)->shrink_path = value;
     return *value ? NULL : "a file";
 }
 
@@ -153,6 +163,9 @@ static const struct troupe__option options[] = {
      "each seed must emit the records of a run without faults, in any order;\nwith =keys, their bodies may differ"},
     {"no-dead", NULL, set_no_dead, "a dead letter is a failure"},
     {"output", "FILE", set_output, "write the records of the last seed, as JSON lines"},
+    {"shrink", "FILE", set_shrink,
+     "find the fewest lines, nodes and faults with which the first seed that\nfails still fails; write these lines "
+     "there"},
     {"log", "LEVEL", set_log, "what the nodes log: debug, info, warning or error (default: nothing)"},
     {0},
 };
@@ -177,12 +190,13 @@ static const char after[] =
     "Examples:\n"
     "  troupe sim bank.so --input transfers.jsonl --same-records=keys --no-dead\n"
     "  troupe sim bank.so --input transfers.jsonl --seeds 17 --log info\n"
+    "  troupe sim bank.so --input transfers.jsonl --no-dead --shrink fewest.jsonl\n"
     "\n"
     "Exit codes: 0 all seeds passed, 1 one failed (its number and what it found are on stderr), 2 wrong arguments.\n";
 
 /* ---- input ------------------------------------------------------------------------------------------------------- */
 
-static bool keep_line(struct sim *sim, const struct troupe__line *line)
+static bool keep_line(struct sim *sim, const struct troupe__line *line, struct troupe_bytes text)
 {
     struct line *lines = realloc(sim->lines, (sim->line_count + 1) * sizeof *lines);
     char *body = malloc(line->body.size + 1);
@@ -193,13 +207,12 @@ static bool keep_line(struct sim *sim, const struct troupe__line *line)
     }
     memcpy(body, line->body.data, line->body.size);
     sim->lines = lines;
-    lines[sim->line_count++] = (struct line){strdup(line->to_type),
-                                             strdup(line->to_key),
-                                             strdup(line->type),
-                                             {body, line->body.size},
-                                             troupe__slot_of(line->to_type, line->to_key)};
+    lines[sim->line_count++] =
+        (struct line){strndup(text.data, text.size), strdup(line->to_type),
+                      strdup(line->to_key),          strdup(line->type),
+                      {body, line->body.size},       troupe__slot_of(line->to_type, line->to_key)};
     struct line *kept = &lines[sim->line_count - 1];
-    return kept->to_type && kept->to_key && kept->type;
+    return kept->text && kept->to_type && kept->to_key && kept->type;
 }
 
 static bool read_input(struct sim *sim)
@@ -218,7 +231,7 @@ static bool read_input(struct sim *sim)
             continue;
         }
         result = troupe__line_parse(text.data, text.size, &sim->text, &line, error, sizeof error);
-        if (result == TROUPE_OK && !keep_line(sim, &line)) {
+        if (result == TROUPE_OK && !keep_line(sim, &line, text)) {
             snprintf(error, sizeof error, "out of memory");
             result = TROUPE_ENOMEM;
         }
@@ -236,6 +249,7 @@ static bool read_input(struct sim *sim)
 static void forget_input(struct sim *sim)
 {
     for (size_t i = 0; i < sim->line_count; i++) {
+        free(sim->lines[i].text);
         free(sim->lines[i].to_type);
         free(sim->lines[i].to_key);
         free(sim->lines[i].type);
@@ -362,12 +376,33 @@ static bool make_snapshots(struct sim *sim)
     return !sim->module->check;
 }
 
+/* What a run that crashed has left there. */
+static void empty_snapshots(const struct sim *sim)
+{
+    char path[PATH_MAX], error[PATH_MAX];
+    DIR *directory = sim->snapshots[0] ? opendir(sim->snapshots) : NULL;
+    for (struct dirent *entry; directory && (entry = readdir(directory)) != NULL;) {
+        if (entry->d_name[0] != '.' &&
+            troupe__files_join(path, sim->snapshots, entry->d_name, "", error, sizeof error) == TROUPE_OK) {
+            troupe__files_remove(path, error, sizeof error);
+        }
+    }
+    if (directory) {
+        closedir(directory);
+    }
+}
+
+static uint16_t nodes_of(const struct sim *sim, uint64_t seed)
+{
+    return sim->node_count ? sim->node_count : (uint16_t)(2 + troupe__id_mix(seed, 1) % 4);
+}
+
 /* Faults of the seed if `faults`, else none. */
 static struct troupe__sim_result run_seed(struct sim *sim, uint64_t seed, unsigned faults)
 {
     struct troupe__random_oracle oracle;
     struct troupe__sim_result result = {.failure = "out of memory"};
-    uint16_t node_count = sim->node_count ? sim->node_count : (uint16_t)(2 + troupe__id_mix(seed, 1) % 4);
+    uint16_t node_count = nodes_of(sim, seed);
     struct troupe__sim_options sim_options = {.module = sim->module,
                                               .oracle = &oracle.base,
                                               .node_count = node_count,
@@ -468,6 +503,129 @@ static int run_seeds(struct sim *sim)
     return failed > 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
+/* ---- the smallest case ------------------------------------------------------------------------------------------- */
+
+/* Whether the seed fails with these lines, nodes and faults. In a process of its own: what is changed is not put back.
+ */
+static bool case_fails(void *context, const struct troupe__sim_case *which,
+                       char failure[static TROUPE__SIM_FAILURE_SIZE])
+{
+    struct sim *sim = context;
+    uint64_t expected = 0;
+    size_t count = 0;
+    empty_snapshots(sim);
+    for (size_t i = 0; i < which->count; i++) {
+        if (which->kept[i]) {
+            sim->lines[count++] = sim->lines[i];
+        }
+    }
+    sim->line_count = count;
+    sim->node_count = which->nodes;
+    sim->faults = which->faults;
+    sim->logs = false;
+    sim->output_path = NULL;
+    if (count == 0) {
+        return false;
+    }
+    if (sim->same_records) {
+        struct troupe__sim_result calm = run_seed(sim, seed_running, 0);
+        expected = sim->record_sum;
+        if (calm.failure[0]) {
+            snprintf(failure, TROUPE__SIM_FAILURE_SIZE, "without faults: %.480s", calm.failure);
+            return true;
+        }
+    }
+    struct troupe__sim_result result = check_seed(sim, seed_running, expected);
+    snprintf(failure, TROUPE__SIM_FAILURE_SIZE, "%s", result.failure);
+    return failure[0] != '\0';
+}
+
+static bool write_kept(const struct sim *sim, const struct troupe__sim_case *smallest)
+{
+    FILE *file = fopen(sim->shrink_path, "w");
+    for (size_t i = 0; file && i < smallest->count; i++) {
+        if (smallest->kept[i]) {
+            fprintf(file, "%s\n", sim->lines[i].text);
+        }
+    }
+    if (!file || fclose(file) != 0) {
+        perror("troupe sim: --shrink");
+        return false;
+    }
+    return true;
+}
+
+/* How to see it again. */
+static void print_command(const struct sim *sim, const struct troupe__sim_case *smallest)
+{
+    printf("troupe sim %s --input %s --seeds %" PRIu64 " --nodes %u --faults ", sim->module_path, sim->shrink_path,
+           seed_running, smallest->nodes);
+    const char *comma = "";
+    for (int fault = TROUPE__CHOOSE_LOSS; fault <= TROUPE__CHOOSE_CLOCK; fault++) {
+        if (smallest->faults >> fault & 1) {
+            printf("%s%s", comma, troupe__choice_name((enum troupe__choice)fault));
+            comma = ",";
+        }
+    }
+    printf("%s%s%s\n", *comma ? "" : "none",
+           sim->same_records ? sim->same_keys ? " --same-records=keys" : " --same-records" : "",
+           sim->no_dead ? " --no-dead" : "");
+}
+
+static int shrink_case(struct sim *sim, struct troupe__sim_case *smallest, const char *failure)
+{
+    size_t count = 0;
+    fprintf(stderr, "%sseed %" PRIu64 " FAILED: %s\n", troupe__progress_clearing(), seed_running, failure);
+    troupe__progress_end(&sim->progress);
+    size_t runs = troupe__sim_shrink(smallest, failure, case_fails, sim);
+    for (size_t i = 0; i < smallest->count; i++) {
+        count += smallest->kept[i];
+    }
+    if (write_kept(sim, smallest)) {
+        printf("after %zu cases: %zu of %zu lines are enough, in %s; again with\n", runs, count, sim->line_count,
+               sim->shrink_path);
+        print_command(sim, smallest);
+    }
+    return EXIT_FAILURE;
+}
+
+/* Look for a seed that fails, and for the smallest case with which it does. */
+static int run_and_shrink(struct sim *sim)
+{
+    struct troupe__sim_case smallest = {.kept = malloc(sim->line_count + 1), .count = sim->line_count};
+    unsigned all = 0;
+    int code = EXIT_SUCCESS;
+    for (int fault = TROUPE__CHOOSE_LOSS; fault <= TROUPE__CHOOSE_CLOCK; fault++) {
+        all |= 1u << fault;
+    }
+    if (!smallest.kept) {
+        fprintf(stderr, "troupe sim: out of memory\n");
+        return EXIT_FAILURE;
+    }
+    memset(smallest.kept, true, sim->line_count);
+    for (uint64_t seed = sim->seed_first; code == EXIT_SUCCESS; seed++) {
+        char failure[TROUPE__SIM_FAILURE_SIZE] = "";
+        seed_running = seed;
+        smallest.nodes = nodes_of(sim, seed);
+        smallest.faults = sim->faults & all;
+        if (troupe__sim_fails_apart(case_fails, sim, &smallest, failure)) {
+            code = shrink_case(sim, &smallest, failure);
+        }
+        if (seed == sim->seed_last) {
+            break;
+        }
+        if (troupe__progress_due(&sim->progress)) {
+            troupe__progress_count(&sim->progress, "simulated", seed - sim->seed_first + 1, "seeds");
+        }
+    }
+    troupe__progress_end(&sim->progress);
+    free(smallest.kept);
+    if (code == EXIT_SUCCESS) {
+        printf("%" PRIu64 " seeds, each twice: 0 failed\n", sim->seed_last - sim->seed_first + 1);
+    }
+    return code;
+}
+
 /* A handler has crashed the process: say in which seed, and die of it. */
 static void on_crash(int signal_number)
 {
@@ -509,6 +667,7 @@ int troupe__sim(int argc, char **argv)
     if (!sim.input_path) {
         return troupe__wrong("sim", "without input nothing happens: give", "--input FILE");
     }
+    sim.module_path = argv[operands];
     sim.module = troupe__module_load("sim", argv[operands]);
     if (!sim.module) {
         return TROUPE__EXIT_WRONG;
@@ -521,9 +680,10 @@ int troupe__sim(int argc, char **argv)
         perror("troupe sim: no place for snapshots");
         return EXIT_FAILURE;
     }
-    code = read_input(&sim) ? run_seeds(&sim) : EXIT_FAILURE;
+    code = !read_input(&sim) ? EXIT_FAILURE : sim.shrink_path ? run_and_shrink(&sim) : run_seeds(&sim);
     forget_input(&sim);
     if (sim.snapshots[0]) {
+        empty_snapshots(&sim);
         rmdir(sim.snapshots);
     }
     return code;
