@@ -325,8 +325,8 @@ def who_has_no_key_that_is_listed_gets_nothing():
     os.mkdir(f"{where}/keys")
     cluster = f"{where}/keys/cluster.yaml"
     ports = free_ports(4)
-    done = command("cluster", "init", "--nodes", "2", "--keys", "--tcp", f"127.0.0.1:{ports[0]}", "--tcp",
-                   f"127.0.0.1:{ports[1]}", "--clients", f"127.0.0.1:{ports[2]}", "--clients", f"127.0.0.1:{ports[3]}",
+    done = command("cluster", "init", "--nodes", "2", "--keys", "--tcp", f"localhost:{ports[0]}", "--tcp",
+                   f"localhost:{ports[1]}", "--clients", f"127.0.0.1:{ports[2]}", "--clients", f"127.0.0.1:{ports[3]}",
                    cluster)
     check(done[0] == 0, f"cluster init: {done}")
     nodes = [Member(cluster, "n1"), Member(cluster, "n2")]

@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -220,6 +221,41 @@ static enum troupe_error lock_path(struct troupe__socket *socket, const char *pa
     return TROUPE_OK;
 }
 
+static bool bind_at(struct troupe__socket *socket, const char *endpoint, char *ret_endpoint)
+{
+    size_t size = TROUPE__ENDPOINT_SIZE;
+    choose_family(socket, endpoint);
+    return zmq_bind(socket->zmq, endpoint) == 0 &&
+           zmq_getsockopt(socket->zmq, ZMQ_LAST_ENDPOINT, ret_endpoint, &size) == 0;
+}
+
+/* ZeroMQ connects to a host by its name, but listens at addresses and interfaces only: look the name up, once. Sets
+ * errno. */
+static bool bind_at_name(struct troupe__socket *socket, const char *endpoint, char *ret_endpoint)
+{
+    const char *host = endpoint + strlen("tcp://"), *port = strrchr(host, ':');
+    char name[TROUPE__ENDPOINT_SIZE], address[NI_MAXHOST], numeric[TROUPE__ENDPOINT_SIZE + NI_MAXHOST];
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found = NULL;
+    bool done = false;
+    int code = ENODEV; /* What ZeroMQ says of a name. */
+    snprintf(name, sizeof name, "%.*s", port ? (int)(port - host) : 0, host);
+    if (!port || getaddrinfo(name, NULL, &hints, &found)) {
+        errno = code;
+        return false;
+    }
+    for (const struct addrinfo *at = found; at && !done; at = at->ai_next) {
+        if (getnameinfo(at->ai_addr, at->ai_addrlen, address, sizeof address, NULL, 0, NI_NUMERICHOST) == 0) {
+            bool six = at->ai_family == AF_INET6;
+            snprintf(numeric, sizeof numeric, "tcp://%s%s%s%s", six ? "[" : "", address, six ? "]" : "", port);
+            done = bind_at(socket, numeric, ret_endpoint);
+            code = done ? 0 : errno;
+        }
+    }
+    freeaddrinfo(found);
+    errno = code;
+    return done;
+}
+
 enum troupe_error troupe__socket_listen(struct troupe__socket *socket, const char *endpoint, char *ret_endpoint,
                                         char *error, size_t error_size)
 {
@@ -235,10 +271,8 @@ enum troupe_error troupe__socket_listen(struct troupe__socket *socket, const cha
     if (result != TROUPE_OK) {
         return result;
     }
-    size_t size = TROUPE__ENDPOINT_SIZE;
-    choose_family(socket, endpoint);
-    if (zmq_bind(socket->zmq, endpoint) == 0 &&
-        zmq_getsockopt(socket->zmq, ZMQ_LAST_ENDPOINT, ret_endpoint, &size) == 0) {
+    if (bind_at(socket, endpoint, ret_endpoint) ||
+        (!ipc && errno == ENODEV && bind_at_name(socket, endpoint, ret_endpoint))) {
         return TROUPE_OK;
     }
     int code = errno;

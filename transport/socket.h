@@ -60,11 +60,11 @@ void troupe__socket_close(struct troupe__socket *socket);
 /* Whether everybody who reaches `endpoint` is on this machine: ipc, or tcp on a loopback address. */
 bool troupe__endpoint_is_local(const char *endpoint);
 
-/* Accept connections at ipc://PATH or tcp://HOST:PORT (PORT `*`: any free one). `*ret_endpoint`, of at least
- * TROUPE__ENDPOINT_SIZE bytes, is what a peer connects to. An ipc path is held by a lock on PATH.lock, which stays
- * behind: ZeroMQ would let a second process take the path away.
- * Errors, with a text: TROUPE_EINVAL (no such kind of endpoint, or the host is unknown), TROUPE_EBUSY (in use),
- * TROUPE_EIO. */
+/* Accept connections at ipc://PATH or tcp://HOST:PORT (PORT `*`: any free one; HOST: an address, an interface, `*`, or
+ * a name that has an address of this machine). `*ret_endpoint`, of at least TROUPE__ENDPOINT_SIZE bytes, is what a peer
+ * connects to. An ipc path is held by a lock on PATH.lock, which stays behind: ZeroMQ would let a second process take
+ * the path away. Errors, with a text: TROUPE_EINVAL (no such kind of endpoint, or the host is unknown), TROUPE_EBUSY
+ * (in use), TROUPE_EIO. */
 enum { TROUPE__ENDPOINT_SIZE = 256, TROUPE__ENDPOINTS_MAX = 8 };
 enum troupe_error troupe__socket_listen(struct troupe__socket *socket, const char *endpoint, char *ret_endpoint,
                                         char *error, size_t error_size);

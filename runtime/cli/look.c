@@ -206,6 +206,7 @@ enum troupe_error troupe__look_at_node(struct troupe__look *look, const struct t
     struct troupe__buffer line = {0};
     enum troupe__table table = TROUPE__META;
     bool asked = false;
+    view.error[0] = '\0';
     look->node = reach->troupe ? node->name : NULL;
     enum troupe_error result = load(look, reach, node, tables, prefix, &view, &client, &asked);
     if (result != TROUPE_OK) {

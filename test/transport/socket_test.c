@@ -129,6 +129,24 @@ static void two_servers_do_not_share_a_path(void **state)
     troupe__socket_close(first);
 }
 
+/* ZeroMQ listens at addresses only; cluster files name hosts. */
+static void a_host_is_listened_at_by_its_name(void **state)
+{
+    (void)state;
+    struct troupe__socket *server = open_socket(TROUPE__SOCKET_ROUTER, 0);
+    struct troupe__socket *client = open_socket(TROUPE__SOCKET_DEALER, 0);
+    struct troupe__frames frames;
+    assert_int_equal(troupe__socket_listen(server, "tcp://localhost:*", bound, error, sizeof error), TROUPE_OK);
+    assert_true(troupe__endpoint_is_local(bound));
+    assert_null(strstr(bound, "localhost"));
+    assert_int_equal(troupe__socket_connect(client, bound, error, sizeof error), TROUPE_OK);
+    assert_int_equal(troupe__socket_send(client, &(struct troupe_bytes){"hello", 5}, 1), TROUPE_OK);
+    expect(server, &frames);
+    assert_int_equal(frames.count, 2);
+    troupe__socket_close(client);
+    troupe__socket_close(server);
+}
+
 static void wrong_endpoints_are_told(void **state)
 {
     (void)state;
@@ -153,6 +171,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_peer_that_is_not_there_is_told, make_directory, remove_directory),
         cmocka_unit_test_setup_teardown(a_frame_over_the_limit_harms_its_sender_only, make_directory, remove_directory),
         cmocka_unit_test_setup_teardown(two_servers_do_not_share_a_path, make_directory, remove_directory),
+        cmocka_unit_test(a_host_is_listened_at_by_its_name),
         cmocka_unit_test(wrong_endpoints_are_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
