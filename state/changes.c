@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 enum {
     ROWS_KEPT = 1 << 16, /* for which memory is kept */
@@ -46,6 +47,13 @@ static bool same_key(const unsigned char *at, const struct troupe__change *chang
     unsigned table;
     struct troupe_bytes key = key_of(at, &table);
     return table == change->table && key.size == change->key.size && memcmp(key.data, change->key.data, key.size) == 0;
+}
+
+/* Begin to fetch what stands there: most changes are less than a cache line, and most of those stand on two. */
+static void prefetch(const unsigned char *at)
+{
+    __builtin_prefetch(at);
+    __builtin_prefetch(at + 40);
 }
 
 static uint64_t place_of(unsigned table)
@@ -94,6 +102,23 @@ static struct troupe__changes_slot *find_slot(const struct troupe__changes *chan
     return &changes->slots[at];
 }
 
+/* Free slots, on huge pages if they are many: they are looked at in no order, and most of a cache miss would be the
+ * walk of the page table. */
+static struct troupe__changes_slot *new_slots(size_t count)
+{
+    const size_t huge = (size_t)1 << 21;
+    size_t size = count * sizeof(struct troupe__changes_slot);
+    if (size < huge) {
+        return calloc(1, size);
+    }
+    struct troupe__changes_slot *slots = aligned_alloc(huge, size); /* Both are powers of two. */
+    if (slots) {
+        (void)madvise(slots, size, MADV_HUGEPAGE); /* Without, it is only slower. */
+        memset(slots, 0, size);
+    }
+    return slots;
+}
+
 static bool grow(struct troupe__changes *changes)
 {
     size_t capacity = changes->capacity > 0 ? changes->capacity * 2 : 1024;
@@ -102,7 +127,7 @@ static bool grow(struct troupe__changes *changes)
         return false;
     }
     changes->items = items;
-    struct troupe__changes_slot *slots = calloc(capacity * 2, sizeof *slots);
+    struct troupe__changes_slot *slots = new_slots(capacity * 2);
     if (!slots) {
         return false;
     }
@@ -209,6 +234,44 @@ static int compare_orders(const void *left_item, const void *right_item)
     return (left->order > right->order) - (left->order < right->order);
 }
 
+/* By order. Many are not compared: with `spare`, which has room for as many, they are dealt out by each byte, from the
+ * last to the first, but for those that all have alike. */
+static void sort_orders(struct troupe__changes_item *items, size_t count, struct troupe__changes_item *spare)
+{
+    enum { BYTES = sizeof items->order, MANY = 256 };
+    if (count < MANY || !spare) {
+        qsort(items, count, sizeof *items, compare_orders);
+        return;
+    }
+    uint32_t places[BYTES][256] = {0};
+    for (size_t i = 0; i < count; i++) {
+        for (unsigned byte = 0; byte < BYTES; byte++) {
+            places[byte][items[i].order >> 8 * byte & 255]++;
+        }
+    }
+    struct troupe__changes_item *from = items, *to = spare;
+    for (unsigned byte = 0; byte < BYTES; byte++) {
+        if (places[byte][items[0].order >> 8 * byte & 255] == count) {
+            continue;
+        }
+        uint32_t place = 0;
+        for (unsigned value = 0; value < 256; value++) {
+            uint32_t next = place + places[byte][value];
+            places[byte][value] = place;
+            place = next;
+        }
+        for (size_t i = 0; i < count; i++) {
+            to[places[byte][from[i].order >> 8 * byte & 255]++] = from[i];
+        }
+        struct troupe__changes_item *other = from;
+        from = to;
+        to = other;
+    }
+    if (from != items) {
+        memcpy(items, from, count * sizeof *items);
+    }
+}
+
 static int compare_rest(const void *left_item, const void *right_item)
 {
     const struct troupe__changes_item *left = left_item, *right = right_item;
@@ -223,7 +286,7 @@ static size_t common(const struct troupe__changes_item *items, size_t count, siz
     struct troupe_bytes first = key_of(items[0].at, &table);
     size_t size = first.size;
     for (size_t i = 1; i < count && size > shared; i++) {
-        __builtin_prefetch(items[i + AHEAD < count ? i + AHEAD : i].at);
+        prefetch(items[i + AHEAD < count ? i + AHEAD : i].at);
         struct troupe_bytes key = key_of(items[i].at, &table);
         const unsigned char *left = first.data, *right = key.data;
         size_t at = shared;
@@ -236,21 +299,24 @@ static size_t common(const struct troupe__changes_item *items, size_t count, siz
     return size;
 }
 
-static void sort_keys(struct troupe__changes_item *items, size_t count, size_t shared);
+static void sort_keys(struct troupe__changes_item *items, size_t count, size_t shared,
+                      struct troupe__changes_item *spare);
 
 /* Of sorted items: those whose orders are the same are still to be sorted. */
-static void sort_runs(struct troupe__changes_item *items, size_t count, size_t shared)
+static void sort_runs(struct troupe__changes_item *items, size_t count, size_t shared,
+                      struct troupe__changes_item *spare)
 {
     for (size_t from = 0, to; from < count; from = to) {
         for (to = from + 1; to < count && items[to].order == items[from].order; to++) {
         }
-        sort_keys(items + from, to - from, shared);
+        sort_keys(items + from, to - from, shared, spare);
     }
 }
 
 /* Keys of one table that share their first bytes: by the eight bytes behind those that all have in common, which
  * compare without a look at the keys, wherever they are. */
-static void sort_keys(struct troupe__changes_item *items, size_t count, size_t shared)
+static void sort_keys(struct troupe__changes_item *items, size_t count, size_t shared,
+                      struct troupe__changes_item *spare)
 {
     enum { FEW = 8 };
     if (count <= FEW) {
@@ -267,9 +333,9 @@ static void sort_keys(struct troupe__changes_item *items, size_t count, size_t s
         items[i].order = part_of(key, shared);
         ends = ends || key.size - shared < sizeof items->order;
     }
-    qsort(items, count, sizeof *items, compare_orders);
+    sort_orders(items, count, spare);
     if (!ends) {
-        sort_runs(items, count, shared + sizeof items->order);
+        sort_runs(items, count, shared + sizeof items->order, spare);
         return;
     }
     for (size_t from = 0, to; from < count; from = to) { /* One that ends may look like one that goes on with zeros. */
@@ -293,8 +359,10 @@ void troupe__changes_sort(struct troupe__changes *changes)
     }
     changes->count = kept;
     if (kept > 0) {
-        qsort(items, kept, sizeof *items, compare_orders);
-        sort_runs(items, kept, 0);
+        struct troupe__changes_item *spare = malloc(kept * sizeof *spare);
+        sort_orders(items, kept, spare);
+        sort_runs(items, kept, 0, spare);
+        free(spare);
     }
 }
 
@@ -302,7 +370,7 @@ void troupe__changes_get(const struct troupe__changes *changes, size_t index, st
 {
     const unsigned char *at = changes->items[index].at;
     unsigned table;
-    __builtin_prefetch(changes->items[index + AHEAD < changes->count ? index + AHEAD : index].at);
+    prefetch(changes->items[index + AHEAD < changes->count ? index + AHEAD : index].at);
     *ret = (struct troupe__change){.removed = *at & 1, .key = key_of(at, &table)};
     ret->table = (enum troupe__table)table;
     if (!ret->removed) {

@@ -24,7 +24,7 @@ enum {
     BYTES_PER_FOLD = 1 << 28,  /* of records; the last one may be over it */
     OTHERS_PER_FOLD = 1 << 16, /* of other tables than STATE: LMDB 0.9 has bugs over 131,071 dirty pages */
     PAGES_PER_TXN = 256,       /* that STATE rows stand on: 1 MiB, one or two milliseconds of the disk's time, ... */
-    PAGES_PER_TXN_MAX = 32768, /* ... and when folding is behind: each transaction costs two syncs */
+    PAGES_PER_TXN_MAX = 8192,  /* ... and when folding is behind: each costs two syncs, but more pages cost LMDB more */
     SPREAD_MAX_MS = 2000,
     BUFFER_KEPT_MAX = 1 << 20, /* bytes of a batch's memory that is kept for the next one */
     HELD_MAX = BEHIND_MAX / 2, /* times bytes_max that may wait because of a photograph */

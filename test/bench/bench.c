@@ -250,7 +250,8 @@ struct node {
     struct troupe__epoch epoch;
     int wake_fd;
     int64_t opened_ms;
-    int64_t stopped_ms; /* the node's time while it stands still; 0: it goes */
+    int64_t stopped_ms; /* the node's time while it stands still; 0: it goes ... */
+    int64_t late_ms;    /* ... so much behind the wall clock */
 };
 
 static void wake_loop(void *context)
@@ -344,7 +345,7 @@ static bool node_seal(struct node *node, bool busy)
 static bool node_turn(struct node *node, bool *ret_sealed)
 {
     size_t count;
-    int64_t now_ms = node->stopped_ms > 0 ? node->stopped_ms : wall_ms();
+    int64_t now_ms = node->stopped_ms > 0 ? node->stopped_ms : wall_ms() - node->late_ms;
     CHECK(troupe__machine_set_now(&node->machine, now_ms) == TROUPE_OK);
     node_poll(node);
     if (troupe__machine_epoch_size(&node->machine) < EPOCH_SIZE_MAX) {
@@ -603,6 +604,7 @@ static void create_actors(struct node *node, uint64_t count)
         node_wait(node, node_turn(node, &sealed) || i < count ? 0 : 100000000);
     }
     node_fold(node);
+    node->late_ms = wall_ms() - node->stopped_ms;
     node->stopped_ms = 0;
 }
 
