@@ -551,6 +551,7 @@ struct troupe_node_options {
     size_t memory;    /* bytes it may use, about; beyond it what the store has leaves memory; 0: half of the machine */
     size_t backlog;   /* bytes that wait on disk for another node before the node takes in nothing more from outside; at
                          four times that it handles nothing more; 0: 256 MiB */
+    bool keep_journal;    /* all that happened stays on disk, so that `troupe restore --at` goes back to any second */
     bool stop_on_signals; /* SIGINT and SIGTERM stop it as troupe_node_stop does; one node per process */
     struct ev_loop *loop; /* the program's; NULL: the node has its own, and only troupe_node_run turns it */
     troupe_log_fn log;    /* NULL: nothing is said */

@@ -7,6 +7,7 @@
 static void *write_part(void *context)
 {
     struct troupe__darkroom *darkroom = context;
+    pthread_setname_np(pthread_self(), "troupe-camera");
     troupe__camera_write(darkroom->camera);
     darkroom->wake(darkroom->context);
     return NULL;

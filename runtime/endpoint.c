@@ -23,6 +23,7 @@ enum {
     REQUESTS_BUDGET = 256,  /* in one turn */
     RECORDS_BUDGET = 1024,  /* to one tail in one turn */
     REFUSE_AFTER_MS = 1000, /* without room */
+    AHEAD_MS = 5000,        /* a snapshot's colour is so far ahead */
     RETRY_MS = 10,          /* a tail's client has no room */
     KEEPALIVE_MS = 10000,   /* an empty reply to a tail: whether its client is still there */
 };
@@ -522,7 +523,10 @@ static void take_colour(struct troupe__endpoint *endpoint, const struct caller *
         return;
     }
     troupe__links_begin_colour(node->links, endpoint->request.colour);
+    /* Above what nodes take by themselves until all have been told. */
+    uint64_t soon = troupe__colour_of(node->machine.ctx.now_ms + AHEAD_MS);
     reply.sequence = troupe__camera_colour(node->camera);
+    reply.sequence = reply.sequence < soon ? soon : reply.sequence;
     reply_or_drop(caller, &reply);
 }
 

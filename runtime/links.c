@@ -359,13 +359,6 @@ enum troupe_error troupe__links_put(struct troupe__links *links, struct troupe__
     return TROUPE_OK;
 }
 
-static void put_varint_row(struct troupe__links *links, const char *name, uint64_t number)
-{
-    links->row.size = 0;
-    troupe__buffer_put_varint(&links->row, number);
-    troupe__record_set(&links->machine->record, TROUPE__META, name, strlen(name), links->row.data, links->row.size);
-}
-
 static void seal_link(struct troupe__links *links, uint16_t node)
 {
     struct troupe__link *link = &links->links[node];
@@ -387,6 +380,15 @@ static void seal_link(struct troupe__links *links, uint16_t node)
     troupe__record_set(record, TROUPE__META, name, strlen(name), links->row.data, links->row.size);
 }
 
+static void seal_colour(struct troupe__links *links)
+{
+    links->row.size = 0;
+    troupe__buffer_put_varint(&links->row, links->colour);
+    troupe__buffer_put_varint(&links->row, (uint64_t)links->machine->ctx.now_ms);
+    troupe__record_set(&links->machine->record, TROUPE__META, COLOUR_ROW, strlen(COLOUR_ROW), links->row.data,
+                       links->row.size);
+}
+
 void troupe__links_seal(struct troupe__links *links)
 {
     for (uint16_t i = 0; i < links->active_count; i++) {
@@ -394,7 +396,7 @@ void troupe__links_seal(struct troupe__links *links)
     }
     links->machine->outgoing_size = 0;
     if (links->colour != links->sealed_colour) {
-        put_varint_row(links, COLOUR_ROW, links->colour);
+        seal_colour(links);
         links->sealed_colour = links->colour;
     }
     links->trims_due = links->rows_due = false;
@@ -423,6 +425,15 @@ void troupe__links_colour(struct troupe__links *links, uint64_t colour)
 {
     if (colour > links->colour) {
         links->colour = colour;
+    }
+}
+
+void troupe__links_colour_by_time(struct troupe__links *links, int64_t now_ms)
+{
+    if (now_ms - links->coloured_ms >= TROUPE__COLOUR_MS) {
+        uint64_t by_time = troupe__colour_of(now_ms);
+        links->coloured_ms = now_ms;
+        troupe__links_colour(links, by_time > links->colour ? by_time : links->colour + 1);
     }
 }
 

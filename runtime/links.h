@@ -10,7 +10,8 @@
  * A link where all is said and done (troupe__link_settled) costs nothing until something is sent or comes.
  *
  * Rows: OUTBOX (mailbox/outbox.h); META "link/NODE" (varints sent, left, trimmed, accepted, incarnation of the peer),
- * "cluster" (varints cluster, generation, node), "incarnation", "colour" (a varint each). A crash leaves the last
+ * "cluster" (varints cluster, generation, node), "incarnation" (a varint), "colour" (varints colour, milliseconds since
+ * 1970 when its first epoch was sealed). A crash leaves the last
  * durable epoch, which has all of them as they belong together.
  *
  * Colours: an epoch has a number, its colour, that never falls. A frame is stamped with the colour of the last durable
@@ -59,6 +60,7 @@ struct troupe__links {
     bool crowded; /* the peers are asked to wait */
     uint64_t incarnation;
     uint64_t colour, sealed_colour, durable_colour;
+    int64_t coloured_ms; /* when this node chose one by itself */
     bool live;           /* this incarnation is durable: frames may leave */
     uint64_t trim_at_ns; /* when trims alone make an epoch; TROUPE__NEVER when there are none */
     bool trims_due;
@@ -96,6 +98,17 @@ uint64_t troupe__links_tick(struct troupe__links *links, uint64_t now_ns);
 
 /* Give the open epoch at least this colour: the cut before it is the node's last epoch below. */
 void troupe__links_colour(struct troupe__links *links, uint64_t colour);
+
+/* About once a second give the open epoch, which is about to be sealed, a colour by the time: so there is a cut of the
+ * whole troupe for each second, and nodes that are idle need not do anything for it. Colours are seconds since 1970 in
+ * steps of TROUPE__COLOURS_PER_SECOND; those in between are for snapshots, and for nodes whose clocks are late. */
+enum { TROUPE__COLOURS_PER_SECOND = 1024, TROUPE__COLOUR_MS = 1000 };
+void troupe__links_colour_by_time(struct troupe__links *links, int64_t now_ms);
+
+static inline uint64_t troupe__colour_of(int64_t time_ms)
+{
+    return (uint64_t)(time_ms / TROUPE__COLOUR_MS) * TROUPE__COLOURS_PER_SECOND;
+}
 
 /* Likewise, and have the open epoch sealed even if nothing else is in it: who takes a snapshot waits for that. */
 void troupe__links_begin_colour(struct troupe__links *links, uint64_t colour);

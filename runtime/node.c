@@ -361,6 +361,29 @@ static bool drain(struct troupe_node *node)
     return node->drain_turns > 0;
 }
 
+/* So that the journal knows a cut for about each second. A node that is alone notes what its colour would be: any of
+ * its epochs is a cut. */
+static enum troupe_error mark_time(struct troupe_node *node)
+{
+    int64_t now_ms = node->machine.ctx.now_ms;
+    if (node->links) {
+        troupe__links_colour_by_time(node->links, now_ms);
+        return TROUPE_OK;
+    }
+    if (now_ms - node->marked_ms < TROUPE__COLOUR_MS) {
+        return TROUPE_OK;
+    }
+    node->marked_ms = now_ms;
+    struct troupe__buffer mark = {0};
+    troupe__buffer_put_varint(&mark, troupe__colour_of(now_ms));
+    troupe__buffer_put_varint(&mark, (uint64_t)now_ms);
+    enum troupe_error result =
+        mark.failed ? TROUPE_ENOMEM
+                    : troupe__machine_mark(&node->machine, "colour", (struct troupe_bytes){mark.data, mark.size});
+    troupe__buffer_free(&mark);
+    return result;
+}
+
 static enum troupe_error seal_if_due(struct troupe_node *node, bool busy)
 {
     if (!troupe__machine_dirty(&node->machine) && !node->input_moved) {
@@ -381,6 +404,7 @@ static enum troupe_error seal_if_due(struct troupe_node *node, bool busy)
     if (!node->options.output && node->released > node->machine.egress_released) {
         troupe__machine_released(&node->machine, node->released);
     }
+    result = result == TROUPE_OK ? mark_time(node) : result;
     troupe__camera_before_seal(node->camera);
     result = result == TROUPE_OK ? troupe__machine_seal(&node->machine, &node->epoch) : result;
     if (result != TROUPE_OK) {
@@ -590,7 +614,8 @@ static enum troupe_error open_machine(struct troupe_node *node)
     const struct troupe_node_options *options = &node->options;
     size_t memory = options->memory ? options->memory : troupe__memory_default();
     struct troupe__lmdb_options store_options = {.sync = options->durability == TROUPE_DISK,
-                                                 .fold_bytes = troupe__memory_for_fold(memory)};
+                                                 .fold_bytes = troupe__memory_for_fold(memory),
+                                                 .keep_journal = options->keep_journal};
     enum troupe_error result;
     int tries = 0;
     /* A node whose supervisor was killed may need a moment to be gone. */

@@ -75,6 +75,7 @@ struct troupe_node {
     uint64_t released; /* egress records up to this are out for good */
     uint64_t bad_lines;
     int64_t opened_ms; /* when the open epoch got its first content; 0 while it has none */
+    int64_t marked_ms; /* when a node that is alone last noted the time */
     int drain_turns;   /* runs left before the open epoch is sealed; 0: not draining */
     struct troupe__waiters waiters;
     struct troupe__links *links;       /* to the other nodes of a troupe; NULL: it is alone */

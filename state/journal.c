@@ -353,6 +353,86 @@ void troupe__journal_unpin(struct troupe__journal *journal)
     mdb_txn_abort(journal->pinned);
 }
 
+bool troupe__journal_before(const struct troupe__journal *journal, uint64_t epoch, uint64_t *ret_hash)
+{
+    unsigned char wanted[KEY_SIZE];
+    MDB_val key = {KEY_SIZE, wanted}, value;
+    put_key(wanted, epoch, 0);
+    if (mdb_get(journal->pinned, journal->file.dbi, &key, &value) || value.mv_size < HEADER_SIZE) {
+        return false;
+    }
+    *ret_hash = troupe__get_be64((const unsigned char *)value.mv_data + 16);
+    return true;
+}
+
+/* Of the oldest record the first chunks may be gone. */
+static uint64_t oldest_whole(MDB_cursor *cursor)
+{
+    unsigned char from[KEY_SIZE];
+    MDB_val key = {KEY_SIZE, from}, value;
+    put_key(from, 1, 0);
+    if (mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE)) {
+        return 0;
+    }
+    const unsigned char *at = key.mv_data;
+    uint64_t epoch = troupe__get_be64(at);
+    bool whole = at[8] == 0 && at[9] == 0 && at[10] == 0 && at[11] == 0;
+    if (!whole) {
+        put_key(from, ++epoch, 0);
+        key = (MDB_val){KEY_SIZE, from};
+        return mdb_cursor_get(cursor, &key, &value, MDB_SET) ? 0 : epoch;
+    }
+    return epoch;
+}
+
+enum troupe_error troupe__journal_look(struct troupe__journal *journal, const char *directory, uint64_t *ret_first,
+                                       char *error, size_t error_size)
+{
+    MDB_cursor *cursor = NULL;
+    MDB_val key, value;
+    *journal = (struct troupe__journal){.last = 0};
+    enum troupe_error result =
+        troupe__lmdb_env_look(directory, "journal.mdb", TROUPE__JOURNAL_MAP_MAX, &journal->file, error, error_size);
+    if (result != TROUPE_OK) {
+        return result;
+    }
+    int code = mdb_txn_begin(journal->file.env, NULL, MDB_RDONLY, &journal->pinned);
+    if (code) {
+        snprintf(error, error_size, "read %s/journal.mdb: %s", directory, mdb_strerror(code));
+        mdb_env_close(journal->file.env);
+        return troupe__lmdb_error(code);
+    }
+    code = mdb_cursor_open(journal->pinned, journal->file.dbi, &cursor);
+    code = code ? code : mdb_cursor_get(cursor, &key, &value, MDB_FIRST);
+    if (code || key.mv_size != KEY_SIZE || value.mv_size != FORMAT_SIZE || memcmp(value.mv_data, magic, 8) != 0) {
+        snprintf(error, error_size, "read %s/journal.mdb: its format row is missing or damaged: run `troupe doctor`",
+                 directory);
+        result = TROUPE_ECORRUPT;
+    } else if (troupe__get_be64((unsigned char *)value.mv_data + 8) != TROUPE__JOURNAL_VERSION) {
+        snprintf(error, error_size, "read %s/journal.mdb: it is of another format: use the program that wrote it",
+                 directory);
+        result = TROUPE_EVERSION;
+    } else {
+        journal->dropped = troupe__get_be64((unsigned char *)value.mv_data + 32);
+        *ret_first = oldest_whole(cursor);
+        code = mdb_cursor_get(cursor, &key, &value, MDB_LAST);
+        journal->last = code || *ret_first == 0 ? journal->dropped : troupe__get_be64(key.mv_data);
+    }
+    if (cursor) {
+        mdb_cursor_close(cursor);
+    }
+    if (result != TROUPE_OK) {
+        troupe__journal_unlook(journal);
+    }
+    return result;
+}
+
+void troupe__journal_unlook(struct troupe__journal *journal)
+{
+    mdb_txn_abort(journal->pinned);
+    mdb_env_close(journal->file.env);
+}
+
 enum troupe_error troupe__journal_replay(struct troupe__journal *journal, uint64_t folded, uint64_t chain,
                                          troupe__journal_fn record, void *context, char *error, size_t error_size)
 {

@@ -10,6 +10,8 @@
 
 enum { TROUPE__JOURNAL_VERSION = 2 };
 
+#define TROUPE__JOURNAL_MAP_MAX ((size_t)1 << 40) /* address space for a journal that is kept */
+
 struct troupe__journal {
     struct troupe__lmdb_env file;
     uint64_t last;   /* newest epoch in the file, or what open was told */
@@ -47,6 +49,17 @@ int troupe__journal_trim(struct troupe__journal *journal, uint64_t folded);
  * troupe__journal_unpin ends it. */
 int troupe__journal_pin(const struct troupe__journal *journal, struct troupe__journal *ret);
 void troupe__journal_unpin(struct troupe__journal *journal);
+
+/* Read the journal of a directory as it is now, whether a node has it open or not; `*ret_first` is the oldest epoch
+ * whose record is there, 0 when there is none: then `last` is the last that was dropped. troupe__journal_unlook ends
+ * it. Errors, with a text: TROUPE_ENOTFOUND (there is no journal), TROUPE_EVERSION, TROUPE_ECORRUPT, TROUPE_EIO. */
+enum troupe_error troupe__journal_look(struct troupe__journal *journal, const char *directory, uint64_t *ret_first,
+                                       char *error, size_t error_size);
+void troupe__journal_unlook(struct troupe__journal *journal);
+
+/* Of a journal that is pinned or looked into: the hash of the record before that of `epoch`. False when it is not
+ * there. */
+bool troupe__journal_before(const struct troupe__journal *journal, uint64_t epoch, uint64_t *ret_hash);
 
 /* Hand the records after epoch `folded` to `record`, in order, checked. Errors: TROUPE_ECORRUPT, `record`'s. */
 enum troupe_error troupe__journal_replay(struct troupe__journal *journal, uint64_t folded, uint64_t chain,

@@ -43,6 +43,7 @@ struct lmdb_store {
     uint64_t opened_folded, opened_chain; /* where replay begins */
     struct troupe__fold fold;
     atomic_bool photographed; /* there is a photo */
+    _Atomic uint64_t trim_to; /* records beyond this epoch are kept, folded or not */
     /* The committer's. */
     struct troupe__journal journal;
     bool dead; /* a commit failed: whether it is durable is not known */
@@ -240,6 +241,21 @@ static uint64_t lmdb_refresh(struct troupe__store *base)
 
 /* ---- writing ----------------------------------------------------------------------------------------------------- */
 
+/* Up to which epoch records may be dropped. */
+static uint64_t droppable(const struct lmdb_store *store)
+{
+    uint64_t folded = atomic_load(&store->fold.folded), trim_to = atomic_load(&store->trim_to);
+    return folded < trim_to ? folded : trim_to;
+}
+
+void troupe__lmdb_store_forget(struct troupe__store *base, uint64_t epoch)
+{
+    struct lmdb_store *store = of(base);
+    if (epoch > atomic_load(&store->trim_to)) {
+        atomic_store(&store->trim_to, epoch);
+    }
+}
+
 static enum troupe_error lmdb_commit(struct troupe__store *base, uint64_t epoch, struct troupe_bytes record)
 {
     struct lmdb_store *store = of(base);
@@ -252,7 +268,7 @@ static enum troupe_error lmdb_commit(struct troupe__store *base, uint64_t epoch,
         return error;
     }
     enum troupe__lmdb_left left;
-    int code = troupe__journal_append(&store->journal, epoch, record, atomic_load(&store->fold.folded), &left);
+    int code = troupe__journal_append(&store->journal, epoch, record, droppable(store), &left);
     if (!code) {
         troupe__fold_push(&store->fold, epoch, store->journal.chain, record);
         return TROUPE_OK;
@@ -595,10 +611,12 @@ static enum troupe_error open_files(struct lmdb_store *store, const struct troup
     size_t map_size = options->map_size > 0 ? options->map_size : (size_t)64 << 30;
     /* Read-only: the shared flock keeps writers out, so LMDB's locks are not needed, nor the right to write them. */
     unsigned flags = options->read_only ? MDB_RDONLY | MDB_NOLOCK : options->sync ? 0 : MDB_NOSYNC;
+    size_t journal_size =
+        options->keep_journal && map_size < TROUPE__JOURNAL_MAP_MAX ? TROUPE__JOURNAL_MAP_MAX : map_size;
     struct troupe__journal first;
     enum troupe_error result;
     if (!exists(store->directory, "tables.mdb")) {
-        result = troupe__journal_open(&first, store->directory, flags, map_size, true, 0, 0, error, error_size);
+        result = troupe__journal_open(&first, store->directory, flags, journal_size, true, 0, 0, error, error_size);
         if (result != TROUPE_OK) {
             return result;
         }
@@ -620,8 +638,8 @@ static enum troupe_error open_files(struct lmdb_store *store, const struct troup
         snprintf(error, error_size, "open store %s: journal.mdb is missing: restore it, or a backup", store->directory);
         result = TROUPE_ECORRUPT;
     } else {
-        result = troupe__journal_open(&store->journal, store->directory, flags, map_size, false, store->opened_folded,
-                                      store->opened_chain, error, error_size);
+        result = troupe__journal_open(&store->journal, store->directory, flags, journal_size, false,
+                                      store->opened_folded, store->opened_chain, error, error_size);
     }
     if (result != TROUPE_OK) {
         mdb_cursor_close(store->cursor);
@@ -713,7 +731,7 @@ static void lmdb_close(struct troupe__store *base)
     if (!store->read_only) {
         troupe__fold_stop(&store->fold);
         if (!store->dead) {
-            (void)troupe__journal_trim(&store->journal, atomic_load(&store->fold.folded)); /* Else a later append. */
+            (void)troupe__journal_trim(&store->journal, droppable(store)); /* Else a later append. */
         }
     }
     close_files(store);
@@ -734,6 +752,7 @@ enum troupe_error troupe__lmdb_store_open(const char *directory, const struct tr
         goto err_after_memory;
     }
     store->read_only = options->read_only;
+    atomic_init(&store->trim_to, options->keep_journal ? 0 : UINT64_MAX);
     if ((result = prepare_directory(store, error, error_size)) != TROUPE_OK ||
         (result = take_lock(store, error, error_size)) != TROUPE_OK) {
         goto err_after_memory;

@@ -13,6 +13,7 @@ struct troupe__lmdb_options {
     size_t map_size;           /* the limit of each file, in bytes of address space; 0: 64 GiB */
     size_t fold_bytes;         /* fold when this much is queued, and at most about so much at once; 0: 64 MiB */
     unsigned fold_interval_ms; /* fold when a record is so old; 0: 2000 */
+    bool keep_journal;         /* records stay when they are folded, until troupe__lmdb_store_forget */
 };
 
 /* Open, or create, the store in `directory`. Call `replay` once before anything else. META rows whose names begin with
@@ -21,6 +22,9 @@ struct troupe__lmdb_options {
  * TROUPE_EINVAL (path too long), TROUPE_EIO (all else, as access rights). */
 enum troupe_error troupe__lmdb_store_open(const char *directory, const struct troupe__lmdb_options *options,
                                           struct troupe__store **ret, char *error, size_t error_size);
+
+/* Of a store that keeps its journal: records up to `epoch` are not needed any more. Loop's thread. */
+void troupe__lmdb_store_forget(struct troupe__store *store, uint64_t epoch);
 
 /* A view of an open store: what is durable now, to be read and replayed while the store goes on. It may be made and
  * used on any one thread, and must be closed before the store. While it is open, pages that folds free are not used

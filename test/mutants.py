@@ -54,7 +54,7 @@ MUTANTS = [
     ("an incarnation noted without colour", "core/link.c", [
         ("        update->counts |= link->row.peer_incarnation != link->peer_incarnation;\n", "")], "core/link_test"),
     ("colour not durable", "runtime/links.c", [
-        ("        put_varint_row(links, COLOUR_ROW, links->colour);\n", "")]),
+        ("        seal_colour(links);\n", "")]),
     ("a cut that has gone by taken all the same", "runtime/camera.c", [
         ("links ? colour <= links->colour : colour != 0", "!links && colour != 0")]),
     ("a part reported before its colour is durable", "runtime/camera.c", [

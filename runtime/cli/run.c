@@ -143,6 +143,13 @@ static const char *set_backlog(void *run, const char *value)
     return ((struct run *)run)->node.backlog ? NULL : "a size, as 64M or 1G";
 }
 
+static const char *set_keep_journal(void *run, const char *value)
+{
+    (void)value;
+    ((struct run *)run)->node.keep_journal = true;
+    return NULL;
+}
+
 static const char *set_listen(void *context, const char *value)
 {
     struct run *run = context;
@@ -216,6 +223,8 @@ static const struct troupe__option options[] = {
      "what may wait on disk for another node before this one takes no\nmore input; at four times that it handles "
      "nothing "
      "(default: 256M)"},
+    {"keep-journal", NULL, set_keep_journal,
+     "keep all that happens, for `troupe restore --at`: back to any second\nsince the oldest snapshot"},
     {"listen", "ENDPOINT", set_listen,
      "where clients reach it: ipc://PATH, tcp://HOST:PORT (PORT *: any\nfree one) or none; may be repeated (default: "
      "ipc://DIR/socket, and\nthe cluster file's client_endpoint). With --nodes once for each node,\nbeside its socket"},

@@ -18,6 +18,7 @@
 #include "runtime/check.h"
 #include "runtime/cli/client.h"
 #include "runtime/cli/cluster_file.h"
+#include "runtime/cli/cuts.h"
 #include "runtime/cli/diff.h"
 #include "runtime/cli/edit.h"
 #include "runtime/cli/export.h"
@@ -31,8 +32,9 @@
 #include "transport/json.h"
 
 struct options {
-    const char *data, *to, *name, *module;
-    bool json;
+    const char *data, *to, *name, *module, *from;
+    int64_t at_ms;
+    bool json, at;
 };
 
 static const char *set_data(void *target, const char *value)
@@ -386,6 +388,14 @@ static int verify(struct options *options, const char *operand)
     return result == TROUPE_OK ? EXIT_SUCCESS : fail("snapshot verify", error, result);
 }
 
+static int cuts(struct options *options, const char *operand)
+{
+    char error[512] = "";
+    (void)operand;
+    enum troupe_error result = troupe__cuts_list(options->data, options->json, stdout, error, sizeof error);
+    return result == TROUPE_OK ? EXIT_SUCCESS : fail("snapshot cuts", error, result);
+}
+
 static int delete (struct options *options, const char *operand)
 {
     char path[PATH_MAX], error[512];
@@ -398,8 +408,13 @@ static const struct {
     const char *name;
     int (*run)(struct options *options, const char *operand);
     int operands;
-} actions[] = {{"create", create, 0}, {"list", list, 0},     {"show", show, 1},
-               {"verify", verify, 1}, {"delete", delete, 1}, {0}};
+} actions[] = {{"create", create, 0},
+               {"list", list, 0},
+               {"cuts", cuts, 0},
+               {"show", show, 1},
+               {"verify", verify, 1},
+               {"delete", delete, 1},
+               {0}};
 
 /* Those with options of their own. */
 static const struct {
@@ -431,6 +446,7 @@ int troupe__snapshot(int argc, char **argv)
         .name = "snapshot",
         .usage = "usage: troupe snapshot create [--name NAME]\n"
                  "       troupe snapshot list\n"
+                 "       troupe snapshot cuts\n"
                  "       troupe snapshot show|verify|delete SNAPSHOT\n"
                  "       troupe snapshot check-upgrade SNAPSHOT MODULE.so\n"
                  "       troupe snapshot diff A B\n"
@@ -440,7 +456,8 @@ int troupe__snapshot(int argc, char **argv)
                  "run, or of a node that does not run. A snapshot is one consistent cut and holds all they would\n"
                  "start with: state, mailboxes, timers, dead letters, input positions, output numbers. SNAPSHOT is\n"
                  "a name, or a path with a slash.\n",
-        .after = "`create` prints the path. `show` and `verify` read all of it and check it.\n"
+        .after = "`create` prints the path. `cuts` lists what `troupe restore --at` can go back to. `show` and "
+                 "`verify` read all of it and check it.\n"
                  "Exit codes: 0 done, 1 failed or damaged, 2 wrong arguments.\n",
         .options = options_table,
         .target = &options,
@@ -451,7 +468,8 @@ int troupe__snapshot(int argc, char **argv)
         return code;
     }
     if (operand == argc) {
-        return troupe__wrong("snapshot", "say what to do, create, list, show, verify or delete, instead of", "nothing");
+        return troupe__wrong("snapshot", "say what to do, create, list, cuts, show, verify or delete, instead of",
+                             "nothing");
     }
     const char *name = argv[operand++];
     for (size_t i = 0; actions[i].name; i++) {
@@ -464,7 +482,7 @@ int troupe__snapshot(int argc, char **argv)
         }
         return actions[i].run(&options, actions[i].operands ? argv[operand] : NULL);
     }
-    return troupe__wrong("snapshot", "it takes create, list, show, verify or delete, not", name);
+    return troupe__wrong("snapshot", "it takes create, list, cuts, show, verify or delete, not", name);
 }
 
 /* Of a troupe: the cluster file comes last, so that a half restored one is none. */
@@ -501,10 +519,43 @@ static enum troupe_error restore(const char *directory, const char *data, char *
     return result;
 }
 
+static const char *set_at(void *target, const char *value)
+{
+    struct options *options = target;
+    options->at = true;
+    return troupe__cuts_time(value, (int64_t)time(NULL) * 1000, &options->at_ms)
+               ? NULL
+               : "a time as 2026-11-25T23:11:05Z, or -90s, -10m, -2h, -1d: so long ago";
+}
+
+static const char *set_from(void *target, const char *value)
+{
+    ((struct options *)target)->from = value;
+    return NULL;
+}
+
+/* By way of a snapshot of that moment. */
+static enum troupe_error restore_at(const struct options *options, char *error, size_t error_size)
+{
+    char target[PATH_MAX], unused[512];
+    if ((size_t)snprintf(target, sizeof target, "%s.cut", options->data) >= sizeof target) {
+        snprintf(error, error_size, "the path is too long");
+        return TROUPE_EINVAL;
+    }
+    enum troupe_error result = troupe__cuts_rewind(options->from, options->at_ms, target, error, error_size);
+    if (result == TROUPE_OK) {
+        result = restore(target, options->data, error, error_size);
+        troupe__snapshot_remove(target, unused, sizeof unused);
+    }
+    return result;
+}
+
 int troupe__restore(int argc, char **argv)
 {
     static const struct troupe__option options_table[] = {
         {"data", "DIR", set_data, "the new directory of the node (default: troupe-data)"},
+        {"at", "TIME", set_at, "go back to the last cut at or before TIME: 2026-11-25T23:11:05Z, or -10m; ..."},
+        {"from", "DIR", set_from, "... of the node or troupe in this directory, with --keep-journal"},
         {0},
     };
     struct options options = {.data = "troupe-data"};
@@ -524,10 +575,16 @@ int troupe__restore(int argc, char **argv)
     if (code >= 0) {
         return code;
     }
-    if (argc - operand != 1) {
-        return troupe__wrong("restore", "name one snapshot, instead of", operand < argc ? argv[operand + 1] : "none");
+    char error[512] = "";
+    if (options.at != (options.from != NULL)) {
+        return troupe__wrong("restore", "--at TIME and --from DIR belong together; there is only",
+                             options.at ? "--at" : "--from");
     }
-    char error[512];
-    enum troupe_error result = restore(argv[operand], options.data, error, sizeof error);
+    if (argc - operand != (options.at ? 0 : 1)) {
+        return troupe__wrong("restore", options.at ? "with --at leave out" : "name one snapshot, instead of",
+                             operand < argc ? argv[operand] : "none");
+    }
+    enum troupe_error result = options.at ? restore_at(&options, error, sizeof error)
+                                          : restore(argv[operand], options.data, error, sizeof error);
     return result == TROUPE_OK ? EXIT_SUCCESS : fail("restore", error, result);
 }

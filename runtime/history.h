@@ -1,0 +1,53 @@
+/* history.h - what the journals of a troupe's nodes know of the past: the cuts that can be gone back to.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * About once a second a node's epochs get another colour (runtime/links.h). For each colour the last epochs below it,
+ * one of each node, are a consistent cut. A node that has no epoch of that colour or a higher one was idle then, or is
+ * still on its way there: its last epoch stands for it. A node that is alone has cuts too; any of its epochs is one.
+ *
+ * Journals are read where they are, also while nodes write them. Blocks on the disk. */
+#ifndef TROUPE_RUNTIME_HISTORY_H
+#define TROUPE_RUNTIME_HISTORY_H
+
+#include "state/journal.h"
+
+/* The first epoch of a node that has a colour. */
+struct troupe__moment {
+    uint64_t colour, epoch;
+    int64_t time_ms;
+};
+
+struct troupe__past { /* of one node */
+    char data[4096];
+    struct troupe__journal journal;
+    uint64_t first, last; /* epochs whose records are there; none when first is beyond last */
+    struct troupe__moment *moments;
+    size_t count, capacity;
+};
+
+struct troupe__history {
+    struct troupe__past *nodes;
+    size_t count;
+};
+
+/* Read the journals of the nodes in these directories. Errors, each with a text: those of the journal; TROUPE_ENOMEM.
+ */
+enum troupe_error troupe__history_open(const char *const *directories, size_t count, struct troupe__history *ret,
+                                       char *error, size_t error_size);
+void troupe__history_close(struct troupe__history *history);
+
+/* The lowest colour above `colour` that any node has taken, 0 when there is none. */
+uint64_t troupe__history_next(const struct troupe__history *history, uint64_t colour);
+
+/* The cut below a colour: node `node`'s epoch of it. */
+uint64_t troupe__history_epoch(const struct troupe__history *history, size_t node, uint64_t colour);
+
+/* When the last node had left that cut; nothing in it is younger. */
+int64_t troupe__history_time(const struct troupe__history *history, uint64_t colour);
+
+/* Hand the records of a node's epochs after `after` and up to `last` to `record`, in order, checked; all of them must
+ * be there. Errors: TROUPE_ECORRUPT, `record`'s. */
+enum troupe_error troupe__history_replay(struct troupe__history *history, size_t node, uint64_t after, uint64_t last,
+                                         troupe__journal_fn record, void *context, char *error, size_t error_size);
+
+#endif

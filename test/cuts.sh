@@ -1,0 +1,116 @@
+#!/bin/bash
+# cuts.sh - a bank whose nodes keep their journals goes back to moments between snapshots, on all nodes consistently.
+# SPDX-License-Identifier: Apache-2.0
+# Environment: BUILD (build), TROUPE_NODES (3), TROUPE_CUTS (2), how many are restored, TROUPE_KEEP=1.
+set -eu
+
+build=${BUILD:-build}
+nodes=${TROUPE_NODES:-3}
+wanted=${TROUPE_CUTS:-2}
+accounts=1000
+deadline_s=60
+bank=$(dirname "$0")/../samples/bank
+dir=$(mktemp -d "${TMPDIR:-/tmp}/troupe-cuts.XXXXXX")
+pid=
+finish() {
+    local status=$?
+    [ -z "$pid" ] || kill -9 "$pid" 2>/dev/null || true
+    if [ $status != 0 ] || [ -n "${TROUPE_KEEP:-}" ]; then echo "kept: $dir"; else rm -rf "$dir"; fi
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+fail() {
+    echo "FAILED: $*"
+    tail -5 "$dir/log" "$dir/said" 2>/dev/null || true
+    exit 1
+}
+
+# start NAME [OPTION...]: start the troupe in NAME.
+start() {
+    local name=$1
+    shift
+    "$build/troupe" run "$build/samples/bank.so" --nodes "$nodes" --data "$dir/$name" --output "$dir/$name.out" \
+        --keep-journal "$@" >>"$dir/log" 2>&1 &
+    pid=$!
+}
+stop() {
+    kill -TERM "$pid"
+    wait "$pid" || fail "exit status $? after SIGTERM"
+    pid=
+}
+# wait_for WHAT COMMAND...: until it succeeds.
+wait_for() {
+    local what=$1 end=$((SECONDS + deadline_s))
+    shift
+    until "$@"; do
+        [ $SECONDS -lt $end ] || fail "waited $deadline_s s for $what"
+        kill -0 "$pid" 2>/dev/null || fail "the troupe has ended"
+        sleep 0.05
+    done
+}
+cuts() { "$build/troupe" snapshot cuts --data "$dir/one" --json >"$dir/cuts" 2>"$dir/said"; }
+count_cuts() { python3 -c 'import json, sys; print(len(json.load(open(sys.argv[1]))))' "$dir/cuts"; }
+has_cuts() { cuts && [ "$(count_cuts)" -ge "$1" ]; }
+# Whether a snapshot shows nothing that waits or flies.
+idle() {
+    rm -rf "$dir/idle"
+    "$build/troupe" snapshot create --data "$dir/$1" --to "$dir/idle" --name now >"$dir/said" 2>&1 || return 1
+    "$build/troupe" snapshot show "$dir/idle/now" --json >"$dir/said" || fail "cannot show"
+    ! grep -q '"mail":[1-9]\|"outbox":[1-9]' "$dir/said"
+}
+balances() { cat "$dir/$1".out.* 2>/dev/null | grep -c '"egress":"balances"' || true; }
+has_balances() { [ "$(balances "$1")" -ge $accounts ]; }
+total() {
+    python3 -c 'import json, sys
+print(sum(r["body"]["balance"] for p in sys.argv[1:] for r in map(json.loads, open(p)) if r["egress"] == "balances"))' \
+        "$dir/$1".out.*
+}
+
+# As much as the load needs: transfers come until the end of the test.
+mkfifo "$dir/in"
+awk -v transfers=3000000 -v accounts=$accounts -f "$bank/transfers.awk" >"$dir/in" &
+awk -v accounts=$accounts -f "$bank/audit.awk" >"$dir/audit"
+start one --input "$dir/in"
+wait_for "a cut" has_cuts 1
+"$build/troupe" snapshot create --data "$dir/one" --name first >"$dir/said" 2>&1 || fail "no snapshot"
+from_snapshot() { cuts && [ "$(grep -o '"from":"first"' "$dir/cuts" | wc -l)" -ge $((wanted + 1)) ]; }
+wait_for "cuts after the snapshot" from_snapshot
+kill -9 "$pid" # Nothing that the nodes could say at an end is needed.
+wait "$pid" 2>/dev/null || true
+pid=
+end=$((SECONDS + deadline_s)) # The nodes outlive their supervisor by a moment.
+until cuts; do [ $SECONDS -lt $end ] || fail "no cuts of a dead troupe"; done
+
+python3 - "$dir/cuts" <<'P' || fail "cuts are not in order: $(cat "$dir/cuts")"
+import json, sys
+cuts = json.load(open(sys.argv[1]))
+for before, after in zip(cuts, cuts[1:]):
+    assert before["time_ms"] <= after["time_ms"], after
+    assert all(before["epochs"][n] <= after["epochs"][n] for n in after["epochs"]), after
+    assert before["epochs"] != after["epochs"], after
+P
+mapfile -t times < <(python3 -c 'import json, sys
+print("\n".join(c["time"] for c in json.load(open(sys.argv[1])) if c["from"] == "first"))' "$dir/cuts")
+for ((i = 0; i < wanted; i++)); do
+    "$build/troupe" restore --at "${times[$((i + 1))]}" --from "$dir/one" --data "$dir/at$i" >"$dir/said" 2>&1 ||
+        fail "cannot go back to ${times[$((i + 1))]}"
+    [ ! -e "$dir/at$i.cut" ] && [ ! -e "$dir/at$i.cut.store" ] || fail "the snapshot of the cut is left"
+    start "at$i"
+    wait_for "what waited in the cut" idle "at$i"
+    stop
+    start "at$i" --input "$dir/audit"
+    wait_for "the balances" has_balances "at$i"
+    stop
+    [ "$(total "at$i")" = $((accounts * 1000)) ] || fail "money was lost or made at ${times[$i]}: $(total "at$i")"
+done
+echo "$wanted moments between snapshots restored, of $(count_cuts) cuts; the money is all there"
+
+for when in 2000-01-01T00:00:00Z -10000d; do
+    ! "$build/troupe" restore --at $when --from "$dir/one" --data "$dir/never" 2>"$dir/said" || fail "went back to $when"
+    grep -q 'no cut at or before' "$dir/said" || fail "no reason"
+    [ ! -e "$dir/never" ] && [ ! -e "$dir/never.cut" ] || fail "something is left"
+done
+status=0
+"$build/troupe" restore --at yesterday --from "$dir/one" --data "$dir/never" 2>"$dir/said" || status=$?
+[ $status = 2 ] || fail "yesterday is a time"
+echo "times before all cuts are refused, and nothing is left"
