@@ -1,0 +1,136 @@
+#!/bin/bash
+# snapshot_kill.sh - snapshots of a bank at full load while its nodes are killed and disks fill up: each that completes is
+# good to the cent, the others leave nothing, and the bank does not notice.
+# SPDX-License-Identifier: Apache-2.0
+# Environment: BUILD (build), TROUPE_NODES (4), TROUPE_SNAPSHOTS (4), a kill during every second one, TROUPE_KEEP=1.
+set -eu
+
+build=${BUILD:-build}
+nodes=${TROUPE_NODES:-4}
+snapshots=${TROUPE_SNAPSHOTS:-4}
+accounts=1000
+deadline_s=120
+bank=$(dirname "$0")/../samples/bank
+dir=$(mktemp -d "${TMPDIR:-/tmp}/troupe-snapkill.XXXXXX")
+pid=
+feeder=
+finish() {
+    local status=$?
+    [ -z "$pid" ] || kill -9 "$pid" 2>/dev/null || true
+    [ -z "$feeder" ] || kill "$feeder" 2>/dev/null || true
+    umount "$dir/full" 2>/dev/null || true
+    if [ $status != 0 ] || [ -n "${TROUPE_KEEP:-}" ]; then echo "kept: $dir"; else rm -rf "$dir"; fi
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+fail() {
+    echo "FAILED: $*"
+    tail -5 "$dir/log" "$dir/said" 2>/dev/null || true
+    exit 1
+}
+start() {
+    "$build/troupe" run "$build/samples/bank.so" --nodes "$nodes" --data "$dir/one" --output "$dir/one.out" "$@" \
+        >>"$dir/log" 2>&1 &
+    pid=$!
+}
+wait_for() {
+    local what=$1 end=$((SECONDS + deadline_s))
+    shift
+    until "$@"; do
+        [ $SECONDS -lt $end ] || fail "waited $deadline_s s for $what"
+        kill -0 "$pid" 2>/dev/null || fail "the troupe has ended"
+        sleep 0.02
+    done
+}
+records() { cat "$dir"/one.out.* 2>/dev/null | wc -l; }
+has_records() { [ "$(records)" -gt "$1" ]; }
+goes_on() { wait_for "the bank to go on" has_records "$(records)"; }
+verify() {
+    "$build/troupe" snapshot verify "$1" --module "$build/samples/bank.so" --data "$dir/one" >"$dir/said" 2>&1 ||
+        fail "snapshot $1 is not good"
+}
+# Once all nodes are back, a snapshot comes about.
+answers() { "$build/troupe" snapshot create --data "$dir/one" --to "$dir/probe" --name "$1" >"$dir/said" 2>&1; }
+nothing_left() { # of a failed one
+    [ ! -e "$1" ] && [ ! -e "$1.writing" ] || fail "it left $(ls -d "$1"*)"
+}
+
+mkfifo "$dir/in"
+awk -v transfers=20000000 -v accounts=$accounts -f "$bank/transfers.awk" >"$dir/in" &
+feeder=$!
+start --input "$dir/in"
+wait_for "the first records" has_records 100
+probes=0
+good=0
+failed=0
+for ((i = 0; i < snapshots; i++)); do
+    "$build/troupe" snapshot create --data "$dir/one" --name "s$i" >"$dir/said" 2>&1 &
+    creator=$!
+    if [ $((i % 2)) = 1 ]; then # At some moment before, at or after the cut. Not the first node: it has the input.
+        for ((k = RANDOM % 400; k > 0; k--)); do :; done
+        kill -9 "$(cat "$dir/one/n$((2 + i / 2 % (nodes - 1)))/lock")"
+    fi
+    if wait $creator; then
+        verify "s$i"
+        good=$((good + 1))
+    else
+        nothing_left "$dir/one/snapshots/s$i"
+        failed=$((failed + 1))
+    fi
+    wait_for "all nodes to answer" answers "p$((probes++))"
+done
+goes_on
+[ $good -ge $(((snapshots + 1) / 2)) ] || fail "only $good snapshots of $snapshots came about"
+echo "$good snapshots of $nodes nodes at full load, good to the cent, $failed ended by a kill, with nothing left"
+
+# A target that is full, or goes away.
+mkdir "$dir/full" "$dir/gone"
+if mount -t tmpfs -o size=64k none "$dir/full" 2>/dev/null; then
+    for i in 1 2 3; do
+        ! "$build/troupe" snapshot create --data "$dir/one" --to "$dir/full" --name big >"$dir/said" 2>&1 ||
+            fail "it fitted into 64 KiB"
+        grep -qi 'no space\|disk full' "$dir/said" || fail "no reason"
+        nothing_left "$dir/full/big"
+    done
+    echo "a full target: the snapshot fails with its reason"
+else
+    echo "not allowed to mount a small file system here: no full target"
+fi
+"$build/troupe" snapshot create --data "$dir/one" --to "$dir/gone" --name moved >"$dir/said" 2>&1 &
+creator=$!
+until [ -e "$dir/gone/moved.writing" ] || ! kill -0 $creator 2>/dev/null; do :; done
+if mv "$dir/gone/moved.writing" "$dir/gone/elsewhere" 2>/dev/null; then
+    ! wait $creator || fail "a snapshot of a directory that is gone"
+    [ -s "$dir/said" ] || fail "no reason"
+    nothing_left "$dir/gone/moved"
+fi
+goes_on
+answers last || fail "no snapshot any more"
+
+# What the bank has is all there, in a snapshot as in its accounts.
+kill $feeder
+wait $feeder 2>/dev/null || true
+feeder=
+idle() {
+    rm -rf "$dir/one/snapshots/now"
+    "$build/troupe" snapshot create --data "$dir/one" --name now >"$dir/said" 2>&1 || return 1
+    "$build/troupe" snapshot show now --data "$dir/one" --json >"$dir/said" || fail "cannot show"
+    ! grep -q '"mail":[1-9]\|"outbox":[1-9]' "$dir/said"
+}
+wait_for "the bank to finish" idle
+verify now
+kill -TERM "$pid"
+wait "$pid" || fail "exit status $? after SIGTERM"
+pid=
+awk -v accounts=$accounts -f "$bank/audit.awk" >"$dir/audit"
+start --input "$dir/audit"
+has_balances() { [ "$(cat "$dir"/one.out.* | grep -c '"egress":"balances"')" -ge $accounts ]; }
+wait_for "the balances" has_balances
+kill -TERM "$pid"
+wait "$pid" || fail "exit status $? after SIGTERM"
+pid=
+total=$(python3 -c 'import json, sys
+print(sum(r["body"]["balance"] for p in sys.argv[1:] for r in map(json.loads, open(p)) if r["egress"] == "balances"))' \
+    "$dir"/one.out.*)
+[ "$total" = $((accounts * 1000)) ] || fail "money was lost or made: $total"
+echo "the bank went on all the while, and its money is all there"
