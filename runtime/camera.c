@@ -115,7 +115,9 @@ enum troupe_error troupe__camera_arm(struct troupe__camera *camera, const char *
         snprintf(error, error_size, "out of memory");
         return TROUPE_ENOMEM;
     }
-    troupe__camera_disarm(camera, camera->colour, "another snapshot was begun after this one");
+    if (camera->state == ARMED) {
+        finish(camera, TROUPE_EBUSY, "another snapshot was begun after this one: try again when it is done");
+    }
     memcpy(camera->directory, directory, strlen(directory) + 1);
     camera->colour = colour;
     camera->taken = taken;

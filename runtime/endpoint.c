@@ -10,6 +10,7 @@
 
 #include "runtime/node.h"
 #include "runtime/node_inspect.h"
+#include "state/lmdb_store.h"
 #include "transport/gate.h"
 #include "transport/protocol.h"
 #include "transport/socket.h"
@@ -538,6 +539,16 @@ static void drop_snapshot(struct troupe__endpoint *endpoint, const struct caller
     reply_or_drop(caller, &reply);
 }
 
+/* What a kept journal holds from before `from` is not needed any more. */
+static void forget_journal(struct troupe__endpoint *endpoint, const struct caller *caller)
+{
+    struct troupe__reply reply = {.number = caller->number, .ok = true};
+    if (endpoint->request.from > 0) {
+        troupe__lmdb_store_forget(endpoint->node->store, endpoint->request.from - 1);
+    }
+    reply_or_drop(caller, &reply);
+}
+
 /* ---- requests ---------------------------------------------------------------------------------------------------- */
 
 static void say_hello(const struct troupe__endpoint *endpoint, const struct caller *caller)
@@ -577,6 +588,8 @@ static void handle(struct troupe__endpoint *endpoint, const struct caller *calle
         take_snapshot(endpoint, caller);
     } else if (strcmp(what, "snapshot.drop") == 0) {
         drop_snapshot(endpoint, caller);
+    } else if (strcmp(what, "journal.forget") == 0) {
+        forget_journal(endpoint, caller);
     } else if (strcmp(what, "colour") == 0) {
         take_colour(endpoint, caller);
     } else if (strcmp(what, "stats") == 0) {
@@ -590,6 +603,7 @@ static void handle(struct troupe__endpoint *endpoint, const struct caller *calle
     } else {
         snprintf(endpoint->error, sizeof endpoint->error,
                  "\"do\" is hello, send, ask, tail, credit, cancel, nodes, stats, rows, snapshot, snapshot.drop, "
+                 "journal.forget, "
                  "colour, dead.retry or dead.drop, not '%.60s'",
                  what);
         reply_error(caller, TROUPE_EINVAL, endpoint->error);

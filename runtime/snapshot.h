@@ -82,6 +82,20 @@ enum troupe_error troupe__snapshot_read_part(const char *directory, const struct
 enum troupe_error troupe__snapshot_check_cut(const char *directory, const struct troupe__snapshot *snapshot,
                                              char *error, size_t error_size);
 
+/* How many messages are on their way over each link: from node a to node b in `ret[a * part_count + b]`. Errors: as
+ * check_cut. */
+enum troupe_error troupe__snapshot_flights(const char *directory, const struct troupe__snapshot *snapshot,
+                                           uint64_t *ret, char *error, size_t error_size);
+
+/* Write a snapshot to `to` as one stream: its parts, the manifest last. Errors, each with a text: those of reading and
+ * writing. */
+enum troupe_error troupe__snapshot_send(const char *directory, const struct troupe__snapshot *snapshot, int to,
+                                        char *error, size_t error_size);
+
+/* Make the directory `target` of such a stream; it is named as the manifest says, whatever that of the directory is.
+ * Errors, each with a text: those of reading and writing; nothing is left then. */
+enum troupe_error troupe__snapshot_receive(int from, const char *target, char *error, size_t error_size);
+
 /* Remove a snapshot: its manifest first, so that a half removed one is none. */
 enum troupe_error troupe__snapshot_remove(const char *directory, char *error, size_t error_size);
 

@@ -69,24 +69,57 @@ static enum troupe_error compare_links(const char *directory, const struct troup
     return TROUPE_OK;
 }
 
-enum troupe_error troupe__snapshot_check_cut(const char *directory, const struct troupe__snapshot *snapshot,
-                                             char *error, size_t error_size)
+/* What all parts say of their links; `cut->links` is to be freed on TROUPE_OK. */
+static enum troupe_error read_links(const char *directory, const struct troupe__snapshot *snapshot, struct cut *cut,
+                                    char *error, size_t error_size)
 {
-    struct cut cut = {.count = snapshot->part_count};
     enum troupe_error result = TROUPE_OK;
-    if (!(cut.links = calloc(cut.count * cut.count, sizeof *cut.links))) {
+    *cut = (struct cut){.count = snapshot->part_count};
+    if (!(cut->links = calloc(cut->count * cut->count, sizeof *cut->links))) {
         snprintf(error, error_size, "out of memory");
         return TROUPE_ENOMEM;
     }
     for (size_t i = 0; i < snapshot->part_count && result == TROUPE_OK; i++) {
-        cut.node = (size_t)snapshot->parts[i].number;
-        result = troupe__snapshot_read_part(directory, &snapshot->parts[i], note_link, &cut, error, error_size);
+        cut->node = (size_t)snapshot->parts[i].number;
+        result = troupe__snapshot_read_part(directory, &snapshot->parts[i], note_link, cut, error, error_size);
         result = result == TROUPE_ECLOSED ? TROUPE_OK : result;
-        if (cut.malformed) {
+        if (cut->malformed) {
             result = troupe__snapshot_damaged(directory, "a row of a link is malformed", error, error_size);
         }
     }
-    result = result == TROUPE_OK ? compare_links(directory, snapshot, &cut, error, error_size) : result;
+    if (result != TROUPE_OK) {
+        free(cut->links);
+    }
+    return result;
+}
+
+enum troupe_error troupe__snapshot_check_cut(const char *directory, const struct troupe__snapshot *snapshot,
+                                             char *error, size_t error_size)
+{
+    struct cut cut;
+    enum troupe_error result = read_links(directory, snapshot, &cut, error, error_size);
+    if (result == TROUPE_OK) {
+        result = compare_links(directory, snapshot, &cut, error, error_size);
+        free(cut.links);
+    }
+    return result;
+}
+
+enum troupe_error troupe__snapshot_flights(const char *directory, const struct troupe__snapshot *snapshot,
+                                           uint64_t *ret, char *error, size_t error_size)
+{
+    struct cut cut;
+    enum troupe_error result = read_links(directory, snapshot, &cut, error, error_size);
+    if (result != TROUPE_OK) {
+        return result;
+    }
+    result = compare_links(directory, snapshot, &cut, error, error_size);
+    for (size_t a = 0; a < cut.count && result == TROUPE_OK; a++) {
+        for (size_t b = 0; b < cut.count; b++) {
+            ret[a * cut.count + b] =
+                a == b ? 0 : cut.links[a * cut.count + b].sent - cut.links[b * cut.count + a].accepted;
+        }
+    }
     free(cut.links);
     return result;
 }

@@ -35,7 +35,7 @@ struct charge {
 
 struct supervisor {
     struct charge *charges;
-    size_t count;
+    size_t count, nodes; /* nodes: those that are no companions */
     troupe_log_fn log;
     void *log_context;
     sigset_t signals, before;
@@ -146,7 +146,17 @@ static void stop_all(struct supervisor *supervisor)
 
 static void take_end(struct supervisor *supervisor, struct charge *charge, int status)
 {
-    bool alone = supervisor->count == 1;
+    bool alone = supervisor->nodes == 1;
+    if (charge->child->companion) {
+        if (supervisor->stopping) {
+            charge->state = ENDED;
+        } else {
+            report(supervisor, charge, TROUPE_WARNING, "has ended; starting it again in %lld ms",
+                   (long long)charge->pause_ms);
+            pause_charge(charge);
+        }
+        return;
+    }
     if (WIFSIGNALED(status) && supervisor->stopping && WTERMSIG(status) == SIGTERM) {
         charge->state = ENDED; /* It was still opening: nothing was under way. */
         return;
@@ -218,7 +228,7 @@ static int64_t turn(struct supervisor *supervisor, bool *ret_left)
         if (charge->state == PAUSED && (next_ms < 0 || charge->start_ms < next_ms)) {
             next_ms = charge->start_ms;
         }
-        *ret_left = *ret_left || charge->state != ENDED;
+        *ret_left = *ret_left || (charge->state != ENDED && !charge->child->companion);
     }
     return next_ms;
 }
@@ -263,6 +273,7 @@ int troupe__supervise(const struct troupe__child *children, size_t count, int64_
     }
     for (size_t i = 0; i < count; i++) {
         supervisor.charges[i] = (struct charge){.child = &children[i], .pause_ms = PAUSE_FIRST_MS};
+        supervisor.nodes += !children[i].companion;
     }
     sigemptyset(&supervisor.signals);
     sigaddset(&supervisor.signals, SIGINT);
@@ -270,6 +281,12 @@ int troupe__supervise(const struct troupe__child *children, size_t count, int64_
     sigaddset(&supervisor.signals, SIGCHLD);
     sigprocmask(SIG_BLOCK, &supervisor.signals, &supervisor.before);
     watch(&supervisor);
+    signal_all(&supervisor, SIGKILL); /* Companions. */
+    for (size_t i = 0; i < count; i++) {
+        if (supervisor.charges[i].state == RUNNING) {
+            waitpid(supervisor.charges[i].pid, NULL, 0);
+        }
+    }
     sigprocmask(SIG_SETMASK, &supervisor.before, NULL);
     free(supervisor.charges);
     return supervisor.code;

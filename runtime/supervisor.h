@@ -10,8 +10,9 @@ struct troupe__child {
     struct troupe__guard *guard;
     int (*run)(void *context); /* in a process of its own; what it returns is the exit code */
     void *context;
-    bool needed;   /* by other nodes */
-    bool ends_all; /* when it has ended well all others are stopped, as by SIGTERM */
+    bool needed;    /* by other nodes */
+    bool ends_all;  /* when it has ended well all others are stopped, as by SIGTERM */
+    bool companion; /* no node, but what goes on beside them: always started again, and ended when they have ended */
 };
 
 /* Run each child in a process of its own. One that dies of a signal, or whose handler or job calls exit, is started

@@ -37,7 +37,9 @@ struct troupe__part_reader {
     int fd;
     ZSTD_DCtx *decompressor;
     struct troupe__buffer head, stored, rows, key;
-    struct troupe__cursor cursor; /* in rows */
+    struct troupe__buffer raw;         /* of the head: its block as it came */
+    unsigned char header[HEADER_SIZE]; /* of the last block */
+    struct troupe__cursor cursor;      /* in rows */
     enum troupe__table last_table;
     bool any_row, block_start, ended, failed;
     uint32_t number;
@@ -340,6 +342,7 @@ static enum troupe_error read_block(struct troupe__part_reader *reader, struct t
     }
     to->size = size;
     reader->number++;
+    memcpy(reader->header, header, sizeof header);
     *ret_kind = (char)header[0];
     if (*ret_kind != 'E') {
         reader->seen.chain = chain_on(reader->seen.chain, checksum);
@@ -371,6 +374,12 @@ enum troupe_error troupe__part_open(int fd, struct troupe__part_reader **ret, st
     result = result == TROUPE_OK ? read_block(reader, &reader->head, &kind, error, error_size) : result;
     if (result == TROUPE_OK && kind != 'H') {
         result = damaged(reader, "it is no head", error, error_size);
+    }
+    if (result == TROUPE_OK) {
+        troupe__buffer_put(&reader->raw, preamble, sizeof preamble);
+        troupe__buffer_put(&reader->raw, reader->header, sizeof reader->header);
+        troupe__buffer_put(&reader->raw, reader->stored.data, reader->stored.size);
+        result = reader->raw.failed ? out_of_memory(error, error_size) : TROUPE_OK;
     }
     if (result != TROUPE_OK) {
         troupe__part_reader_free(reader);
@@ -470,6 +479,23 @@ enum troupe_error troupe__part_next(struct troupe__part_reader *reader, enum tro
     return result;
 }
 
+enum troupe_error troupe__part_copy(struct troupe__part_reader *reader, int to, char *error, size_t error_size)
+{
+    enum troupe_error result = write_all(to, reader->raw.data, reader->raw.size, error, error_size);
+    for (char kind = 'H'; result == TROUPE_OK && kind != 'E';) {
+        result = read_block(reader, &reader->rows, &kind, error, error_size);
+        result = result == TROUPE_OK ? write_all(to, reader->header, HEADER_SIZE, error, error_size) : result;
+        if (result == TROUPE_OK) {
+            result = write_all(to, reader->stored.data, reader->stored.size, error, error_size);
+        }
+    }
+    struct stat status;
+    if (result == TROUPE_OK && fstat(to, &status) == 0 && S_ISREG(status.st_mode) && fsync(to)) {
+        result = fail_write(errno, error, error_size);
+    }
+    return result;
+}
+
 const struct troupe__part_summary *troupe__part_summary(const struct troupe__part_reader *reader)
 {
     return &reader->summary;
@@ -480,6 +506,7 @@ void troupe__part_reader_free(struct troupe__part_reader *reader)
     if (reader) {
         ZSTD_freeDCtx(reader->decompressor);
         troupe__buffer_free(&reader->head);
+        troupe__buffer_free(&reader->raw);
         troupe__buffer_free(&reader->stored);
         troupe__buffer_free(&reader->rows);
         troupe__buffer_free(&reader->key);

@@ -53,6 +53,10 @@ enum troupe_error troupe__part_next(struct troupe__part_reader *reader, enum tro
                                     struct troupe_bytes *ret_key, struct troupe_bytes *ret_value, char *error,
                                     size_t error_size);
 
+/* Instead of reading rows: copy the whole stream to `to`, byte for byte; the checksum of each block is checked, and
+ * nothing behind the last one is read. A regular file is synced. Errors: those of reading and of writing. */
+enum troupe_error troupe__part_copy(struct troupe__part_reader *reader, int to, char *error, size_t error_size);
+
 /* What the part holds; after the end only. */
 const struct troupe__part_summary *troupe__part_summary(const struct troupe__part_reader *reader);
 void troupe__part_reader_free(struct troupe__part_reader *reader);

@@ -17,6 +17,7 @@
 #include "runtime/cli/options.h"
 #include "runtime/cli/progress.h"
 #include "runtime/cli/quiet.h"
+#include "runtime/cli/schedule.h"
 #include "runtime/memory.h"
 #include "runtime/node.h"
 #include "runtime/supervisor.h"
@@ -37,6 +38,8 @@ struct run {
     const char *listen[TROUPE__ENDPOINTS_MAX];
     char listen_default[TROUPE__ENDPOINT_SIZE];
     bool unsupervised, listen_none;
+    int64_t every_ms; /* a snapshot; 0: none by the clock */
+    unsigned long keep;
     struct troupe__progress progress;
 };
 
@@ -150,6 +153,19 @@ static const char *set_keep_journal(void *run, const char *value)
     return NULL;
 }
 
+static const char *set_every(void *run, const char *value)
+{
+    return troupe__schedule_parse(value, &((struct run *)run)->every_ms) ? NULL : "a time, as 30s, 10m, 6h or 1d";
+}
+
+static const char *set_keep(void *run, const char *value)
+{
+    char *end;
+    ((struct run *)run)->keep = strtoul(value, &end, 10);
+    return *value >= '1' && *value <= '9' && !*end && ((struct run *)run)->keep <= 1000000 ? NULL
+                                                                                           : "a number from 1 on";
+}
+
 static const char *set_listen(void *context, const char *value)
 {
     struct run *run = context;
@@ -225,6 +241,8 @@ static const struct troupe__option options[] = {
      "(default: 256M)"},
     {"keep-journal", NULL, set_keep_journal,
      "keep all that happens, for `troupe restore --at`: back to any second\nsince the oldest snapshot"},
+    {"every", "TIME", set_every, "take a snapshot so often, as 30s, 10m, 6h or 1d, in DIR/snapshots, ..."},
+    {"keep", "N", set_keep, "... and remove older ones when there are more than N (default: 24)"},
     {"listen", "ENDPOINT", set_listen,
      "where clients reach it: ipc://PATH, tcp://HOST:PORT (PORT *: any\nfree one) or none; may be repeated (default: "
      "ipc://DIR/socket, and\nthe cluster file's client_endpoint). With --nodes once for each node,\nbeside its socket"},
@@ -445,6 +463,33 @@ static int wait_until_idle(void *context)
     return result == TROUPE_OK ? EXIT_SUCCESS : fail(reason, result);
 }
 
+/* The process that takes snapshots by the clock. */
+struct companion {
+    bool is_needed;
+    struct troupe__child child;
+    struct troupe__schedule schedule;
+    struct troupe__log log;
+};
+
+/* False when out of memory. */
+static bool companion_init(struct companion *companion, const struct run *run, const struct troupe__cluster *cluster)
+{
+    *companion = (struct companion){.is_needed = run->every_ms > 0, .log = run->log};
+    companion->log.node = "snapshots";
+    companion->schedule = (struct troupe__schedule){.data = run->node.data,
+                                                    .cluster = cluster,
+                                                    .every_ms = run->every_ms,
+                                                    .keep = run->keep,
+                                                    .log = troupe__log_line,
+                                                    .log_context = &companion->log};
+    companion->child = (struct troupe__child){.name = "snapshots",
+                                              .guard = companion->is_needed ? troupe__guard_new() : NULL,
+                                              .run = troupe__schedule_run,
+                                              .context = &companion->schedule,
+                                              .companion = true};
+    return !companion->is_needed || companion->child.guard;
+}
+
 /* --nodes: all of them under one supervisor. */
 static int run_nodes(struct run *all)
 {
@@ -471,25 +516,31 @@ static int run_nodes(struct run *all)
     }
     tell_endpoints(all);
     struct member *members = calloc(all->nodes, sizeof *members);
-    struct troupe__child *children = calloc(all->nodes + 1, sizeof *children);
+    struct troupe__child *children = calloc(all->nodes + 2, sizeof *children);
     struct troupe__guard *guard = until_idle ? troupe__guard_new() : NULL;
-    bool ready = members && children && (guard || !until_idle);
+    struct companion companion;
+    bool ready = members && children && (guard || !until_idle) && companion_init(&companion, all, &all->cluster);
     for (uint16_t i = 0; ready && i < all->nodes; i++) {
         init_member(&members[i], all, i);
         ready = (members[i].run.guard = troupe__guard_new()) != NULL;
         children[i] = (struct troupe__child){
             all->cluster.nodes[i].name, members[i].run.guard, run_node, &members[i].run, true, false};
     }
+    size_t count = all->nodes;
     if (ready && until_idle) {
         guard->number = 1; /* Whoever kills it has not found it idle at its start. */
-        children[all->nodes] = (struct troupe__child){
+        children[count++] = (struct troupe__child){
             .name = "idle", .guard = guard, .run = wait_until_idle, .context = all, .needed = true, .ends_all = true};
     }
+    if (ready && companion.is_needed) {
+        children[count++] = companion.child;
+    }
     int code =
-        ready ? troupe__supervise(children, all->nodes + until_idle, all->node.slow_ms, troupe__log_line, &all->log)
-              : EXIT_FAILURE;
+        ready ? troupe__supervise(children, count, all->node.slow_ms, troupe__log_line, &all->log) : EXIT_FAILURE;
     if (!ready) {
         fail("out of memory", TROUPE_ENOMEM);
+    } else {
+        troupe__guard_free(companion.child.guard);
     }
     troupe__guard_free(guard);
     for (size_t i = 0; members && i < all->nodes; i++) {
@@ -512,20 +563,28 @@ static int run_one(struct run *run)
         return troupe__wrong("run", "there is a troupe of several nodes: say --nodes, or name another directory than",
                              run->node.data);
     }
+    if (run->every_ms > 0 && (run->unsupervised || run->place.cluster)) {
+        return troupe__wrong("run",
+                             "snapshots by the clock need all nodes in one directory, under a supervisor; leave out",
+                             run->unsupervised ? "--no-supervisor" : "--every");
+    }
     if (run->unsupervised) {
         return run_node(run);
     }
+    struct companion companion;
     run->guard = troupe__guard_new();
-    if (!run->guard) {
+    if (!run->guard || !companion_init(&companion, run, NULL)) {
         return fail("out of memory", TROUPE_ENOMEM);
     }
-    const struct troupe__child child = {run->name, run->guard, run_node, run, run->name != NULL, false};
-    return troupe__supervise(&child, 1, run->node.slow_ms, troupe__log_line, &run->log);
+    const struct troupe__child children[] = {{run->name, run->guard, run_node, run, run->name != NULL, false},
+                                             companion.child};
+    return troupe__supervise(children, 1 + companion.is_needed, run->node.slow_ms, troupe__log_line, &run->log);
 }
 
 int troupe__run(int argc, char **argv)
 {
     struct run run = {
+        .keep = 24,
         .node = {.data = "troupe-data", .output = "-", .stop_on_signals = true, .slow_ms = TROUPE__SLOW_MS},
         .log = {.least = TROUPE_INFO},
         .progress = {.command = "run"}};

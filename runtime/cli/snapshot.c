@@ -8,11 +8,13 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "core/actor.h"
 #include "runtime/check.h"
@@ -26,6 +28,7 @@
 #include "runtime/cli/local.h"
 #include "runtime/cli/module.h"
 #include "runtime/cli/options.h"
+#include "runtime/cli/source.h"
 #include "runtime/cli/upgrade.h"
 #include "runtime/snapshot.h"
 #include "runtime/view.h"
@@ -86,7 +89,7 @@ static int fail(const char *command, const char *text, enum troupe_error error)
 /* The directory of a snapshot that was named or given by its path. */
 static void find_snapshot(const struct options *options, const char *name, char path[static PATH_MAX])
 {
-    if (strchr(name, '/')) {
+    if (strchr(name, '/') || strcmp(name, "-") == 0) {
         snprintf(path, PATH_MAX, "%s", name);
     } else {
         snprintf(path, PATH_MAX, "%s/snapshots/%s", options->data, name);
@@ -155,9 +158,18 @@ static enum troupe_error count_row(void *context, enum troupe__table table, stru
     return TROUPE_OK;
 }
 
-static void print_part(const struct troupe__snapshot_part *part, const struct count *count)
+static long long part_size(const char *directory, const struct troupe__snapshot_part *part)
 {
-    printf("node %s: epoch %" PRIu64 ", %" PRIu64 " bytes of rows\n", part->node, part->epoch, part->summary.row_bytes);
+    char path[PATH_MAX];
+    struct stat status;
+    bool fits = (size_t)snprintf(path, sizeof path, "%s/node-%s.part", directory, part->node) < sizeof path;
+    return fits && stat(path, &status) == 0 ? (long long)status.st_size : 0;
+}
+
+static void print_part(const char *directory, const struct troupe__snapshot_part *part, const struct count *count)
+{
+    printf("node %s: epoch %" PRIu64 ", %" PRIu64 " bytes of rows, %lld on disk\n", part->node, part->epoch,
+           part->summary.row_bytes, part_size(directory, part));
     for (size_t table = 0; table < TROUPE__TABLE_COUNT; table++) {
         if (part->summary.rows[table] > 0) {
             printf("  %-10s %" PRIu64 "\n", troupe__view_table_names[table], part->summary.rows[table]);
@@ -172,10 +184,10 @@ static void print_part(const struct troupe__snapshot_part *part, const struct co
     }
 }
 
-static void print_part_json(const struct troupe__snapshot_part *part, const struct count *count)
+static void print_part_json(const char *directory, const struct troupe__snapshot_part *part, const struct count *count)
 {
-    printf("{\"node\":\"%s\",\"epoch\":%" PRIu64 ",\"row_bytes\":%" PRIu64 ",\"rows\":{", part->node, part->epoch,
-           part->summary.row_bytes);
+    printf("{\"node\":\"%s\",\"epoch\":%" PRIu64 ",\"row_bytes\":%" PRIu64 ",\"file_bytes\":%lld,\"rows\":{",
+           part->node, part->epoch, part->summary.row_bytes, part_size(directory, part));
     for (size_t table = 0; table < TROUPE__TABLE_COUNT; table++) {
         printf("%s\"%s\":%" PRIu64, table ? "," : "", troupe__view_table_names[table], part->summary.rows[table]);
     }
@@ -190,7 +202,59 @@ static void print_part_json(const struct troupe__snapshot_part *part, const stru
     fputs("}}", stdout);
 }
 
+static const char *node_name(const struct troupe__snapshot *snapshot, size_t number)
+{
+    size_t at = 0;
+    while (at + 1 < snapshot->part_count && snapshot->parts[at].number != number) {
+        at++;
+    }
+    return snapshot->parts[at].node;
+}
+
+/* What was on its way from node to node. */
+static enum troupe_error print_flights(const char *path, const struct troupe__snapshot *snapshot, bool json,
+                                       char *error, size_t error_size)
+{
+    size_t nodes = snapshot->part_count;
+    uint64_t *flights = calloc(nodes * nodes, sizeof *flights);
+    if (!flights) {
+        snprintf(error, error_size, "out of memory");
+        return TROUPE_ENOMEM;
+    }
+    enum troupe_error result = troupe__snapshot_flights(path, snapshot, flights, error, error_size);
+    bool first = true;
+    fputs(json ? ",\"flights\":[" : "", stdout);
+    for (size_t i = 0; i < nodes * nodes && result == TROUPE_OK; i++) {
+        const char *from = node_name(snapshot, i / nodes), *to = node_name(snapshot, i % nodes);
+        if (flights[i] > 0 && json) {
+            printf("%s{\"from\":\"%s\",\"to\":\"%s\",\"messages\":%" PRIu64 "}", first ? "" : ",", from, to,
+                   flights[i]);
+        } else if (flights[i] > 0) {
+            printf("in flight from %s to %s: %" PRIu64 " messages\n", from, to, flights[i]);
+        }
+        first = first && flights[i] == 0;
+    }
+    fputs(json ? "]" : "", stdout);
+    free(flights);
+    return result;
+}
+
 /* ---- the subcommands --------------------------------------------------------------------------------------------- */
+
+/* One at a time: while another is being taken, by the clock perhaps, wait for it. */
+static enum troupe_error take_live(const struct options *options, const struct troupe__cluster *cluster,
+                                   const char *path, struct troupe__snapshot *ret, char *error, size_t error_size)
+{
+    enum { TRIES = 100, PAUSE_NS = 200000000 };
+    enum troupe_error result = TROUPE_EBUSY;
+    for (int i = 0; i < TRIES && result == TROUPE_EBUSY && (i == 0 || access(path, F_OK) != 0); i++) {
+        if (i > 0) {
+            nanosleep(&(struct timespec){0, PAUSE_NS}, NULL);
+        }
+        result = troupe__live_snapshot(options->data, cluster, path, ret, error, error_size);
+    }
+    return result;
+}
 
 static int create(struct options *options, const char *operand)
 {
@@ -199,8 +263,13 @@ static int create(struct options *options, const char *operand)
     (void)operand;
     time_text((int64_t)time(NULL) * 1000, "%Y-%m-%dT%H-%M-%SZ", name);
     char directory[PATH_MAX];
-    snprintf(directory, sizeof directory, "%s%s", options->to ? options->to : options->data,
-             options->to ? "" : "/snapshots");
+    bool streamed = options->to && strcmp(options->to, "-") == 0; /* By way of a snapshot beside the others. */
+    const char *to = streamed ? NULL : options->to;
+    if (streamed && isatty(STDOUT_FILENO)) {
+        return troupe__wrong("snapshot", "a snapshot is no text for a terminal; with --to - name a file or a pipe, not",
+                             "it");
+    }
+    snprintf(directory, sizeof directory, "%s%s", to ? to : options->data, to ? "" : "/snapshots");
     if ((size_t)snprintf(path, sizeof path, "%s/%s", directory, options->name ? options->name : name) >= sizeof path) {
         return fail("snapshot create", "the path is too long", TROUPE_EINVAL);
     }
@@ -218,21 +287,26 @@ static int create(struct options *options, const char *operand)
     if (troupe__local_is_troupe(options->data)) {
         snprintf(cluster_path, sizeof cluster_path, "%.4000s/cluster.yaml", options->data);
         result = troupe__cluster_file_read(cluster_path, &cluster, error, sizeof error);
-        result = result == TROUPE_OK
-                     ? troupe__live_snapshot(options->data, &cluster, path, &snapshot, error, sizeof error)
-                     : result;
+        result = result == TROUPE_OK ? take_live(options, &cluster, path, &snapshot, error, sizeof error) : result;
         troupe__cluster_fini(&cluster);
     } else if (troupe__node_runs(options->data)) {
-        result = troupe__live_snapshot(options->data, NULL, path, &snapshot, error, sizeof error);
+        result = take_live(options, NULL, path, &snapshot, error, sizeof error);
     } else {
         result = troupe__snapshot_take(options->data, path, &snapshot, error, sizeof error);
     }
     if (result != TROUPE_OK) {
         return fail("snapshot create", error, result);
     }
-    printf("%s\n", path);
+    if (streamed) {
+        char unused[512];
+        signal(SIGPIPE, SIG_IGN); /* Who reads may have had enough; what was made is removed all the same. */
+        result = troupe__snapshot_send(path, &snapshot, STDOUT_FILENO, error, sizeof error);
+        (void)troupe__snapshot_remove(path, unused, sizeof unused);
+    } else {
+        printf("%s\n", path);
+    }
     troupe__snapshot_fini(&snapshot);
-    return EXIT_SUCCESS;
+    return result == TROUPE_OK ? EXIT_SUCCESS : fail("snapshot create", error, result);
 }
 
 static int compare_names(const void *a, const void *b)
@@ -339,12 +413,16 @@ static int show(struct options *options, const char *operand)
         result = troupe__snapshot_read_part(path, &snapshot.parts[i], count_row, count, error, sizeof error);
         if (result == TROUPE_OK && options->json) {
             fputs(i ? "," : "", stdout);
-            print_part_json(&snapshot.parts[i], count);
+            print_part_json(path, &snapshot.parts[i], count);
         } else if (result == TROUPE_OK) {
-            print_part(&snapshot.parts[i], count);
+            print_part(path, &snapshot.parts[i], count);
         }
     }
-    fputs(options->json ? "]}\n" : "", stdout);
+    fputs(options->json ? "]" : "", stdout);
+    if (count && result == TROUPE_OK && snapshot.is_troupe) {
+        result = print_flights(path, &snapshot, options->json, error, sizeof error);
+    }
+    fputs(options->json ? "}\n" : "", stdout);
     troupe__snapshot_fini(&snapshot);
     free(count);
     if (!count) {
@@ -426,6 +504,24 @@ static const struct {
              {"export", troupe__export},
              {0}};
 
+/* With the snapshot unpacked if it is a stream: "-", or a path of a file. */
+static int run_action(int (*run)(struct options *options, const char *operand), struct options *options,
+                      const char *operand)
+{
+    struct troupe__source source;
+    char error[512];
+    if (!operand || run == delete || (strcmp(operand, "-") != 0 && !strchr(operand, '/'))) {
+        return run(options, operand);
+    }
+    enum troupe_error result = troupe__source_open(operand, NULL, &source, error, sizeof error);
+    if (result != TROUPE_OK) {
+        return fail("snapshot", error, result);
+    }
+    int code = run(options, source.path);
+    troupe__source_close(&source);
+    return code;
+}
+
 int troupe__snapshot(int argc, char **argv)
 {
     for (size_t i = 0; argc > 1 && tools[i].name; i++) {
@@ -435,7 +531,10 @@ int troupe__snapshot(int argc, char **argv)
     }
     static const struct troupe__option options_table[] = {
         OPTION_DATA,
-        {"to", "DIR", set_to, "where snapshots stand (default: snapshots in the node's directory)"},
+        {"to", "DIR|-", set_to,
+         "where snapshots stand (default: snapshots in the node's directory);\ncreate: - is the standard output, as "
+         "one "
+         "stream"},
         {"name", "NAME", set_name, "of the snapshot to create (default: the time)"},
         {"module", "M.so", set_module, "verify: run its check over the snapshot too"},
         OPTION_JSON,
@@ -455,7 +554,8 @@ int troupe__snapshot(int argc, char **argv)
                  "Takes and looks at snapshots of a node, or of all nodes of a troupe in one directory: while they\n"
                  "run, or of a node that does not run. A snapshot is one consistent cut and holds all they would\n"
                  "start with: state, mailboxes, timers, dead letters, input positions, output numbers. SNAPSHOT is\n"
-                 "a name, or a path with a slash.\n",
+                 "a name, or a path with a slash: of a directory, or of a file that `create --to -` wrote; - is the\n"
+                 "standard input.\n",
         .after = "`create` prints the path. `cuts` lists what `troupe restore --at` can go back to. `show` and "
                  "`verify` read all of it and check it.\n"
                  "Exit codes: 0 done, 1 failed or damaged, 2 wrong arguments.\n",
@@ -480,7 +580,7 @@ int troupe__snapshot(int argc, char **argv)
             return troupe__wrong("snapshot", actions[i].operands ? "name one snapshot to" : "too many arguments for",
                                  name);
         }
-        return actions[i].run(&options, actions[i].operands ? argv[operand] : NULL);
+        return run_action(actions[i].run, &options, actions[i].operands ? argv[operand] : NULL);
     }
     return troupe__wrong("snapshot", "it takes create, list, cuts, show, verify or delete, not", name);
 }
@@ -534,18 +634,22 @@ static const char *set_from(void *target, const char *value)
     return NULL;
 }
 
-/* By way of a snapshot of that moment. */
-static enum troupe_error restore_at(const struct options *options, char *error, size_t error_size)
+/* From a directory, a stream, or a moment of the past. */
+static enum troupe_error restore_from(const struct options *options, const char *operand, char *error,
+                                      size_t error_size)
 {
-    char target[PATH_MAX], unused[512];
-    if ((size_t)snprintf(target, sizeof target, "%s.cut", options->data) >= sizeof target) {
+    char scratch[PATH_MAX];
+    struct troupe__source source;
+    if ((size_t)snprintf(scratch, sizeof scratch, "%s.cut", options->data) >= sizeof scratch) {
         snprintf(error, error_size, "the path is too long");
         return TROUPE_EINVAL;
     }
-    enum troupe_error result = troupe__cuts_rewind(options->from, options->at_ms, target, error, error_size);
+    enum troupe_error result =
+        options->at ? troupe__source_rewind(options->from, options->at_ms, scratch, &source, error, error_size)
+                    : troupe__source_open(operand, scratch, &source, error, error_size);
     if (result == TROUPE_OK) {
-        result = restore(target, options->data, error, error_size);
-        troupe__snapshot_remove(target, unused, sizeof unused);
+        result = restore(source.path, options->data, error, error_size);
+        troupe__source_close(&source);
     }
     return result;
 }
@@ -584,7 +688,6 @@ int troupe__restore(int argc, char **argv)
         return troupe__wrong("restore", options.at ? "with --at leave out" : "name one snapshot, instead of",
                              operand < argc ? argv[operand] : "none");
     }
-    enum troupe_error result = options.at ? restore_at(&options, error, sizeof error)
-                                          : restore(argv[operand], options.data, error, sizeof error);
+    enum troupe_error result = restore_from(&options, argv[operand], error, sizeof error);
     return result == TROUPE_OK ? EXIT_SUCCESS : fail("restore", error, result);
 }

@@ -1,0 +1,275 @@
+/* schedule.c - snapshots of a node or troupe that runs, one after the other by the clock.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "runtime/cli/schedule.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "runtime/cli/client.h"
+#include "runtime/cli/live.h"
+#include "runtime/files.h"
+
+enum { RETRY_MIN_MS = 1000, RETRY_MAX_MS = 60000, ANSWER_MS = 5000 };
+
+static const char prefix[] = "auto-", writing_suffix[] = ".writing";
+
+__attribute__((format(printf, 3, 4))) static void report(const struct troupe__schedule *schedule,
+                                                         enum troupe_level level, const char *format, ...)
+{
+    char text[700];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    schedule->log(schedule->log_context, level, text);
+}
+
+static int64_t wall_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+bool troupe__schedule_parse(const char *text, int64_t *ret_ms)
+{
+    static const struct {
+        char unit;
+        int64_t ms;
+    } units[] = {{'s', 1000}, {'m', 60000}, {'h', 3600000}, {'d', 86400000}};
+    char *end;
+    unsigned long number = strtoul(text, &end, 10);
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+        if (text[0] >= '1' && text[0] <= '9' && end[0] == units[i].unit && end[1] == '\0' &&
+            number <= 366ul * 86400000 / (unsigned long)units[i].ms) {
+            *ret_ms = (int64_t)number * units[i].ms;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- what stands there ------------------------------------------------------------------------------------------- */
+
+struct listed {
+    char name[TROUPE__SNAPSHOT_NAME_MAX + 1];
+    struct troupe__snapshot snapshot;
+};
+
+struct list {
+    struct listed *items; /* complete ones, the oldest first */
+    size_t count;
+};
+
+static int compare_listed(const void *left, const void *right)
+{
+    int64_t a = ((const struct listed *)left)->snapshot.taken_ms, b = ((const struct listed *)right)->snapshot.taken_ms;
+    return (a > b) - (a < b);
+}
+
+static void list_free(struct list *list)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        troupe__snapshot_fini(&list->items[i].snapshot);
+    }
+    free(list->items);
+}
+
+static void path_of(const char *data, const char *name, char path[static PATH_MAX])
+{
+    snprintf(path, PATH_MAX, "%.3900s/snapshots/%s", data, name);
+}
+
+static bool is_auto(const char *name)
+{
+    return strncmp(name, prefix, strlen(prefix)) == 0;
+}
+
+/* What the schedule's process was about when it was killed. */
+static bool is_left_over(const char *name)
+{
+    size_t size = strlen(name), suffix = strlen(writing_suffix);
+    return is_auto(name) && size > suffix && strcmp(name + size - suffix, writing_suffix) == 0;
+}
+
+static void list_read(const char *data, struct list *ret)
+{
+    char path[PATH_MAX], error[512];
+    *ret = (struct list){.items = NULL};
+    path_of(data, "", path);
+    DIR *directory = opendir(path);
+    for (struct dirent *entry; directory && (entry = readdir(directory)) != NULL;) {
+        struct listed listed;
+        if (!troupe__snapshot_name_valid(entry->d_name)) {
+            continue;
+        }
+        memcpy(listed.name, entry->d_name, strlen(entry->d_name) + 1);
+        path_of(data, listed.name, path);
+        if (troupe__snapshot_read(path, &listed.snapshot, error, sizeof error) != TROUPE_OK) {
+            continue;
+        }
+        struct listed *items = realloc(ret->items, (ret->count + 1) * sizeof *items);
+        if (!items) {
+            troupe__snapshot_fini(&listed.snapshot);
+            break;
+        }
+        ret->items = items;
+        ret->items[ret->count++] = listed;
+    }
+    if (directory) {
+        closedir(directory);
+    }
+    if (ret->count > 0) {
+        qsort(ret->items, ret->count, sizeof *ret->items, compare_listed);
+    }
+}
+
+/* ---- what is not needed any more --------------------------------------------------------------------------------- */
+
+static void tell(const char *data, uint64_t epoch)
+{
+    struct troupe__client client;
+    struct troupe__request request = {.what = "journal.forget", .from = epoch + 1};
+    struct troupe__reply reply;
+    if (troupe__client_open(&client, data) != TROUPE_OK) {
+        return; /* It will be told after the next one. */
+    }
+    if (troupe__client_send(&client, &request) == TROUPE_OK) {
+        (void)troupe__client_receive(&client, ANSWER_MS, &reply);
+    }
+    troupe__client_close(&client);
+}
+
+void troupe__schedule_forget(const char *data, const struct troupe__cluster *cluster)
+{
+    struct list list;
+    list_read(data, &list);
+    size_t count = cluster ? cluster->slots.node_count : 1;
+    for (size_t i = 0; list.count > 0 && i < list.items[0].snapshot.part_count; i++) {
+        const struct troupe__snapshot_part *part = &list.items[0].snapshot.parts[i];
+        char path[PATH_MAX];
+        if (part->number < count) {
+            snprintf(path, sizeof path, "%.3900s%s%s", data, cluster ? "/" : "",
+                     cluster ? cluster->nodes[part->number].name : "");
+            tell(path, part->epoch);
+        }
+    }
+    list_free(&list);
+}
+
+static void remove_old(const struct troupe__schedule *schedule)
+{
+    struct list list;
+    char path[PATH_MAX], error[512];
+    list_read(schedule->data, &list);
+    size_t autos = 0;
+    for (size_t i = 0; i < list.count; i++) {
+        autos += is_auto(list.items[i].name);
+    }
+    for (size_t i = 0; i < list.count && autos > schedule->keep; i++) {
+        if (is_auto(list.items[i].name)) {
+            autos--;
+            path_of(schedule->data, list.items[i].name, path);
+            if (troupe__snapshot_remove(path, error, sizeof error) != TROUPE_OK) {
+                report(schedule, TROUPE_WARNING, "snapshot %s stays: %s", list.items[i].name, error);
+            }
+        }
+    }
+    list_free(&list);
+    troupe__schedule_forget(schedule->data, schedule->cluster);
+}
+
+static void remove_left_over(const struct troupe__schedule *schedule)
+{
+    char path[PATH_MAX], error[512];
+    path_of(schedule->data, "", path);
+    DIR *directory = opendir(path);
+    for (struct dirent *entry; directory && (entry = readdir(directory)) != NULL;) {
+        if (is_left_over(entry->d_name) && strlen(entry->d_name) < sizeof path / 2) {
+            path_of(schedule->data, entry->d_name, path);
+            (void)troupe__files_remove(path, error, sizeof error);
+        }
+    }
+    if (directory) {
+        closedir(directory);
+    }
+}
+
+/* ---- the clock --------------------------------------------------------------------------------------------------- */
+
+static bool take(const struct troupe__schedule *schedule)
+{
+    char path[PATH_MAX], name[64], error[512] = "";
+    struct troupe__snapshot snapshot;
+    struct tm parts;
+    time_t now = time(NULL);
+    path_of(schedule->data, "", path);
+    if (mkdir(path, 0700) && errno != EEXIST) {
+        report(schedule, TROUPE_WARNING, "no snapshot: create %.300s: %s", path, strerror(errno));
+        return false;
+    }
+    gmtime_r(&now, &parts);
+    strftime(name, sizeof name, "auto-%Y-%m-%dT%H-%M-%SZ", &parts);
+    path_of(schedule->data, name, path);
+    enum troupe_error result =
+        troupe__live_snapshot(schedule->data, schedule->cluster, path, &snapshot, error, sizeof error);
+    if (result != TROUPE_OK) {
+        report(schedule, TROUPE_WARNING, "no snapshot: %s (%s)", error, troupe_error_text(result));
+        return false;
+    }
+    report(schedule, TROUPE_INFO, "snapshot %s taken in %" PRId64 " ms", name, snapshot.took_ms);
+    troupe__snapshot_fini(&snapshot);
+    return true;
+}
+
+/* When the newest of its own was taken, 0 when there is none. */
+static int64_t last_taken(const struct troupe__schedule *schedule)
+{
+    struct list list;
+    int64_t last_ms = 0;
+    list_read(schedule->data, &list);
+    for (size_t i = 0; i < list.count; i++) {
+        last_ms = is_auto(list.items[i].name) ? list.items[i].snapshot.taken_ms : last_ms;
+    }
+    list_free(&list);
+    return last_ms;
+}
+
+static void sleep_ms(int64_t ms)
+{
+    struct timespec time = {ms / 1000, ms % 1000 * 1000000};
+    while (nanosleep(&time, &time) && errno == EINTR) {
+    }
+}
+
+int troupe__schedule_run(void *context)
+{
+    const struct troupe__schedule *schedule = context;
+    int64_t retry_ms = schedule->every_ms / 10;
+    retry_ms = retry_ms < RETRY_MIN_MS ? RETRY_MIN_MS : retry_ms > RETRY_MAX_MS ? RETRY_MAX_MS : retry_ms;
+    remove_left_over(schedule);
+    int64_t last_ms = last_taken(schedule), start_ms = wall_ms();
+    int64_t due_ms = last_ms > 0 && last_ms <= start_ms ? last_ms + schedule->every_ms : start_ms + schedule->every_ms;
+    for (;;) {
+        int64_t now_ms = wall_ms();
+        if (due_ms > now_ms) {
+            /* In pieces: the clock may be set meanwhile. */
+            sleep_ms(due_ms - now_ms < RETRY_MAX_MS ? due_ms - now_ms : RETRY_MAX_MS);
+        } else if (take(schedule)) {
+            remove_old(schedule);
+            int64_t rested_ms = wall_ms() + schedule->every_ms / 2; /* Others may want one too. */
+            due_ms = now_ms + schedule->every_ms > rested_ms ? now_ms + schedule->every_ms : rested_ms;
+        } else {
+            due_ms = now_ms + (retry_ms < schedule->every_ms ? retry_ms : schedule->every_ms);
+        }
+    }
+}

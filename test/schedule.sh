@@ -1,0 +1,110 @@
+#!/bin/bash
+# schedule.sh - snapshots by the clock go on whatever is killed; one as a stream is as good as one in a directory.
+# SPDX-License-Identifier: Apache-2.0
+# Environment: BUILD (build), TROUPE_KEEP=1 (keep the directory).
+set -eu
+
+build=${BUILD:-build}
+deadline_s=60
+bank=$(dirname "$0")/../samples/bank
+dir=$(mktemp -d "${TMPDIR:-/tmp}/troupe-schedule.XXXXXX")
+pid=
+feeder=
+finish() {
+    local status=$?
+    [ -z "$pid" ] || kill -9 "$pid" 2>/dev/null || true
+    [ -z "$feeder" ] || kill "$feeder" 2>/dev/null || true
+    if [ $status != 0 ] || [ -n "${TROUPE_KEEP:-}" ]; then echo "kept: $dir"; else rm -rf "$dir"; fi
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+fail() {
+    echo "FAILED: $*"
+    tail -5 "$dir/log" "$dir/said" 2>/dev/null || true
+    exit 1
+}
+wait_for() {
+    local what=$1 end=$((SECONDS + deadline_s))
+    shift
+    until "$@"; do
+        [ $SECONDS -lt $end ] || fail "waited $deadline_s s for $what"
+        kill -0 "$pid" 2>/dev/null || fail "the troupe has ended"
+        sleep 0.05
+    done
+}
+taken() { grep -c 'snapshot auto-.* taken' "$dir/log" || true; }
+has_taken() { [ "$(taken)" -ge "$1" ]; }
+# troupe STATUS ARGUMENT...: run the command, demand its exit status.
+troupe() {
+    local want=$1 status=0
+    shift
+    "$build/troupe" "$@" >"$dir/said" 2>"$dir/error" || status=$?
+    [ $status = "$want" ] || fail "troupe $*: exit status $status, not $want: $(cat "$dir/error")"
+}
+
+mkfifo "$dir/in"
+awk -v transfers=20000000 -v accounts=1000 -f "$bank/transfers.awk" >"$dir/in" &
+feeder=$!
+"$build/troupe" run "$build/samples/bank.so" --nodes 2 --data "$dir/one" --output "$dir/out" --input "$dir/in" \
+    --every 1s --keep 2 --keep-journal >>"$dir/log" 2>&1 &
+pid=$!
+wait_for "two snapshots by the clock" has_taken 2
+# Who takes them is the one child that is no node.
+mapfile -t children < <(pgrep -P $pid)
+for child in "${children[@]}"; do
+    [ "$child" = "$(cat "$dir/one/n1/lock")" ] || [ "$child" = "$(cat "$dir/one/n2/lock")" ] || taker=$child
+done
+kill -9 "${taker:?nobody takes snapshots}"
+kill -9 "$(cat "$dir/one/n2/lock")"
+wait_for "snapshots after both were killed" has_taken $(($(taken) + 1))
+mapfile -t left < <("$build/troupe" snapshot list --data "$dir/one" | cut -f1)
+[ ${#left[@]} -le 3 ] && [ ${#left[@]} -ge 1 ] || fail "${#left[@]} are left: ${left[*]}" # One may be too much for a moment.
+# While the clock's is being taken there is no other one.
+create() { "$build/troupe" snapshot create --data "$dir/one" "$@" 2>"$dir/error"; }
+by_hand() { create --name by-hand >/dev/null; }
+wait_for "a snapshot by hand" by_hand
+[ "$(find "$dir/one/snapshots" -name 'auto-*.writing' | wc -l)" -le 1 ] || fail "what was begun is left"
+wait_for "more than are kept" has_taken $(($(taken) + 2))
+troupe 0 snapshot verify by-hand --data "$dir/one"
+echo "$(taken) snapshots by the clock, over a kill of a node and of who takes them; old ones go, others stay"
+
+# The journals go back as far as the oldest snapshot.
+oldest=$("$build/troupe" snapshot list --data "$dir/one" --json | python3 -c 'import json, sys
+print(min(s["taken_ms"] for s in json.load(sys.stdin)))')
+troupe 0 snapshot cuts --data "$dir/one" --json
+python3 - "$dir/said" "$oldest" <<'P' || fail "cuts from before the oldest snapshot, or none"
+import json, sys
+cuts = json.load(open(sys.argv[1]))
+assert cuts and all(cut["from"] for cut in cuts) and cuts[0]["time_ms"] >= int(sys.argv[2]) - 10000, (cuts[0], sys.argv)
+P
+
+piped() { create --to - --name piped >"$dir/stream"; }
+wait_for "a stream" piped
+[ ! -e "$dir/one/snapshots/piped" ] || fail "it is left beside the others"
+kill -TERM "$pid"
+wait "$pid" || fail "exit status $? after SIGTERM"
+pid=
+troupe 0 snapshot verify "$dir/stream"
+troupe 0 snapshot verify - <"$dir/stream"
+grep -q '^piped is good: 2 nodes' "$dir/said" || fail "$(cat "$dir/said")"
+troupe 0 snapshot show - --json <"$dir/stream"
+python3 - "$dir/said" <<'P' || fail "show: $(cat "$dir/said")"
+import json, sys
+shown = json.load(open(sys.argv[1]))
+assert {part["node"] for part in shown["parts"]} == {"n1", "n2"}
+assert all(part["file_bytes"] > 0 and part["types"]["bank/account"]["actors"] > 0 for part in shown["parts"])
+assert all(flight["messages"] > 0 and flight["from"] != flight["to"] for flight in shown["flights"])
+P
+troupe 0 restore - --data "$dir/two" <"$dir/stream"
+[ -e "$dir/two/cluster.yaml" ] && [ ! -e "$dir/two.cut" ] || fail "it was not restored, or something is left"
+size=$(stat -c %s "$dir/stream")
+for part in 1 $((size / 2)) $((size - 1)); do
+    head -c $part "$dir/stream" >"$dir/short"
+    troupe 1 snapshot verify "$dir/short"
+    troupe 1 restore - --data "$dir/three" <"$dir/short"
+    [ ! -e "$dir/three" ] && [ ! -e "$dir/three.cut" ] && [ ! -e "$dir/three.cut.writing" ] || fail "something is left"
+done
+echo "a snapshot in a pipe is verified, shown and restored; one that is cut off is refused"
+
+troupe 2 run "$build/samples/bank.so" --every 1s --no-supervisor
+troupe 2 run "$build/samples/bank.so" --every soon
