@@ -1187,6 +1187,7 @@ static const struct measurement {
     {"link_64 idle_wakeups_64", measure_many_nodes, false},
     {"snapshot_stall snapshot_throughput snapshot_size file_growth", measure_snapshot_load, false},
     {"snapshot_time", measure_snapshot_time, false},
+    {"cut_cost", measure_cut_cost, false},
     {"actor_bytes actor_bytes_idle", measure_actor_bytes, false},
     {"growth", measure_growth, false},
     {"size", measure_size, false},

@@ -46,5 +46,6 @@ void measure_chain(void);
 void measure_many_nodes(void);
 void measure_snapshot_load(void);
 void measure_snapshot_time(void);
+void measure_cut_cost(void);
 
 #endif

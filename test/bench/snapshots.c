@@ -99,14 +99,14 @@ struct subject {
     struct troupe__snapshot_part part;
 };
 
-static void subject_open(struct subject *subject)
+static void subject_open(struct subject *subject, const struct troupe__place *place)
 {
     char error[512] = "";
     *subject = (struct subject){.loop = ev_loop_new(EVFLAG_NOENV)};
     const char *directory = bench_directory();
     char absolute[PATH_MAX];
     struct troupe_node_options options = {.module = &module, .data = directory, .loop = subject->loop};
-    if (troupe__node_open(&options, NULL, &subject->node, error, sizeof error) != TROUPE_OK) {
+    if (troupe__node_open(&options, place, &subject->node, error, sizeof error) != TROUPE_OK) {
         bench_fail(__FILE__, __LINE__, "open", error);
     }
     CHECK(realpath(directory, absolute));
@@ -249,7 +249,7 @@ void measure_snapshot_load(void)
     enum { IN_FLIGHT = 1000, HOT = 1000, WARM = 100000, WARM_IN_FLIGHT = 10000 };
     struct subject subject;
     double parts[RUNS], rates[RUNS], quiet_rates[RUNS], times[RUNS], growths[RUNS];
-    subject_open(&subject);
+    subject_open(&subject, NULL);
     fill(&subject, ACTORS, 0, true);
     settle(&subject);
     reach = HOT;
@@ -309,7 +309,7 @@ void measure_snapshot_time(void)
 {
     struct subject subject;
     double loaded[RUNS], idle[RUNS];
-    subject_open(&subject);
+    subject_open(&subject, NULL);
     fill(&subject, ACTORS, 0, true);
     settle(&subject);
     fill(&subject, ACTORS, UINT64_MAX, false);
@@ -339,4 +339,40 @@ void measure_snapshot_time(void)
     bench_report("snapshot_time", time, "s", -3, "");
     bench_report("snapshot_time_load", time / bench_percentile(idle, RUNS, 0.5), "x", -1.5, "");
     subject_close(&subject);
+}
+
+/* A troupe of one node has colours like any other; whether it takes them by itself is switched from window to window.
+ */
+void measure_cut_cost(void)
+{
+    enum { HOT = 1000, WINDOWS = 8 };
+    struct subject subject;
+    struct troupe__cluster_node self = {.name = "n1"};
+    struct troupe__cluster cluster = {.nodes = &self};
+    double parts[WINDOWS];
+    char directory[] = "/tmp/troupe-bench.XXXXXX";
+    CHECK(mkdtemp(directory));
+    snprintf(self.endpoint, sizeof self.endpoint, "ipc://%s/n1", directory);
+    troupe__slots_spread(&cluster.slots, 1, 1, 1);
+    subject_open(&subject, &(struct troupe__place){&cluster, 0, NULL});
+    reach = HOT;
+    fill(&subject, HOT, UINT64_MAX, false);
+    run_for(&subject, 2);
+    for (int i = 0; i < WINDOWS; i++) {
+        double rates[2];
+        for (int half = 0; half < 2; half++) {
+            bool with = half == i % 2; /* In turns the first and the second. */
+            subject.node->links->coloured_ms = with ? 0 : INT64_MAX;
+            uint64_t colour = subject.node->links->colour, count = deliveries;
+            int64_t start = bench_now_ns();
+            run_for(&subject, 2);
+            rates[with] = (double)(deliveries - count) * 1e9 / (double)(bench_now_ns() - start);
+            CHECK((subject.node->links->colour > colour) == with);
+        }
+        parts[i] = rates[1] / rates[0];
+    }
+    bench_report("cut_cost", bench_percentile(parts, WINDOWS, 0.5), "x", 0.99, "");
+    subject_close(&subject);
+    unlink(self.endpoint + strlen("ipc://"));
+    rmdir(directory);
 }
