@@ -18,7 +18,7 @@ dir=$(mktemp -d "${TMPDIR:-/tmp}/troupe-idle.XXXXXX")
 pid=
 finish() {
     local status=$?
-    [ -z "$pid" ] || kill -9 "$pid" 2>/dev/null || true
+    [ -z "$pid" ] || kill "$pid" 2>/dev/null || true # `timeout` passes it on.
     if [ $status != 0 ] || [ -n "${TROUPE_KEEP:-}" ]; then echo "kept: $dir (seed $seed)"; else rm -rf "$dir"; fi
 }
 trap finish EXIT

@@ -23,3 +23,23 @@ run pagerank data reports out
 python3 samples/pagerank/check.py $graph "$dir/out"
 "$build/troupe" doctor "$dir/data" >/dev/null
 echo "$kills kills, seed $seed"
+
+# The same on three nodes: only asking all of them twice tells that the iteration has ended.
+run_nodes() {
+    timeout 100 "$build/troupe" run "$build/samples/pagerank.so" --nodes 3 --data "$dir/nodes" --input "$dir/$1" \
+        --output "$dir/nodes.out" --until-idle 2>>"$dir/log" &
+    pid=$!
+}
+run_nodes in
+for _ in 1 2 3 4; do
+    sleep "0.0$((RANDOM % 10))$((RANDOM % 10))"
+    mapfile -t nodes < <(pgrep -P "$(pgrep -P $pid || echo 0)" || true)
+    [ ${#nodes[@]} = 0 ] || kill -9 "${nodes[$((RANDOM % ${#nodes[@]}))]}" 2>/dev/null || true
+done
+wait $pid
+[ "$(cat "$dir"/nodes.out.* | wc -l)" = 0 ] || { echo "FAILED: a rank before it was asked for"; exit 1; }
+run_nodes reports
+wait $pid
+pid=
+python3 samples/pagerank/check.py $graph "$dir"/nodes.out.*
+"$build/troupe" doctor "$dir/nodes" >/dev/null
