@@ -53,6 +53,13 @@ MUTANTS = [
          "    take_acknowledgement(link, hello->accepted, now_ns);\n")]),
     ("an incarnation noted without colour", "core/link.c", [
         ("        update->counts |= link->row.peer_incarnation != link->peer_incarnation;\n", "")], "core/link_test"),
+    ("the version of a message lost on its way", "core/message.c", [
+        ("    message->version = (uint16_t)version;\n", "    message->version = 0;\n")]),
+    ("what the receiver has is in flight", "runtime/cut.c", [
+        ("            return number > cut->nodes[i].links[cut->nodes[node].number].accepted;\n", "            return true;\n")],
+     "runtime/check_test"),
+    ("a check that sees what was cleared", "runtime/check.c", [
+        (" || parts.generation != head.generation", "")], "runtime/check_test"),
     ("colour not durable", "runtime/links.c", [
         ("        seal_colour(links);\n", "")]),
     ("a cut that has gone by taken all the same", "runtime/camera.c", [
