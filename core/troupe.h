@@ -566,7 +566,8 @@ struct troupe_node_options {
 
 /* Open a node; it goes on where its directory's last durable epoch ended. With a `loop` it runs from the next turn of
  * that loop on. Errors, with a text in `error`: TROUPE_EBUSY (another process has the directory), TROUPE_EINVAL
- * (module, input or output: see the text), TROUPE_EVERSION, TROUPE_ECORRUPT, TROUPE_EIO, TROUPE_ENOSPACE,
+ * (module, input or output: see the text), TROUPE_EVERSION (of the formats, or the module cannot read a value or
+ * message that is there: nothing in the directory was changed), TROUPE_ECORRUPT, TROUPE_EIO, TROUPE_ENOSPACE,
  * TROUPE_ENOMEM. Nothing is left to close then. */
 enum troupe_error troupe_node_open(const struct troupe_node_options *options, struct troupe_node **ret, char *error,
                                    size_t error_size);

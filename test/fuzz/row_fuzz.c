@@ -6,6 +6,7 @@
 #include <assert.h>
 
 #include "core/job.h"
+#include "core/specs.h"
 #include "runtime/egress.h"
 #include "runtime/view.h"
 
@@ -117,6 +118,24 @@ static void check_changes(struct troupe_bytes record)
     assert(sum <= record.size);
 }
 
+static void check_specs(struct troupe_bytes row)
+{
+    struct troupe__specs specs, again;
+    struct troupe__buffer once = {0}, twice = {0};
+    if (troupe__specs_decode(row, &specs) != TROUPE_OK) {
+        return;
+    }
+    troupe__specs_encode(&specs, &once);
+    enum troupe_error result = troupe__specs_decode((struct troupe_bytes){once.data, once.size}, &again);
+    assert(result == TROUPE_OK && specs.count == again.count);
+    troupe__specs_encode(&again, &twice);
+    assert(once.size == twice.size && memcmp(once.data, twice.data, once.size) == 0);
+    troupe__specs_fini(&specs);
+    troupe__specs_fini(&again);
+    troupe__buffer_free(&once);
+    troupe__buffer_free(&twice);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const struct troupe_module module = {.abi = TROUPE_ABI, .name = "none"};
@@ -174,6 +193,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         break;
     case 7:
         check_changes(row.value);
+        break;
+    case 14:
+        check_specs(row.value);
         break;
     default:
         check_cell(row.value, (data[0] & 15) - 8u);
