@@ -108,7 +108,10 @@ static void check_meta(struct doctor *doctor, const struct troupe__view_row *row
         varints = 5;
     } else if (is_key(row, "cluster")) {
         varints = 3;
-    } else if (is_key(row, "incarnation") || is_key(row, "colour") || has_prefix(row, "egress/") ||
+    } else if (is_key(row, "colour")) { /* And since when, if that is known. */
+        (void)troupe__cursor_varint(&cursor);
+        varints = cursor.at != cursor.end ? 1 : 0;
+    } else if (is_key(row, "incarnation") || has_prefix(row, "egress/") ||
                (has_prefix(row, "id/") && row->key.size == 3 + 16)) {
         varints = 1;
     } else {
