@@ -272,7 +272,7 @@ static enum troupe_error send_later(struct troupe_context *ctx, int64_t delay_ms
         return TROUPE_ENOMEM;
     }
     effect->message = message;
-    effect->timer = ++ctx->timer_last;
+    effect->timer = troupe__delivery_next_id(ctx);
     effect->due_ms = ctx->now_ms + delay_ms;
     *ret = effect;
     return TROUPE_OK;
@@ -402,7 +402,7 @@ enum troupe_error troupe_job(struct troupe_context *ctx, const struct troupe_job
         troupe__job_release(new_job);
         return troupe__delivery_misuse(ctx, TROUPE_ENOMEM);
     }
-    new_job->id = ++ctx->timer_last;
+    new_job->id = troupe__delivery_next_id(ctx);
     effect->job = new_job;
     effect->timer = new_job->id;
     ctx->effects_size += sizeof *new_job + input.size;

@@ -9,6 +9,7 @@
 #include "core/actor.h"
 #include "core/job.h"
 #include "core/message.h"
+#include "core/slots.h"
 #include "core/store.h"
 
 enum { TROUPE__EFFECTS_SIZE_MAX = 64 * 1048576 }; /* bytes that one delivery may stage */
@@ -69,6 +70,7 @@ struct troupe_context {
     const struct troupe__message *message;
     int64_t now_ms;
     uint64_t epoch, seed, random_count, timer_last;
+    uint16_t node; /* of the troupe; see troupe__delivery_next_id */
 
     struct troupe__effect *effects;
     size_t effect_count, effect_capacity, effects_size;
@@ -86,6 +88,17 @@ struct troupe_context {
     enum troupe_error sticky; /* what makes the delivery fail even if the handler returns TROUPE_OK */
     char error[256];
 };
+
+/* An id for a timer, an ask or a job. Handlers keep them in their state, so they stay what they are when a snapshot is
+ * restored to another number of nodes, and no two nodes may ever give the same: they count up in steps of
+ * TROUPE__ID_STEP from the node's number. */
+enum { TROUPE__ID_STEP = TROUPE__NODES_MAX };
+
+static inline uint64_t troupe__delivery_next_id(struct troupe_context *ctx)
+{
+    ctx->timer_last = (ctx->timer_last / TROUPE__ID_STEP + 1) * TROUPE__ID_STEP + ctx->node;
+    return ctx->timer_last;
+}
 
 /* Wrong use by the handler: the delivery fails even if the handler does not look at what the call returned. */
 enum troupe_error troupe__delivery_misuse(struct troupe_context *ctx, enum troupe_error error);

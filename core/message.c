@@ -91,26 +91,81 @@ void troupe__message_encode(const struct troupe__message *message, struct troupe
     troupe__buffer_put_string(buffer, troupe__message_body(message), message->body_size);
 }
 
-struct troupe__actor *troupe__address_decode(struct troupe__actors *actors, struct troupe__cursor *cursor)
+bool troupe__address_read(struct troupe__cursor *cursor, char type[static TROUPE_NAME_MAX + 1],
+                          char key[static TROUPE_KEY_MAX + 1])
 {
-    char type[TROUPE_NAME_MAX + 1], key[TROUPE_KEY_MAX + 1];
     size_t type_size, key_size;
     const unsigned char *type_bytes = troupe__cursor_string(cursor, &type_size);
     const unsigned char *key_bytes = troupe__cursor_string(cursor, &key_size);
     if (!type_bytes || !key_bytes || type_size > TROUPE_NAME_MAX || key_size > TROUPE_KEY_MAX || key_size == 0 ||
         memchr(key_bytes, 0, key_size)) {
         cursor->failed = true;
-        return NULL;
+        return false;
     }
     memcpy(type, type_bytes, type_size);
     type[type_size] = '\0';
     memcpy(key, key_bytes, key_size);
     key[key_size] = '\0';
-    if (!troupe__type_name_valid(type)) {
-        cursor->failed = true;
-        return NULL;
+    cursor->failed |= !troupe__type_name_valid(type);
+    return !cursor->failed;
+}
+
+struct troupe__actor *troupe__address_decode(struct troupe__actors *actors, struct troupe__cursor *cursor)
+{
+    char type[TROUPE_NAME_MAX + 1], key[TROUPE_KEY_MAX + 1];
+    return troupe__address_read(cursor, type, key) ? troupe__actors_get(actors, type, key, strlen(key)) : NULL;
+}
+
+static struct troupe_bytes bytes_since(const unsigned char *begin, const struct troupe__cursor *cursor)
+{
+    return (struct troupe_bytes){begin, (size_t)(cursor->at - begin)};
+}
+
+bool troupe__message_row_decode(struct troupe_bytes row, struct troupe__message_row *ret)
+{
+    char type[TROUPE_NAME_MAX + 1], key[TROUPE_KEY_MAX + 1];
+    struct troupe__cursor cursor = {row.data, (const unsigned char *)row.data + row.size, false};
+    const unsigned char *flags = troupe__cursor_bytes(&cursor, 1), *begin = cursor.at;
+    size_t size;
+    if (!flags || *flags > FLAGS_MAX || !troupe__address_read(&cursor, type, key)) {
+        return false;
     }
-    return troupe__actors_get(actors, type, key, key_size);
+    *ret = (struct troupe__message_row){.kind = (enum troupe__message_kind)(*flags >> KIND_SHIFT & KIND_MASK),
+                                        .from_actor = (*flags & FROM_ACTOR) != 0,
+                                        .to_slot = troupe__slot_of(type, key),
+                                        .to = bytes_since(begin, &cursor)};
+    if (ret->from_actor && !troupe__address_read(&cursor, type, key)) {
+        return false;
+    }
+    ret->from_slot = ret->from_actor ? troupe__slot_of(type, key) : 0;
+    begin = cursor.at;
+    troupe__cursor_string(&cursor, &size);
+    ret->name = bytes_since(begin, &cursor);
+    ret->before = bytes_since(flags, &cursor);
+    ret->correlation = troupe__cursor_varint(&cursor);
+    ret->after = (struct troupe_bytes){cursor.at, (size_t)(cursor.end - cursor.at)};
+    (void)troupe__cursor_varint(&cursor);
+    if (ret->kind == TROUPE__RESULT) {
+        (void)troupe__cursor_varint(&cursor);
+    }
+    ret->version = *flags & VERSIONED ? troupe__cursor_varint(&cursor) : 0;
+    ret->body.data = troupe__cursor_string(&cursor, &ret->body.size);
+    return !cursor.failed && ret->kind < TROUPE__MESSAGE_KIND_COUNT && cursor.at == cursor.end;
+}
+
+void troupe__message_row_encode(struct troupe__buffer *buffer, enum troupe__message_kind kind, struct troupe_bytes to,
+                                struct troupe_bytes name, uint64_t correlation, uint64_t version,
+                                struct troupe_bytes body)
+{
+    troupe__buffer_put_byte(buffer, (unsigned)kind << KIND_SHIFT | (version ? VERSIONED : 0));
+    troupe__buffer_put(buffer, to.data, to.size);
+    troupe__buffer_put(buffer, name.data, name.size);
+    troupe__buffer_put_varint(buffer, correlation);
+    troupe__buffer_put_varint(buffer, 0);
+    if (version) {
+        troupe__buffer_put_varint(buffer, version);
+    }
+    troupe__buffer_put_string(buffer, body.data, body.size);
 }
 
 enum troupe_error troupe__message_decode(struct troupe__actors *actors, struct troupe_bytes row,

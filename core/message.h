@@ -88,7 +88,30 @@ static inline const void *troupe__message_body(const struct troupe__message *mes
 void troupe__address_encode(const struct troupe__actor *actor, struct troupe__buffer *buffer);
 struct troupe__actor *troupe__address_decode(struct troupe__actors *actors, struct troupe__cursor *cursor);
 
+/* The same without the actor: type and key, each with a NUL. Returns false for a bad name, with cursor->failed. */
+bool troupe__address_read(struct troupe__cursor *cursor, char type[static TROUPE_NAME_MAX + 1],
+                          char key[static TROUPE_KEY_MAX + 1]);
+
 void troupe__message_encode(const struct troupe__message *message, struct troupe__buffer *buffer);
+
+/* What a row form says of where its message belongs, without the actors. */
+struct troupe__message_row {
+    enum troupe__message_kind kind;
+    bool from_actor;
+    uint16_t to_slot, from_slot; /* from_slot: of an actor */
+    uint64_t correlation, version;
+    struct troupe_bytes to, name;      /* as they stand in the row */
+    struct troupe_bytes before, after; /* what stands before the correlation, and behind it */
+    struct troupe_bytes body;
+};
+
+/* Pointers lead into `row`. Returns false when it is malformed. */
+bool troupe__message_row_decode(struct troupe_bytes row, struct troupe__message_row *ret);
+
+/* Append the row form of a message from outside; `to` and `name` as they stand in a row. */
+void troupe__message_row_encode(struct troupe__buffer *buffer, enum troupe__message_kind kind, struct troupe_bytes to,
+                                struct troupe_bytes name, uint64_t correlation, uint64_t version,
+                                struct troupe_bytes body);
 
 /* Decode a row form. Errors: TROUPE_ECORRUPT, TROUPE_ENOMEM. */
 enum troupe_error troupe__message_decode(struct troupe__actors *actors, struct troupe_bytes row,

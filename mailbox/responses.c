@@ -91,7 +91,7 @@ struct troupe__response *troupe__responses_find_open(const struct troupe__respon
 }
 
 struct troupe__response *troupe__responses_add(struct troupe__responses *responses, struct troupe__id id,
-                                               uint64_t number)
+                                               uint64_t number, uint16_t slot)
 {
     assert(!troupe__responses_find(responses, id) && !troupe__responses_find_open(responses, number));
     struct troupe__response *response = calloc(1, sizeof *response);
@@ -101,6 +101,7 @@ struct troupe__response *troupe__responses_add(struct troupe__responses *respons
     }
     response->id = id;
     response->number = number;
+    response->slot = slot;
     link_id(responses, response);
     link_number(responses, response);
     responses->count++;
@@ -195,9 +196,11 @@ void troupe__responses_fini(struct troupe__responses *responses)
 
 /* ---- rows -------------------------------------------------------------------------------------------------------- */
 
-void troupe__response_encode(struct troupe__buffer *row, uint64_t number, const struct troupe__answer *answer)
+void troupe__response_encode(struct troupe__buffer *row, uint64_t number, uint16_t slot,
+                             const struct troupe__answer *answer)
 {
     troupe__buffer_put_varint(row, number);
+    troupe__buffer_put_varint(row, slot);
     troupe__buffer_put_byte(row, answer != NULL);
     if (answer) {
         troupe__buffer_put_varint(row, answer->result);
@@ -206,11 +209,19 @@ void troupe__response_encode(struct troupe__buffer *row, uint64_t number, const 
     }
 }
 
+uint16_t troupe__response_slot(struct troupe_bytes row)
+{
+    struct troupe__cursor cursor = {row.data, (const unsigned char *)row.data + row.size, false};
+    (void)troupe__cursor_varint(&cursor);
+    return (uint16_t)troupe__cursor_varint(&cursor);
+}
+
 bool troupe__response_decode(struct troupe_bytes row, uint64_t *ret_number, bool *ret_answered,
                              struct troupe__answer *ret)
 {
     struct troupe__cursor cursor = {row.data, (const unsigned char *)row.data + row.size, false};
     *ret_number = troupe__cursor_varint(&cursor);
+    uint64_t slot = troupe__cursor_varint(&cursor);
     const unsigned char *answered = troupe__cursor_bytes(&cursor, 1);
     *ret_answered = answered && *answered;
     if (*ret_answered) {
@@ -220,5 +231,5 @@ bool troupe__response_decode(struct troupe_bytes row, uint64_t *ret_number, bool
         ret->body.data = troupe__cursor_string(&cursor, &ret->body.size);
         cursor.failed |= result >= TROUPE_ERROR_COUNT || ret->type.size > TROUPE_NAME_MAX;
     }
-    return !cursor.failed && cursor.at == cursor.end && (!answered || *answered <= 1);
+    return !cursor.failed && cursor.at == cursor.end && slot <= UINT16_MAX && (!answered || *answered <= 1);
 }

@@ -2,8 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * One entry for each such ask, found by its id or, until it is answered, by its number. An answer's bytes stay in
- * memory until the tables have them. Row form (key: the two halves of the id): varint number, byte answered, and if so
- * varint error, string name, string body (of an error: its text). Not thread-safe. */
+ * memory until the tables have them. Row form (key: the two halves of the id): varint number, varint slot of the actor,
+ * byte answered, and if so varint error, string name, string body (of an error: its text). Not thread-safe. */
 #ifndef TROUPE_MAILBOX_RESPONSES_H
 #define TROUPE_MAILBOX_RESPONSES_H
 
@@ -19,6 +19,7 @@ struct troupe__answer {
 struct troupe__response {
     struct troupe__id id;
     uint64_t number; /* of the ask */
+    uint16_t slot;   /* of the actor that was asked */
     uint64_t epoch;  /* in which it was answered */
     bool answered;
     char *row; /* of an answer that may not be in the tables yet; owned */
@@ -41,7 +42,7 @@ struct troupe__response *troupe__responses_find_open(const struct troupe__respon
 
 /* Add an ask without an answer, which must not be there. NULL when out of memory. */
 struct troupe__response *troupe__responses_add(struct troupe__responses *responses, struct troupe__id id,
-                                               uint64_t number);
+                                               uint64_t number, uint16_t slot);
 
 /* It is answered by `epoch`, not before the epoch of the answer before; `row` is copied if it must be kept in memory,
  * NULL if the tables have it. Returns false when out of memory. */
@@ -55,8 +56,11 @@ void troupe__responses_remove(struct troupe__responses *responses, struct troupe
 void troupe__responses_fini(struct troupe__responses *responses);
 
 /* The row forms. Decode returns false when the row is malformed; `*ret_answered` says whether there is an answer. */
-void troupe__response_encode(struct troupe__buffer *row, uint64_t number, const struct troupe__answer *answer);
+void troupe__response_encode(struct troupe__buffer *row, uint64_t number, uint16_t slot,
+                             const struct troupe__answer *answer);
 bool troupe__response_decode(struct troupe_bytes row, uint64_t *ret_number, bool *ret_answered,
                              struct troupe__answer *ret);
+/* The slot of the actor, of a row that can be decoded. */
+uint16_t troupe__response_slot(struct troupe_bytes row);
 
 #endif

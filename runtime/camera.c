@@ -21,6 +21,7 @@ struct troupe__camera {
     troupe__taken_fn taken;
     void *context;
     uint64_t report_after; /* the epoch that must be durable first */
+    uint64_t egress_last;  /* the last record up to the cut */
     struct troupe__photo *photo;
     /* The writer's until `written`. */
     atomic_bool written;
@@ -170,6 +171,7 @@ void troupe__camera_before_seal(struct troupe__camera *camera)
     }
     camera->part.epoch = cut;
     camera->report_after = machine->epoch;
+    camera->egress_last = machine->egress_sealed;
     atomic_store(&camera->written, false);
     result = camera->options.start(camera->options.context, camera);
     if (result != TROUPE_OK) {
@@ -181,6 +183,13 @@ void troupe__camera_before_seal(struct troupe__camera *camera)
     camera->state = WRITING;
 }
 
+bool troupe__camera_waits_for_output(const struct troupe__camera *camera)
+{
+    const struct troupe__machine *machine = camera->options.machine;
+    return camera->state == WRITING && atomic_load(&camera->written) && camera->result == TROUPE_OK && machine->links &&
+           machine->egress_released < camera->egress_last;
+}
+
 void troupe__camera_turn(struct troupe__camera *camera, uint64_t durable)
 {
     if (camera->state != WRITING || !atomic_load(&camera->written)) {
@@ -189,7 +198,8 @@ void troupe__camera_turn(struct troupe__camera *camera, uint64_t durable)
     if (camera->photo) {
         put_photo_away(camera);
     }
-    if (durable >= camera->report_after) {
+    camera->part.released = camera->options.machine->egress_released;
+    if (durable >= camera->report_after && !troupe__camera_waits_for_output(camera)) {
         finish(camera, camera->result, camera->error);
     }
 }

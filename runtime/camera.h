@@ -9,7 +9,9 @@
  * open epoch has the colour, which a frame may bring at any time: a cut that has gone by cannot be photographed. The
  * rows are written elsewhere, on a thread of its own (runtime/darkroom.h) or as a step of a simulated node; deliveries
  * go on. Nothing is reported before an epoch of the colour is durable: else a crash could bring the node back below it,
- * to make another cut of the same number. Loop thread only, but for `write`. */
+ * to make another cut of the same number. Nor, with several nodes, before all records up to the cut are out for good:
+ * a node that they are restored to, and that is not the next of the one that emitted them, would let them out again
+ * under other numbers. Loop thread only, but for `write`. */
 #ifndef TROUPE_RUNTIME_CAMERA_H
 #define TROUPE_RUNTIME_CAMERA_H
 
@@ -56,6 +58,9 @@ void troupe__camera_before_seal(struct troupe__camera *camera);
 
 /* Write the part. On any thread, once for each `start`. */
 void troupe__camera_write(struct troupe__camera *camera);
+
+/* Whether nothing but records that are not out for good yet keeps a part from being reported. */
+bool troupe__camera_waits_for_output(const struct troupe__camera *camera);
 
 /* Once in each turn: report what has been written; epochs up to `durable` are on the disk. */
 void troupe__camera_turn(struct troupe__camera *camera, uint64_t durable);

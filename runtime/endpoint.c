@@ -465,7 +465,7 @@ static void put_uint64(struct troupe__buffer *buffer, uint64_t number)
     troupe__buffer_put(buffer, bytes, sizeof bytes);
 }
 
-/* The body: an array of epoch, blocks, row_bytes, chain, and the rows of each table. */
+/* The body: an array of epoch, blocks, row_bytes, chain, released, and the rows of each table. */
 static void on_taken(void *context, enum troupe_error result, const char *text,
                      const struct troupe__snapshot_part *part)
 {
@@ -475,11 +475,12 @@ static void on_taken(void *context, enum troupe_error result, const char *text,
     reply.text = reply.ok ? NULL : text;
     body->size = 0;
     if (reply.ok) {
-        troupe__buffer_put_byte(body, 0x90 | (4 + TROUPE__TABLE_COUNT));
+        troupe__buffer_put_byte(body, 0x90 | (5 + TROUPE__TABLE_COUNT));
         put_uint64(body, part->epoch);
         put_uint64(body, part->summary.blocks);
         put_uint64(body, part->summary.row_bytes);
         put_uint64(body, part->summary.chain);
+        put_uint64(body, part->released);
         for (size_t table = 0; table < TROUPE__TABLE_COUNT; table++) {
             put_uint64(body, part->summary.rows[table]);
         }

@@ -9,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+static enum troupe_error remove_directory(const char *path, int depth, char *error, size_t error_size);
+
 enum troupe_error troupe__files_fail(const char *what, const char *path, char *error, size_t error_size)
 {
     int code = errno;
@@ -40,22 +42,42 @@ enum troupe_error troupe__files_sync(const char *path, char *error, size_t error
     return TROUPE_OK;
 }
 
-enum troupe_error troupe__files_remove(const char *path, char *error, size_t error_size)
+static enum troupe_error remove_entries(DIR *directory, const char *path, int depth, char *error, size_t error_size)
+{
+    enum troupe_error result = TROUPE_OK;
+    for (struct dirent *entry; result == TROUPE_OK && (entry = readdir(directory)) != NULL;) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
+            unlinkat(dirfd(directory), entry->d_name, 0) == 0) {
+            continue;
+        }
+        int code = errno;
+        char below[PATH_MAX];
+        if ((code == EISDIR || code == EPERM) && depth > 0 &&
+            troupe__files_join(below, path, entry->d_name, "", error, error_size) == TROUPE_OK) {
+            result = remove_directory(below, depth - 1, error, error_size);
+        } else {
+            errno = code;
+            result = troupe__files_fail("remove a file of", path, error, error_size);
+        }
+    }
+    return result;
+}
+
+static enum troupe_error remove_directory(const char *path, int depth, char *error, size_t error_size)
 {
     DIR *directory = opendir(path);
     if (!directory) {
         return errno == ENOENT ? TROUPE_OK : troupe__files_fail("open", path, error, error_size);
     }
-    enum troupe_error result = TROUPE_OK;
-    for (struct dirent *entry; result == TROUPE_OK && (entry = readdir(directory)) != NULL;) {
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
-            unlinkat(dirfd(directory), entry->d_name, 0)) {
-            result = troupe__files_fail("remove a file of", path, error, error_size);
-        }
-    }
+    enum troupe_error result = remove_entries(directory, path, depth, error, error_size);
     closedir(directory);
     if (result == TROUPE_OK && rmdir(path)) {
         result = troupe__files_fail("remove", path, error, error_size);
     }
     return result;
+}
+
+enum troupe_error troupe__files_remove(const char *path, char *error, size_t error_size)
+{
+    return remove_directory(path, 1, error, error_size);
 }

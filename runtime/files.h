@@ -21,7 +21,8 @@ enum troupe_error troupe__files_join(char path[static PATH_MAX], const char *dir
 /* Make durable which names the directory `path` holds. */
 enum troupe_error troupe__files_sync(const char *path, char *error, size_t error_size);
 
-/* Remove a flat directory with all files in it; what is not there is removed already. */
+/* Remove a directory with all files in it and in its directories, which hold files only; what is not there is removed
+ * already. */
 enum troupe_error troupe__files_remove(const char *path, char *error, size_t error_size);
 
 #endif

@@ -307,6 +307,7 @@ enum troupe_error troupe__links_open(struct troupe__machine *machine, const stru
     }
     troupe__buffer_free(&machine->unsent);
     machine->links = links;
+    machine->ctx.node = options->self;
     touch_all(links);
     update_full(links);
     *ret = links;

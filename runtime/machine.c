@@ -509,7 +509,8 @@ enum troupe_error troupe__machine_check_outside(struct troupe__machine *machine,
     return TROUPE_OK;
 }
 
-enum troupe_error troupe__machine_note_id(struct troupe__machine *machine, struct troupe__id id, bool *ret_known)
+enum troupe_error troupe__machine_note_id(struct troupe__machine *machine, struct troupe__id id, uint16_t slot,
+                                          bool *ret_known)
 {
     *ret_known = troupe__ids_has(&machine->ids, id);
     if (*ret_known) {
@@ -525,6 +526,7 @@ enum troupe_error troupe__machine_note_id(struct troupe__machine *machine, struc
     troupe__put_be64(key + 11, id.high);
     machine->scratch.size = 0;
     troupe__buffer_put_varint(&machine->scratch, (uint64_t)machine->ctx.now_ms);
+    troupe__buffer_put_varint(&machine->scratch, slot);
     troupe__record_set(&machine->record, TROUPE__META, key, sizeof key, machine->scratch.data, machine->scratch.size);
     return TROUPE_OK;
 }
@@ -547,7 +549,7 @@ enum troupe_error troupe__machine_take_in(struct troupe__machine *machine, const
         return troupe__machine_forward(machine, id, actor, type, body, kind, &number);
     }
     if (id) {
-        result = troupe__machine_note_id(machine, troupe__id_of(to.type, to.key, id), ret_known);
+        result = troupe__machine_note_id(machine, troupe__id_of(to.type, to.key, id), actor->slot, ret_known);
         if (result != TROUPE_OK || *ret_known) {
             return result;
         }

@@ -37,7 +37,8 @@ enum troupe_error troupe__machine_ask(struct troupe__machine *machine, const cha
         if (!id) {
             return TROUPE_OK;
         }
-        return troupe__machine_expect_answer(machine, troupe__id_of(to.type, to.key, id), machine->sequence);
+        return troupe__machine_expect_answer(machine, troupe__id_of(to.type, to.key, id), machine->sequence,
+                                             troupe__slot_of(to.type, to.key));
     }
     const struct troupe__response *response =
         troupe__responses_find(&machine->responses, troupe__id_of(to.type, to.key, id));
@@ -53,16 +54,17 @@ enum troupe_error troupe__machine_ask(struct troupe__machine *machine, const cha
     return TROUPE_OK;
 }
 
-enum troupe_error troupe__machine_expect_answer(struct troupe__machine *machine, struct troupe__id id, uint64_t number)
+enum troupe_error troupe__machine_expect_answer(struct troupe__machine *machine, struct troupe__id id, uint64_t number,
+                                                uint16_t slot)
 {
-    const struct troupe__response *response = troupe__responses_add(&machine->responses, id, number);
+    const struct troupe__response *response = troupe__responses_add(&machine->responses, id, number, slot);
     if (!response) {
         return troupe__machine_out_of_memory(machine);
     }
     unsigned char key[TROUPE__RESPONSE_KEY_SIZE];
     troupe__response_key(id, key);
     machine->scratch.size = 0;
-    troupe__response_encode(&machine->scratch, number, NULL);
+    troupe__response_encode(&machine->scratch, number, slot, NULL);
     troupe__record_set(&machine->record, TROUPE__RESPONSE, key, sizeof key, machine->scratch.data,
                        machine->scratch.size);
     return TROUPE_OK;
@@ -100,7 +102,7 @@ enum troupe_error troupe__machine_answer(struct troupe__machine *machine, uint64
 {
     struct troupe__response *response = troupe__responses_find_open(&machine->responses, number);
     machine->scratch.size = 0;
-    troupe__response_encode(&machine->scratch, number, answer);
+    troupe__response_encode(&machine->scratch, number, response ? response->slot : 0, answer);
     struct troupe_bytes row = {machine->scratch.data, machine->scratch.size};
     if (machine->scratch.failed ||
         (response && !troupe__responses_answer(&machine->responses, response, machine->epoch, &row))) {

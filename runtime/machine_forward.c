@@ -120,7 +120,7 @@ static enum troupe_error respond(struct troupe__machine *machine, const char *as
 {
     struct troupe__buffer *row = &machine->scratch;
     row->size = 0;
-    troupe__response_encode(row, asked, answer);
+    troupe__response_encode(row, asked, 0, answer);
     struct troupe__actor *asker =
         row->failed ? NULL : troupe__actors_get(&machine->actors, ASKER_TYPE, asker_key, strlen(asker_key));
     struct troupe__message *message =
@@ -229,7 +229,7 @@ static enum troupe_error enter(struct troupe__machine *machine, const struct tro
         return TROUPE_OK;
     }
     uint64_t number = machine->sequence;
-    result = id.low ? troupe__machine_expect_answer(machine, id, number) : TROUPE_OK;
+    result = id.low ? troupe__machine_expect_answer(machine, id, number, wrapped->to->slot) : TROUPE_OK;
     return result == TROUPE_OK ? note_return(machine, number, wrapped) : result;
 }
 
@@ -239,7 +239,7 @@ static enum troupe_error unwrap(struct troupe__machine *machine, const struct tr
     struct troupe__id id = {troupe__get_be64(bytes), troupe__get_be64(bytes + 8)};
     struct troupe_bytes body = {bytes + ID_SIZE, wrapped->body_size - ID_SIZE};
     bool known = false;
-    enum troupe_error result = id.low ? troupe__machine_note_id(machine, id, &known) : TROUPE_OK;
+    enum troupe_error result = id.low ? troupe__machine_note_id(machine, id, wrapped->to->slot, &known) : TROUPE_OK;
     if (result != TROUPE_OK) {
         return result;
     }

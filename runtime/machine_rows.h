@@ -8,7 +8,9 @@
 /* META rows. */
 #define TROUPE__COUNTERS_ROW "counters"
 #define TROUPE__EGRESS_PREFIX "egress/" /* name -> varint: the last sequence */
-#define TROUPE__ID_PREFIX "id/"         /* the two halves of an id -> varint: when it was taken in, in ms */
+#define TROUPE__ID_PREFIX                                                                                              \
+    "id/" /* the two halves of an id -> varints: when it was taken in, in ms; slot of its actor                        \
+           */
 
 /* Timers that are not durable have the top bit in their ids, so that they never meet a handler's: the next attempt of a
  * message (its sequence) or of a job (its id). */
@@ -66,10 +68,12 @@ enum troupe_error troupe__machine_take_in(struct troupe__machine *machine, const
 /* Check a message from outside. Errors, with the machine's error: TROUPE_EINVAL, TROUPE_ETOOBIG. */
 enum troupe_error troupe__machine_check_outside(struct troupe__machine *machine, struct troupe_address to,
                                                 const char *type, struct troupe_bytes body);
-/* An id is taken in, unless `*ret_known`. Errors: TROUPE_ENOMEM. */
-enum troupe_error troupe__machine_note_id(struct troupe__machine *machine, struct troupe__id id, bool *ret_known);
+/* An id of a message to an actor in `slot` is taken in, unless `*ret_known`. Errors: TROUPE_ENOMEM. */
+enum troupe_error troupe__machine_note_id(struct troupe__machine *machine, struct troupe__id id, uint16_t slot,
+                                          bool *ret_known);
 /* The answer to ask `number` is to be kept for its id. Errors: TROUPE_ENOMEM. */
-enum troupe_error troupe__machine_expect_answer(struct troupe__machine *machine, struct troupe__id id, uint64_t number);
+enum troupe_error troupe__machine_expect_answer(struct troupe__machine *machine, struct troupe__id id, uint64_t number,
+                                                uint16_t slot);
 
 /* Answer an ask from outside, in the open epoch. Errors: TROUPE_ENOMEM. */
 enum troupe_error troupe__machine_answer(struct troupe__machine *machine, uint64_t number,

@@ -274,7 +274,8 @@ static enum troupe_error start_response(struct start *start, struct troupe_bytes
     if (removed) {
         return TROUPE_OK;
     }
-    response = response ? response : troupe__responses_add(&machine->responses, id, number);
+    response =
+        response ? response : troupe__responses_add(&machine->responses, id, number, troupe__response_slot(value));
     if (!response || (answered && !troupe__responses_answer(&machine->responses, response, start->epoch,
                                                             start->epoch ? &value : NULL))) {
         return troupe__machine_out_of_memory(machine);

@@ -445,6 +445,9 @@ static enum troupe_error turn(struct troupe_node *node, bool *ret_busy, bool *re
     enum troupe_error result = troupe__machine_set_now(&node->machine, troupe__wall_ms(node->clock));
     result = result == TROUPE_OK ? take_committed(node) : result;
     troupe__camera_turn(node->camera, node->durable);
+    if (troupe__camera_waits_for_output(node->camera) && node->committed.unsynced && !node->committed.busy) {
+        troupe__committer_sync(node->committer);
+    }
     result = result == TROUPE_OK ? troupe__node_turn_jobs(node) : result;
     result = result == TROUPE_OK ? troupe__node_take_frames(node, &more_frames) : result;
     result = result == TROUPE_OK ? pump_input(node, &more) : result;

@@ -235,7 +235,7 @@ void troupe__desk_figures(const struct troupe_node *node, bool json, struct trou
     } figures[] = {
         {"epoch", node->durable},
         {"messages", machine->sequence},
-        {"timers_set", machine->ctx.timer_last},
+        {"timers_set", machine->ctx.timer_last / TROUPE__ID_STEP},
         {"egress_records", machine->egress_number},
         {"egress_released", machine->egress_released},
         {"now_ms", (uint64_t)machine->ctx.now_ms},

@@ -154,43 +154,87 @@ enum troupe_error troupe__snapshot_write_part(const char *directory, const char 
     return result;
 }
 
-enum troupe_error troupe__snapshot_read_part(const char *directory, const struct troupe__snapshot_part *part,
-                                             troupe__snapshot_row_fn row, void *context, char *error, size_t error_size)
-{
-    char path[PATH_MAX], text[256];
-    int fd;
+struct troupe__snapshot_rows {
+    const struct troupe__snapshot_part *part;
     struct troupe__part_reader *reader;
-    struct troupe_bytes head, key, value;
-    enum troupe__table table;
-    enum troupe_error result = troupe__snapshot_part_path(path, directory, part->node, error, error_size);
-    result = result == TROUPE_OK ? troupe__snapshot_open_stream(path, "part", &fd, &reader, &head, error, error_size)
-                                 : result;
-    if (result != TROUPE_OK) {
-        return result;
-    }
+    int fd;
+    char path[PATH_MAX];
+};
+
+enum troupe_error troupe__snapshot_open_part(const char *directory, const struct troupe__snapshot_part *part,
+                                             struct troupe__snapshot_rows **ret, char *error, size_t error_size)
+{
+    struct troupe_bytes head;
     struct troupe__snapshot_text taken;
     const char *node = "";
     uint64_t epoch = 0;
+    struct troupe__snapshot_rows *rows = calloc(1, sizeof *rows);
+    if (!rows) {
+        snprintf(error, error_size, "out of memory");
+        return TROUPE_ENOMEM;
+    }
+    rows->part = part;
+    enum troupe_error result = troupe__snapshot_part_path(rows->path, directory, part->node, error, error_size);
+    result = result == TROUPE_OK
+                 ? troupe__snapshot_open_stream(rows->path, "part", &rows->fd, &rows->reader, &head, error, error_size)
+                 : result;
+    if (result == TROUPE_ENOTFOUND) {
+        snprintf(error, error_size, "%s is missing: use another snapshot", rows->path);
+    }
+    if (result != TROUPE_OK) {
+        free(rows);
+        return result;
+    }
     if (!troupe__snapshot_get(&taken, head, "{s:s,s:u}", "node", &node, "epoch", &epoch) ||
         strcmp(node, part->node) != 0 || epoch != part->epoch) {
-        result = troupe__snapshot_damaged(path, "it is not the part that the manifest means", error, error_size);
+        result = troupe__snapshot_damaged(rows->path, "it is not the part that the manifest means", error, error_size);
+        troupe__snapshot_close_part(rows);
+        return result;
     }
-    bool row_failed = false;
-    while (result == TROUPE_OK) {
-        result = troupe__part_next(reader, &table, &key, &value, text, sizeof text);
-        if (result == TROUPE_OK && row) {
-            result = row(context, table, key, value);
-            row_failed = result != TROUPE_OK;
-        } else if (result != TROUPE_OK && result != TROUPE_ENOTFOUND) {
-            snprintf(error, error_size, "%s: %s", path, text);
-        }
+    *ret = rows;
+    return TROUPE_OK;
+}
+
+enum troupe_error troupe__snapshot_next_row(struct troupe__snapshot_rows *rows, enum troupe__table *ret_table,
+                                            struct troupe_bytes *ret_key, struct troupe_bytes *ret_value, char *error,
+                                            size_t error_size)
+{
+    char text[256];
+    enum troupe_error result = troupe__part_next(rows->reader, ret_table, ret_key, ret_value, text, sizeof text);
+    if (result != TROUPE_OK && result != TROUPE_ENOTFOUND) {
+        snprintf(error, error_size, "%s: %s", rows->path, text);
+    } else if (result == TROUPE_ENOTFOUND &&
+               memcmp(troupe__part_summary(rows->reader), &rows->part->summary, sizeof rows->part->summary) != 0) {
+        result = troupe__snapshot_damaged(rows->path, "it does not hold what the manifest says", error, error_size);
     }
-    if (result == TROUPE_ENOTFOUND && !row_failed) {
-        bool same = memcmp(troupe__part_summary(reader), &part->summary, sizeof part->summary) == 0;
-        result = same ? TROUPE_OK
-                      : troupe__snapshot_damaged(path, "it does not hold what the manifest says", error, error_size);
+    return result;
+}
+
+void troupe__snapshot_close_part(struct troupe__snapshot_rows *rows)
+{
+    if (rows) {
+        troupe__part_reader_free(rows->reader);
+        close(rows->fd);
+        free(rows);
     }
-    troupe__part_reader_free(reader);
-    close(fd);
+}
+
+enum troupe_error troupe__snapshot_read_part(const char *directory, const struct troupe__snapshot_part *part,
+                                             troupe__snapshot_row_fn row, void *context, char *error, size_t error_size)
+{
+    struct troupe__snapshot_rows *rows;
+    struct troupe_bytes key, value;
+    enum troupe__table table;
+    enum troupe_error result = troupe__snapshot_open_part(directory, part, &rows, error, error_size);
+    if (result != TROUPE_OK) {
+        return result;
+    }
+    bool ended = false;
+    while (result == TROUPE_OK && !ended) {
+        result = troupe__snapshot_next_row(rows, &table, &key, &value, error, error_size);
+        ended = result == TROUPE_ENOTFOUND;
+        result = ended ? TROUPE_OK : result == TROUPE_OK && row ? row(context, table, key, value) : result;
+    }
+    troupe__snapshot_close_part(rows);
     return result;
 }

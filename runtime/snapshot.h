@@ -16,6 +16,7 @@ struct troupe__snapshot_part {
     char node[TROUPE__SNAPSHOT_NAME_MAX + 1]; /* its file is node-NODE.part */
     uint64_t number;                          /* of the node, as slots and links know it */
     uint64_t epoch;                           /* the cut: all up to it is in the part, nothing beyond */
+    uint64_t released; /* egress records up to this number were out for good when it was reported; 0: not known */
     struct troupe__part_summary summary;
 };
 
@@ -68,6 +69,18 @@ enum troupe_error troupe__snapshot_take(const char *data, const char *target, st
 enum troupe_error troupe__snapshot_read(const char *directory, struct troupe__snapshot *ret, char *error,
                                         size_t error_size);
 
+/* The rows of a part, one by one. `part` outlives them. Errors as above; TROUPE_ENOTFOUND, with a text: it is missing.
+ */
+struct troupe__snapshot_rows;
+enum troupe_error troupe__snapshot_open_part(const char *directory, const struct troupe__snapshot_part *part,
+                                             struct troupe__snapshot_rows **ret, char *error, size_t error_size);
+/* In the order of table, then key; valid until the next call. Errors: TROUPE_ENOTFOUND (the end, and all of it is what
+ * the manifest says), and as above. */
+enum troupe_error troupe__snapshot_next_row(struct troupe__snapshot_rows *rows, enum troupe__table *ret_table,
+                                            struct troupe_bytes *ret_key, struct troupe_bytes *ret_value, char *error,
+                                            size_t error_size);
+void troupe__snapshot_close_part(struct troupe__snapshot_rows *rows);
+
 /* Called for each row of a part, in order; anything but TROUPE_OK ends the reading with it. */
 typedef enum troupe_error (*troupe__snapshot_row_fn)(void *context, enum troupe__table table, struct troupe_bytes key,
                                                      struct troupe_bytes value);
@@ -99,15 +112,14 @@ enum troupe_error troupe__snapshot_receive(int from, const char *target, char *e
 /* Remove a snapshot: its manifest first, so that a half removed one is none. */
 enum troupe_error troupe__snapshot_remove(const char *directory, char *error, size_t error_size);
 
-/* Make the new node directory `data` from one part of a snapshot; a crash on the way leaves `data`.restoring, which the
- * next call removes. All of the part is checked before anything is made. A node of a troupe is given `generation`. The
- * output begins anew at the end of the file it is given: what came out after the cut comes again, with the same
- * numbers. Errors, each with a text: TROUPE_EBUSY (`data` exists), those of read and of the store; nothing is left
- * then. */
-enum troupe_error troupe__snapshot_restore(const char *directory, const struct troupe__snapshot_part *part,
-                                           uint64_t generation, const char *data, char *error, size_t error_size);
+/* Read a part as troupe__snapshot_read_part does, with its rows as they are for a node that gets it again: a node of a
+ * troupe has the same place in `generation` (and of another `cluster`, unless that is NULL); where its output stood is
+ * left out, so that it begins anew at the end of the file it is given: what came out after the cut comes again. */
+enum troupe_error troupe__snapshot_copy_part(const char *directory, const struct troupe__snapshot_part *part,
+                                             const uint64_t *cluster, uint64_t generation, troupe__snapshot_row_fn row,
+                                             void *context, char *error, size_t error_size);
 
-/* Likewise, into a store that is open and empty: what a restored node is made of, without the files around it. */
+/* Likewise, into a store that is open and empty. Node directories: runtime/restore.h. */
 enum troupe_error troupe__snapshot_restore_rows(const char *directory, const struct troupe__snapshot_part *part,
                                                 uint64_t generation, struct troupe__store *store, char *error,
                                                 size_t error_size);

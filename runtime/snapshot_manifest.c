@@ -60,9 +60,10 @@ static enum troupe_error write_manifest_rows(struct troupe__part_writer *writer,
             troupe__buffer_put_varint(&rows, part->summary.rows[table]);
         }
         value.size = 0;
-        troupe__snapshot_put(&value, "{s:u,s:u,s:u,s:u,s:u,s:z}", "number", part->number, "epoch", part->epoch, "chain",
-                             part->summary.chain, "blocks", part->summary.blocks, "row_bytes", part->summary.row_bytes,
-                             "rows", (struct troupe_bytes){rows.data, rows.size});
+        troupe__snapshot_put(&value, "{s:u,s:u,s:u,s:u,s:u,s:u,s:z}", "number", part->number, "epoch", part->epoch,
+                             "chain", part->summary.chain, "blocks", part->summary.blocks, "row_bytes",
+                             part->summary.row_bytes, "released", part->released, "rows",
+                             (struct troupe_bytes){rows.data, rows.size});
         if (value.failed || rows.failed) {
             snprintf(error, error_size, "out of memory");
             result = TROUPE_ENOMEM;
@@ -139,9 +140,9 @@ static bool manifest_part(struct troupe__snapshot *snapshot, const char *node, s
     *part = (struct troupe__snapshot_part){0};
     snprintf(part->node, sizeof part->node, "%.*s", (int)node_size, node);
     if (node_size > TROUPE__SNAPSHOT_NAME_MAX || !troupe__snapshot_name_valid(part->node) ||
-        !troupe__snapshot_get(&taken, value, "{s:u,s:u,s:u,s:u,s:u,s:z}", "number", &part->number, "epoch",
+        !troupe__snapshot_get(&taken, value, "{s:u,s:u,s:u,s:u,s:u,s:u,s:z}", "number", &part->number, "epoch",
                               &part->epoch, "chain", &part->summary.chain, "blocks", &part->summary.blocks, "row_bytes",
-                              &part->summary.row_bytes, "rows", &rows)) {
+                              &part->summary.row_bytes, "released", &part->released, "rows", &rows)) {
         return false;
     }
     struct troupe__cursor cursor = {rows.data, (const unsigned char *)rows.data + rows.size, false};

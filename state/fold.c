@@ -48,10 +48,11 @@ static uint32_t row_sum(const void *key, size_t key_size, const void *value, siz
 }
 
 /* `*ret_at` becomes where the row stands. */
-static int row_put(MDB_cursor *rows, MDB_val key, struct troupe_bytes value, const unsigned char **ret_at)
+static int row_put(MDB_cursor *rows, unsigned flags, MDB_val key, struct troupe_bytes value,
+                   const unsigned char **ret_at)
 {
     MDB_val row = {TROUPE__FOLD_SUM_SIZE + value.size, NULL};
-    int code = mdb_cursor_put(rows, &key, &row, MDB_RESERVE);
+    int code = mdb_cursor_put(rows, &key, &row, flags | MDB_RESERVE);
     if (!code) {
         uint32_t sum = row_sum(key.mv_data, key.mv_size, value.data, value.size);
         unsigned char *to = row.mv_data;
@@ -73,10 +74,18 @@ int troupe__fold_row_put(MDB_txn *txn, MDB_dbi dbi, enum troupe__table table, st
     MDB_cursor *rows;
     int code = mdb_cursor_open(txn, dbi, &rows);
     if (!code) {
-        code = row_put(rows, (MDB_val){troupe__fold_row_key(bytes, table, key), bytes}, value, &at);
+        code = row_put(rows, 0, (MDB_val){troupe__fold_row_key(bytes, table, key), bytes}, value, &at);
         mdb_cursor_close(rows);
     }
     return code;
+}
+
+int troupe__fold_row_put_at(MDB_cursor *rows, unsigned flags, enum troupe__table table, struct troupe_bytes key,
+                            struct troupe_bytes value)
+{
+    unsigned char bytes[TROUPE__ROW_KEY_MAX + 1];
+    const unsigned char *at;
+    return row_put(rows, flags, (MDB_val){troupe__fold_row_key(bytes, table, key), bytes}, value, &at);
 }
 
 bool troupe__fold_row_check(MDB_val key, MDB_val value, struct troupe_bytes *ret)
@@ -98,7 +107,7 @@ static int apply_change(MDB_cursor *rows, const struct troupe__change *change, c
     unsigned char bytes[TROUPE__ROW_KEY_MAX + 1];
     MDB_val key = {troupe__fold_row_key(bytes, change->table, change->key), bytes}, value;
     if (!change->removed) {
-        return row_put(rows, key, change->value, at);
+        return row_put(rows, 0, key, change->value, at);
     }
     int code = mdb_cursor_get(rows, &key, &value, MDB_SET);
     if (code) {

@@ -82,6 +82,9 @@ struct troupe__fold_held {
 size_t troupe__fold_row_key(unsigned char *to, enum troupe__table table, struct troupe_bytes key);
 int troupe__fold_row_put(MDB_txn *txn, MDB_dbi dbi, enum troupe__table table, struct troupe_bytes key,
                          struct troupe_bytes value);
+/* The same with a cursor; `flags` go to mdb_cursor_put. */
+int troupe__fold_row_put_at(MDB_cursor *rows, unsigned flags, enum troupe__table table, struct troupe_bytes key,
+                            struct troupe_bytes value);
 /* Check a row as it is in the file, and get its value, still in the map. Returns false when it is damaged. */
 bool troupe__fold_row_check(MDB_val key, MDB_val value, struct troupe_bytes *ret);
 

@@ -170,6 +170,12 @@ int troupe__journal_claim(struct troupe__journal *journal, uint64_t run, uint64_
     return code;
 }
 
+int troupe__journal_skip(struct troupe__journal *journal, uint64_t epoch, uint64_t run)
+{
+    journal->dropped = epoch;
+    return troupe__journal_claim(journal, run, run);
+}
+
 /* The last epoch that is dropped, all or a part of it, when `oldest` is what trimming up to `folded` has left. */
 static uint64_t dropped_by(const struct troupe__journal *journal, uint64_t oldest, uint64_t folded)
 {

@@ -37,6 +37,9 @@ void troupe__journal_close(struct troupe__journal *journal);
 /* Note that this is run `run`, of tables that were last in run `previous`. Returns 0 or a code. */
 int troupe__journal_claim(struct troupe__journal *journal, uint64_t run, uint64_t previous);
 
+/* Of a new journal: it goes on behind epoch `epoch`, which the tables hold, as if all up to it had been dropped. */
+int troupe__journal_skip(struct troupe__journal *journal, uint64_t epoch, uint64_t run);
+
 /* Append a record and sync; in the same transaction drop some records up to epoch `folded`. Returns 0 or a code, and
  * then sets `*ret_left`. */
 int troupe__journal_append(struct troupe__journal *journal, uint64_t epoch, struct troupe_bytes record, uint64_t folded,

@@ -24,11 +24,9 @@
 #include "state/fold.h"
 #include "state/journal.h"
 #include "state/lmdb_env.h"
+#include "state/lmdb_format.h"
 
 enum { CHECK_LEAVES_MAX = 1 << 26 /* bytes of tables that are checked whole at an opening */ };
-
-#define FORMAT_NAME "troupe.format"
-#define RUN_NAME "troupe.run"
 
 struct lmdb_store {
     struct troupe__store base;
@@ -48,8 +46,6 @@ struct lmdb_store {
     struct troupe__journal journal;
     bool dead; /* a commit failed: whether it is durable is not known */
 };
-
-static const unsigned char magic[8] = "troupeT";
 
 static struct lmdb_store *of(struct troupe__store *store)
 {
@@ -467,15 +463,7 @@ static enum troupe_error lmdb_photograph(struct troupe__store *base, uint64_t ep
 
 static int put_first_rows(MDB_txn *txn, MDB_dbi dbi)
 {
-    unsigned char format[16], mark[TROUPE__FOLD_MARK_SIZE] = {0};
-    memcpy(format, magic, 8);
-    troupe__put_be64(format + 8, TROUPE__LMDB_FORMAT);
-    int code = troupe__fold_row_put(txn, dbi, TROUPE__META, (struct troupe_bytes){FORMAT_NAME, sizeof FORMAT_NAME - 1},
-                                    (struct troupe_bytes){format, sizeof format});
-    return code ? code
-                : troupe__fold_row_put(txn, dbi, TROUPE__META,
-                                       (struct troupe_bytes){TROUPE__FOLD_MARK, sizeof TROUPE__FOLD_MARK - 1},
-                                       (struct troupe_bytes){mark, sizeof mark});
+    return troupe__lmdb_format_put(txn, dbi, 0, 0);
 }
 
 static enum troupe_error take_lock(struct lmdb_store *store, char *error, size_t error_size)
@@ -520,10 +508,10 @@ static enum troupe_error take_lock(struct lmdb_store *store, char *error, size_t
 static enum troupe_error check_format(struct lmdb_store *store)
 {
     struct troupe_bytes format;
-    struct troupe_bytes name = {FORMAT_NAME, sizeof FORMAT_NAME - 1};
+    struct troupe_bytes name = {TROUPE__LMDB_FORMAT_NAME, sizeof TROUPE__LMDB_FORMAT_NAME - 1};
     enum troupe_error result = lmdb_read(&store->base, TROUPE__META, name, &format);
     if (result == TROUPE_ENOTFOUND ||
-        (result == TROUPE_OK && (format.size != 16 || memcmp(format.data, magic, 8) != 0))) {
+        (result == TROUPE_OK && (format.size != 16 || memcmp(format.data, TROUPE__LMDB_MAGIC, 8) != 0))) {
         snprintf(store->base.error, sizeof store->base.error, "open store %s: tables.mdb is not a troupe store",
                  store->directory);
         return TROUPE_ECORRUPT;
@@ -657,7 +645,7 @@ err_after_tables:
 
 static enum troupe_error read_run(struct lmdb_store *store, uint64_t *ret)
 {
-    struct troupe_bytes name = {RUN_NAME, sizeof RUN_NAME - 1}, row;
+    struct troupe_bytes name = {TROUPE__LMDB_RUN_NAME, sizeof TROUPE__LMDB_RUN_NAME - 1}, row;
     enum troupe_error result = lmdb_read(&store->base, TROUPE__META, name, &row);
     *ret = result == TROUPE_OK && row.size == 8 ? troupe__get_be64(row.data) : 0;
     return result == TROUPE_ENOTFOUND ? TROUPE_OK : result;
@@ -668,12 +656,8 @@ enum { RUN_SIZE = 32768 }; /* bytes that changing one small row writes, at most 
 static int put_run(struct lmdb_store *store, uint64_t run)
 {
     MDB_txn *txn = NULL;
-    unsigned char bytes[8];
-    struct troupe_bytes name = {RUN_NAME, sizeof RUN_NAME - 1};
-    troupe__put_be64(bytes, run);
     int code = mdb_txn_begin(store->tables.env, NULL, 0, &txn);
-    if (!code && (code = troupe__fold_row_put(txn, store->tables.dbi, TROUPE__META, name,
-                                              (struct troupe_bytes){bytes, sizeof bytes})) != 0) {
+    if (!code && (code = troupe__lmdb_format_put_run(txn, store->tables.dbi, run)) != 0) {
         mdb_txn_abort(txn);
     } else if (!code) {
         enum troupe__lmdb_left left;

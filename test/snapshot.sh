@@ -54,7 +54,7 @@ at=$(wc -l <"$dir/one.out")
 
 end=$((SECONDS + deadline_s)) # The node outlives its supervisor by a moment.
 until "$build/troupe" snapshot create --data "$dir/one" --name half >"$dir/stdout" 2>"$dir/log"; do
-    grep -q 'in use' "$dir/log" && [ $SECONDS -lt $end ] || fail "no snapshot"
+    grep -qE 'in use|no node runs' "$dir/log" && [ $SECONDS -lt $end ] || fail "no snapshot"
 done
 snapshot=$(cat "$dir/stdout")
 [ "$snapshot" = "$dir/one/snapshots/half" ] || fail "it stands at $snapshot"

@@ -60,7 +60,7 @@ cat >"$dir/changes" <<'J'
 {"do":"send","to":"keep/box/b","type":"after","from":"keep/box/a","body":{"n":8}}
 {"do":"send","to":"keep/box/b","type":"say","body":{"n":9}}
 {"do":"drop","table":"dead","to":"keep/box/a","type":"refuse"}
-{"do":"drop","table":"timer","number":1,"node":"node"}
+{"do":"drop","table":"timer","number":1024,"node":"node"}
 J
 troupe 0 snapshot edit a b --data "$dir/one" --changes "$dir/changes"
 troupe 0 snapshot verify b --data "$dir/one"

@@ -98,11 +98,11 @@ static void close_subjects(struct live *live)
     free(live->states);
 }
 
-/* The body: epoch, blocks, row_bytes, chain, rows of each table. */
+/* The body: epoch, blocks, row_bytes, chain, released, rows of each table. */
 static bool take_part(struct troupe_bytes body, struct troupe__snapshot_part *part)
 {
     const unsigned char *at = body.data;
-    enum { NUMBERS = 4 + TROUPE__TABLE_COUNT };
+    enum { NUMBERS = 5 + TROUPE__TABLE_COUNT };
     uint64_t numbers[NUMBERS];
     if (body.size != 1 + 9 * NUMBERS || at[0] != (0x90 | NUMBERS)) {
         return false;
@@ -114,8 +114,9 @@ static bool take_part(struct troupe_bytes body, struct troupe__snapshot_part *pa
         numbers[i] = troupe__get_be64(at + 2 + 9 * i);
     }
     part->epoch = numbers[0];
+    part->released = numbers[4];
     part->summary = (struct troupe__part_summary){.blocks = numbers[1], .row_bytes = numbers[2], .chain = numbers[3]};
-    memcpy(part->summary.rows, numbers + 4, sizeof part->summary.rows);
+    memcpy(part->summary.rows, numbers + 5, sizeof part->summary.rows);
     return true;
 }
 

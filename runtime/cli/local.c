@@ -25,19 +25,15 @@ bool troupe__local_is_troupe(const char *directory)
     return has_file(directory, "cluster.yaml");
 }
 
-static enum troupe_error make_cluster(const char *directory, uint16_t nodes, struct troupe__cluster *cluster,
+/* For the directory `absolute`, which need not exist. */
+static enum troupe_error make_cluster(const char *absolute, uint16_t nodes, struct troupe__cluster *cluster,
                                       char *error, size_t error_size)
 {
-    char absolute[PATH_MAX];
     uint64_t id;
     cluster->nodes = calloc(nodes, sizeof *cluster->nodes);
     if (!cluster->nodes || getrandom(&id, sizeof id, 0) != sizeof id) {
         snprintf(error, error_size, "out of memory, or the system gives no random numbers");
         return TROUPE_ENOMEM;
-    }
-    if (!realpath(directory, absolute)) {
-        snprintf(error, error_size, "%s: %s", directory, strerror(errno));
-        return TROUPE_EIO;
     }
     troupe__slots_spread(&cluster->slots, id, 1, nodes);
     for (unsigned i = 0; i < nodes; i++) {
@@ -78,7 +74,7 @@ static enum troupe_error write_cluster(const char *path, const struct troupe__cl
 enum troupe_error troupe__local_cluster(const char *directory, uint16_t nodes, struct troupe__cluster *ret, char *error,
                                         size_t error_size)
 {
-    char path[PATH_MAX];
+    char path[PATH_MAX], absolute[PATH_MAX];
     struct troupe__cluster cluster = {.nodes = NULL};
     if ((size_t)snprintf(path, sizeof path, "%s/cluster.yaml", directory) >= sizeof path) {
         snprintf(error, error_size, "the path of the directory is too long");
@@ -101,8 +97,11 @@ enum troupe_error troupe__local_cluster(const char *directory, uint16_t nodes, s
     } else if (mkdir(directory, 0700) && errno != EEXIST) {
         snprintf(error, error_size, "create %s: %s", directory, strerror(errno));
         result = errno == ENOSPC ? TROUPE_ENOSPACE : TROUPE_EIO;
+    } else if (!realpath(directory, absolute)) {
+        snprintf(error, error_size, "%s: %s", directory, strerror(errno));
+        result = TROUPE_EIO;
     } else {
-        result = make_cluster(directory, nodes, &cluster, error, error_size);
+        result = make_cluster(absolute, nodes, &cluster, error, error_size);
         result = result == TROUPE_OK ? write_cluster(path, &cluster, error, error_size) : result;
     }
     if (result != TROUPE_OK) {
@@ -113,16 +112,32 @@ enum troupe_error troupe__local_cluster(const char *directory, uint16_t nodes, s
     return TROUPE_OK;
 }
 
-enum troupe_error troupe__local_restore(const char *directory, const struct troupe__slots *slots, uint64_t generation,
-                                        char *error, size_t error_size)
+enum troupe_error troupe__local_plan(const char *absolute, uint16_t nodes, const struct troupe__slots *slots,
+                                     struct troupe__cluster *ret, char *error, size_t error_size)
+{
+    struct troupe__cluster cluster = {.nodes = NULL};
+    enum troupe_error result = make_cluster(absolute, nodes, &cluster, error, error_size);
+    if (result != TROUPE_OK) {
+        troupe__cluster_fini(&cluster);
+        return result;
+    }
+    if (slots) {
+        troupe__slots_spread(&cluster.slots, slots->cluster, slots->generation + 1, nodes);
+        if (slots->node_count == nodes) {
+            memcpy(cluster.slots.owner, slots->owner, sizeof cluster.slots.owner);
+        }
+    }
+    *ret = cluster;
+    return TROUPE_OK;
+}
+
+enum troupe_error troupe__local_write(const char *directory, const struct troupe__cluster *cluster, char *error,
+                                      size_t error_size)
 {
     char path[PATH_MAX];
-    struct troupe__cluster cluster = {.nodes = NULL};
-    snprintf(path, sizeof path, "%.4000s/cluster.yaml", directory);
-    enum troupe_error result = make_cluster(directory, slots->node_count, &cluster, error, error_size);
-    cluster.slots = *slots;
-    cluster.slots.generation = generation;
-    result = result == TROUPE_OK ? write_cluster(path, &cluster, error, error_size) : result;
-    troupe__cluster_fini(&cluster);
-    return result;
+    if ((size_t)snprintf(path, sizeof path, "%s/cluster.yaml", directory) >= sizeof path) {
+        snprintf(error, error_size, "the path of the directory is too long");
+        return TROUPE_EINVAL;
+    }
+    return write_cluster(path, cluster, error, error_size);
 }

@@ -14,10 +14,15 @@
 enum troupe_error troupe__local_cluster(const char *directory, uint16_t nodes, struct troupe__cluster *ret, char *error,
                                         size_t error_size);
 
-/* Write the cluster file of a restored troupe, whose nodes' directories are in `directory` already. Errors, with a
- * text: as troupe__local_cluster. */
-enum troupe_error troupe__local_restore(const char *directory, const struct troupe__slots *slots, uint64_t generation,
-                                        char *error, size_t error_size);
+/* The cluster of a troupe that is restored to the directory `absolute`, which need not exist: the next generation of
+ * the troupe with `slots`, with the same slots if it has as many nodes; NULL: a new troupe. Errors, with a text: as
+ * troupe__local_cluster. */
+enum troupe_error troupe__local_plan(const char *absolute, uint16_t nodes, const struct troupe__slots *slots,
+                                     struct troupe__cluster *ret, char *error, size_t error_size);
+
+/* Write the cluster file into `directory`. Errors, with a text: those of troupe__cluster_file_write. */
+enum troupe_error troupe__local_write(const char *directory, const struct troupe__cluster *cluster, char *error,
+                                      size_t error_size);
 
 /* Whether several nodes live in `directory`. */
 bool troupe__local_is_troupe(const char *directory);

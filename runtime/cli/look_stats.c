@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "core/delivery.h"
 #include "runtime/cli/look.h"
 #include "runtime/cli/remote.h"
 #include "runtime/cli/show.h"
@@ -50,7 +51,7 @@ static enum troupe_error show_stats(const struct troupe__look *look, struct trou
         const char *name;
         uint64_t number;
     } figures[] = {{"epoch", view->store->last_epoch},  {"journal_records", view->record_count},
-                   {"messages", counters.sequence},     {"timers_set", counters.timer},
+                   {"messages", counters.sequence},     {"timers_set", counters.timer / TROUPE__ID_STEP},
                    {"egress_records", counters.egress}, {"egress_released", counters.egress_released},
                    {"now_ms", counters.now_ms}};
     if (look->json && look->node) {

@@ -11,6 +11,7 @@
 #include "runtime/cli/look.h"
 #include "runtime/cli/new.h"
 #include "runtime/cli/options.h"
+#include "runtime/cli/restore.h"
 #include "runtime/cli/run.h"
 #include "runtime/cli/sim.h"
 #include "runtime/cli/snapshot.h"
@@ -37,7 +38,7 @@ static const struct {
     {"stats", troupe__look_stats, "", "figures of a node"},
     {"wait", troupe__wait, "--idle", "return when a node or a troupe is at rest"},
     {"snapshot", troupe__snapshot, "create|list|show|...", "photograph a node, and look at what was taken"},
-    {"restore", troupe__restore, "SNAPSHOT", "make a node's directory from a snapshot"},
+    {"restore", troupe__restore, "SNAPSHOT", "make the directory of a node or troupe from a snapshot"},
     {"cluster", troupe__cluster, "init|status", "which nodes a troupe has, and how they are"},
     {"keygen", troupe__keygen, "FILE", "make a key pair for a node or a client"},
     {"doctor", troupe__doctor, "", "whether all of a node's directory is intact"},

@@ -1,4 +1,4 @@
-/* snapshot.c - the commands `troupe snapshot` and `troupe restore`.
+/* snapshot.c - the command `troupe snapshot`.
  * SPDX-License-Identifier: Apache-2.0
  *
  * Snapshots stand in DATA/snapshots unless --to or a path says otherwise: a name without a slash is one of those. */
@@ -28,6 +28,7 @@
 #include "runtime/cli/local.h"
 #include "runtime/cli/module.h"
 #include "runtime/cli/options.h"
+#include "runtime/cli/positions.h"
 #include "runtime/cli/source.h"
 #include "runtime/cli/upgrade.h"
 #include "runtime/snapshot.h"
@@ -35,9 +36,8 @@
 #include "transport/json.h"
 
 struct options {
-    const char *data, *to, *name, *module, *from;
-    int64_t at_ms;
-    bool json, at;
+    const char *data, *to, *name, *module;
+    bool json;
 };
 
 static const char *set_data(void *target, const char *value)
@@ -115,6 +115,7 @@ struct type_count {
 };
 
 struct count {
+    struct troupe__positions positions;
     struct type_count types[TYPES_MAX];
     size_t type_count;
     uint64_t other_values; /* of types beyond TYPES_MAX */
@@ -158,6 +159,16 @@ static enum troupe_error count_row(void *context, enum troupe__table table, stru
     return TROUPE_OK;
 }
 
+static enum troupe_error show_row(void *context, enum troupe__table table, struct troupe_bytes key,
+                                  struct troupe_bytes value)
+{
+    struct count *count = context;
+    if (table == TROUPE__META) {
+        troupe__positions_note(&count->positions, key, value);
+    }
+    return count_row(context, table, key, value);
+}
+
 static long long part_size(const char *directory, const struct troupe__snapshot_part *part)
 {
     char path[PATH_MAX];
@@ -179,6 +190,7 @@ static void print_part(const char *directory, const struct troupe__snapshot_part
         printf("  %s: %" PRIu64 " actors, %" PRIu64 " values\n", count->types[i].name, count->types[i].actors,
                count->types[i].values);
     }
+    troupe__positions_print(&count->positions);
     if (count->other_values > 0) {
         printf("  other types: %" PRIu64 " values\n", count->other_values);
     }
@@ -199,7 +211,9 @@ static void print_part_json(const char *directory, const struct troupe__snapshot
                (const char *)name.data, count->types[i].actors, count->types[i].values);
         troupe__buffer_free(&name);
     }
-    fputs("}}", stdout);
+    fputs("}", stdout);
+    troupe__positions_print_json(&count->positions);
+    fputs("}", stdout);
 }
 
 static const char *node_name(const struct troupe__snapshot *snapshot, size_t number)
@@ -410,7 +424,7 @@ static int show(struct options *options, const char *operand)
     }
     for (size_t i = 0; count && i < snapshot.part_count && result == TROUPE_OK; i++) {
         *count = (struct count){.type_count = 0};
-        result = troupe__snapshot_read_part(path, &snapshot.parts[i], count_row, count, error, sizeof error);
+        result = troupe__snapshot_read_part(path, &snapshot.parts[i], show_row, count, error, sizeof error);
         if (result == TROUPE_OK && options->json) {
             fputs(i ? "," : "", stdout);
             print_part_json(path, &snapshot.parts[i], count);
@@ -583,111 +597,4 @@ int troupe__snapshot(int argc, char **argv)
         return run_action(actions[i].run, &options, actions[i].operands ? argv[operand] : NULL);
     }
     return troupe__wrong("snapshot", "it takes create, list, cuts, show, verify or delete, not", name);
-}
-
-/* Of a troupe: the cluster file comes last, so that a half restored one is none. */
-static enum troupe_error restore_troupe(const char *directory, const struct troupe__snapshot *snapshot,
-                                        const char *data, char *error, size_t error_size)
-{
-    char path[PATH_MAX];
-    if (mkdir(data, 0700)) {
-        snprintf(error, error_size, "%.400s: %s: name a new directory", data, strerror(errno));
-        return errno == EEXIST ? TROUPE_EBUSY : TROUPE_EIO;
-    }
-    uint64_t generation = snapshot->slots.generation + 1;
-    enum troupe_error result = troupe__snapshot_check_cut(directory, snapshot, error, error_size);
-    for (size_t i = 0; i < snapshot->part_count && result == TROUPE_OK; i++) {
-        if ((size_t)snprintf(path, sizeof path, "%s/%s", data, snapshot->parts[i].node) >= sizeof path) {
-            snprintf(error, error_size, "the path of the directory is too long");
-            return TROUPE_EINVAL;
-        }
-        result = troupe__snapshot_restore(directory, &snapshot->parts[i], generation, path, error, error_size);
-    }
-    return result == TROUPE_OK ? troupe__local_restore(data, &snapshot->slots, generation, error, error_size) : result;
-}
-
-static enum troupe_error restore(const char *directory, const char *data, char *error, size_t error_size)
-{
-    struct troupe__snapshot snapshot;
-    enum troupe_error result = troupe__snapshot_read(directory, &snapshot, error, error_size);
-    if (result != TROUPE_OK) {
-        return result;
-    }
-    result = snapshot.is_troupe ? restore_troupe(directory, &snapshot, data, error, error_size)
-                                : troupe__snapshot_restore(directory, snapshot.parts, 0, data, error, error_size);
-    troupe__snapshot_fini(&snapshot);
-    return result;
-}
-
-static const char *set_at(void *target, const char *value)
-{
-    struct options *options = target;
-    options->at = true;
-    return troupe__cuts_time(value, (int64_t)time(NULL) * 1000, &options->at_ms)
-               ? NULL
-               : "a time as 2026-11-25T23:11:05Z, or -90s, -10m, -2h, -1d: so long ago";
-}
-
-static const char *set_from(void *target, const char *value)
-{
-    ((struct options *)target)->from = value;
-    return NULL;
-}
-
-/* From a directory, a stream, or a moment of the past. */
-static enum troupe_error restore_from(const struct options *options, const char *operand, char *error,
-                                      size_t error_size)
-{
-    char scratch[PATH_MAX];
-    struct troupe__source source;
-    if ((size_t)snprintf(scratch, sizeof scratch, "%s.cut", options->data) >= sizeof scratch) {
-        snprintf(error, error_size, "the path is too long");
-        return TROUPE_EINVAL;
-    }
-    enum troupe_error result =
-        options->at ? troupe__source_rewind(options->from, options->at_ms, scratch, &source, error, error_size)
-                    : troupe__source_open(operand, scratch, &source, error, error_size);
-    if (result == TROUPE_OK) {
-        result = restore(source.path, options->data, error, error_size);
-        troupe__source_close(&source);
-    }
-    return result;
-}
-
-int troupe__restore(int argc, char **argv)
-{
-    static const struct troupe__option options_table[] = {
-        {"data", "DIR", set_data, "the new directory of the node (default: troupe-data)"},
-        {"at", "TIME", set_at, "go back to the last cut at or before TIME: 2026-11-25T23:11:05Z, or -10m; ..."},
-        {"from", "DIR", set_from, "... of the node or troupe in this directory, with --keep-journal"},
-        {0},
-    };
-    struct options options = {.data = "troupe-data"};
-    const struct troupe__command command = {
-        .name = "restore",
-        .usage = "usage: troupe restore SNAPSHOT [--data DIR]\n\n"
-                 "Makes the directory of a node, or of a troupe with as many nodes, from a snapshot (a path). It\n"
-                 "must not exist. What waited in the snapshot is delivered once; inputs go on at their positions;\n"
-                 "records that came out after it come again with the same numbers, at the end of the output that\n"
-                 "the next run names.\n",
-        .after = "Exit codes: 0 done, 1 failed (nothing is left then), 2 wrong arguments.\n",
-        .options = options_table,
-        .target = &options,
-    };
-    int operand;
-    int code = troupe__options_parse(&command, argc, argv, &operand);
-    if (code >= 0) {
-        return code;
-    }
-    char error[512] = "";
-    if (options.at != (options.from != NULL)) {
-        return troupe__wrong("restore", "--at TIME and --from DIR belong together; there is only",
-                             options.at ? "--at" : "--from");
-    }
-    if (argc - operand != (options.at ? 0 : 1)) {
-        return troupe__wrong("restore", options.at ? "with --at leave out" : "name one snapshot, instead of",
-                             operand < argc ? argv[operand] : "none");
-    }
-    enum troupe_error result = restore_from(&options, argv[operand], error, sizeof error);
-    return result == TROUPE_OK ? EXIT_SUCCESS : fail("restore", error, result);
 }

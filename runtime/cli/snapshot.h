@@ -1,11 +1,10 @@
-/* snapshot.h - the commands `troupe snapshot` and `troupe restore`.
+/* snapshot.h - the command `troupe snapshot`.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Each takes its own name as argv[0], prints, and returns the exit code. */
+ * It takes its own name as argv[0], prints, and returns the exit code. */
 #ifndef TROUPE_RUNTIME_CLI_SNAPSHOT_H
 #define TROUPE_RUNTIME_CLI_SNAPSHOT_H
 
 int troupe__snapshot(int argc, char **argv);
-int troupe__restore(int argc, char **argv);
 
 #endif

@@ -1188,6 +1188,7 @@ static const struct measurement {
     {"snapshot_stall snapshot_throughput snapshot_size file_growth", measure_snapshot_load, false},
     {"snapshot_time", measure_snapshot_time, false},
     {"cut_cost", measure_cut_cost, false},
+    {"restore_limit restore_same restore_time restore", measure_restore, false},
     {"actor_bytes actor_bytes_idle", measure_actor_bytes, false},
     {"growth", measure_growth, false},
     {"size", measure_size, false},

@@ -47,5 +47,6 @@ void measure_many_nodes(void);
 void measure_snapshot_load(void);
 void measure_snapshot_time(void);
 void measure_cut_cost(void);
+void measure_restore(void);
 
 #endif

@@ -15,7 +15,7 @@
 
 /* ---- an actor that does what messages say, and notes what it got ------------------------------------------------- */
 
-static char heard[1024]; /* "name/correlation/attempts/body " of each result; ids are counted from 1 */
+static char heard[1024]; /* "name/which id/attempts/body " of each result; ids are counted from 1 */
 
 static enum troupe_error echo(struct troupe_job_context *job, struct troupe_bytes input)
 {
@@ -54,8 +54,8 @@ static void hear(struct troupe_context *ctx, const struct troupe_message *messag
         assert_string_equal(job, "echo");
         size = (int)strlen(body);
     }
-    snprintf(heard + at, sizeof heard - at, "%s/%u/%u/%.*s ", message->type, (unsigned)message->correlation,
-             message->job_attempts, size, body);
+    snprintf(heard + at, sizeof heard - at, "%s/%u/%u/%.*s ", message->type,
+             (unsigned)(message->correlation / TROUPE__ID_STEP), message->job_attempts, size, body);
 }
 
 /* "begin": a job with the body as input. "drop": one, and then a failure. "never": one that is cancelled at once.
@@ -78,7 +78,7 @@ static enum troupe_error handle(struct troupe_context *ctx, const struct troupe_
         return TROUPE_OK;
     }
     if (strcmp(message->type, "cancel") == 0) {
-        return troupe_cancel(ctx, *(const unsigned char *)message->body.data);
+        return troupe_cancel(ctx, *(const unsigned char *)message->body.data * (uint64_t)TROUPE__ID_STEP);
     }
     if (strcmp(message->type, "stranger") == 0) {
         assert_int_equal(troupe_job(ctx, &stranger, message->body, "echoed", &id), TROUPE_EINVAL);
