@@ -29,7 +29,7 @@ struct old_node {
     enum troupe__table table; /* of the row that is next; TROUPE__TABLE_COUNT at the end */
     struct troupe_bytes key, value;
     struct troupe__buffer meta; /* its META rows but for the ids, as a record */
-    uint64_t timer_last, egress_number, egress_released, now_ms, colour;
+    uint64_t sequence, timer_last, egress_number, egress_released, now_ms, colour;
     uint64_t *accepted; /* by the number of the sender */
 };
 
@@ -37,6 +37,8 @@ struct new_node {
     uint64_t sequence, waiting, egress_number, egress_released;
     struct troupe__egress_name *egresses;
     size_t egress_count;
+    uint64_t *kept; /* numbers of asks from outside that are answered later */
+    size_t kept_count;
 };
 
 /* An ask from outside that waits: its numbers as they were and as they are. */
@@ -161,7 +163,7 @@ static bool note_meta(struct recast *recast, struct old_node *old)
 {
     struct troupe__cursor cursor = cursor_of(old->value);
     if (is(old->key, TROUPE__COUNTERS_ROW)) {
-        (void)troupe__cursor_varint(&cursor); /* Messages are numbered anew. */
+        old->sequence = troupe__cursor_varint(&cursor);
         old->timer_last = troupe__cursor_varint(&cursor);
         old->egress_number = troupe__cursor_varint(&cursor);
         old->egress_released = troupe__cursor_varint(&cursor);
@@ -275,6 +277,24 @@ static int compare_asks(const void *a, const void *b)
     return order ? order : (left->old_number > right->old_number) - (left->old_number < right->old_number);
 }
 
+/* Whether no other ask that is answered later has this number on the new node; from now on one has. */
+static bool keep_number(struct recast *recast, uint16_t node, uint64_t number)
+{
+    struct new_node *new = &recast->news[node];
+    for (size_t i = 0; i < new->kept_count; i++) {
+        if (new->kept[i] == number) {
+            return false;
+        }
+    }
+    uint64_t *kept = realloc(new->kept, (new->kept_count + 1) * sizeof *kept);
+    if (!kept) {
+        return false;
+    }
+    new->kept = kept;
+    kept[new->kept_count++] = number;
+    return true;
+}
+
 /* The number of an ask that waits is now another one, and an answered one must not share one with it. */
 static enum troupe_error recast_response(struct recast *recast, uint16_t from, const struct old_node *old)
 {
@@ -293,10 +313,13 @@ static enum troupe_error recast_response(struct recast *recast, uint16_t from, c
         const struct ask *ask = recast->ask_count > 0 ? bsearch(&wanted, recast->asks, recast->ask_count,
                                                                 sizeof *recast->asks, compare_asks)
                                                       : NULL;
-        if (!ask || ask->new_node != node) {
-            return corrupt(recast, from, "an ask from outside that does not wait");
+        if (ask && ask->new_node != node) {
+            return corrupt(recast, from, "an answer of another node");
         }
-        number = ask->new_number;
+        number = ask ? ask->new_number : wanted.old_number;
+        if (!ask && !keep_number(recast, node, number)) {
+            return corrupt(recast, from, "an ask to be answered later, whose number an ask of another node has too,");
+        }
     }
     recast->row.size = 0;
     troupe__response_encode(&recast->row, number, slot, answered ? &answer : NULL);
@@ -482,6 +505,13 @@ static enum troupe_error recast_flown(struct recast *recast, uint16_t from, stru
     if (message.kind == TROUPE__FORWARDED_SEND || message.kind == TROUPE__FORWARDED_ASK) {
         return set_unwrapped(recast, &message);
     }
+    if (message.kind != TROUPE__PLAIN && message.kind != TROUPE__ASK && message.kind != TROUPE__ANSWER) {
+        snprintf(recast->error, recast->error_size,
+                 "from node %u flies what only as many nodes as before can take in: restore to those, or take another "
+                 "snapshot",
+                 from);
+        return TROUPE_EINVAL;
+    }
     bool in_time = true;
     enum troupe_error result = TROUPE_OK;
     if (message.kind == TROUPE__ANSWER) {
@@ -574,6 +604,19 @@ static void note_released(struct recast *recast)
         uint64_t released = recast->options->released[i];
         released = released < old->egress_number ? released : old->egress_number;
         old->egress_released = released > old->egress_released ? released : old->egress_released;
+    }
+}
+
+/* Messages are numbered anew, above all numbers there were: an ask from outside that was handled and is answered later
+ * keeps its own, which an actor may hold. */
+static void note_sequences(struct recast *recast)
+{
+    uint64_t last = 0;
+    for (uint16_t i = 0; i < recast->old_count; i++) {
+        last = recast->olds[i].sequence > last ? recast->olds[i].sequence : last;
+    }
+    for (uint16_t i = 0; i < recast->new_count; i++) {
+        recast->news[i].sequence = last;
     }
 }
 
@@ -790,6 +833,7 @@ static enum troupe_error recast_table(struct recast *recast, enum troupe__table 
     case TROUPE__META:
         result = recast_meta(recast);
         note_released(recast);
+        note_sequences(recast);
         for (uint16_t i = 0; i < recast->new_count && result == TROUPE_OK; i++) {
             result = inherit(recast, i);
         }
@@ -849,6 +893,7 @@ enum troupe_error troupe__recast(const struct troupe__recast_options *options, s
     }
     for (uint16_t i = 0; recast.news && i < recast.new_count; i++) {
         free(recast.news[i].egresses);
+        free(recast.news[i].kept);
     }
     free(recast.olds);
     free(recast.news);
