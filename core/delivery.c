@@ -121,7 +121,8 @@ struct troupe__effect *troupe__delivery_stage(struct troupe_context *ctx, enum t
     return effect;
 }
 
-static enum troupe_error check_name(struct troupe_context *ctx, const char *what, const char *name, size_t *ret_size)
+enum troupe_error troupe__delivery_check_name(struct troupe_context *ctx, const char *what, const char *name,
+                                              size_t *ret_size)
 {
     size_t size = name ? strlen(name) : 0;
     if (size == 0 || size > TROUPE_NAME_MAX) {
@@ -172,7 +173,7 @@ static enum troupe_error new_message(struct troupe_context *ctx, struct troupe_a
 {
     size_t type_size = 0;
     struct troupe__actor *actor = NULL;
-    enum troupe_error result = check_name(ctx, "message name", type, &type_size);
+    enum troupe_error result = troupe__delivery_check_name(ctx, "message name", type, &type_size);
     if (result == TROUPE_OK) {
         result = troupe__delivery_check_size(ctx, body);
     }
@@ -191,8 +192,8 @@ static enum troupe_error new_message(struct troupe_context *ctx, struct troupe_a
     return TROUPE_OK;
 }
 
-static enum troupe_error send(struct troupe_context *ctx, struct troupe_address to, const char *type,
-                              struct troupe_bytes body, enum troupe__message_kind kind, uint64_t correlation)
+enum troupe_error troupe__delivery_send(struct troupe_context *ctx, struct troupe_address to, const char *type,
+                                        struct troupe_bytes body, enum troupe__message_kind kind, uint64_t correlation)
 {
     struct troupe__message *message;
     struct troupe__seek seek = {0};
@@ -215,42 +216,7 @@ static enum troupe_error send(struct troupe_context *ctx, struct troupe_address 
 enum troupe_error troupe_send(struct troupe_context *ctx, struct troupe_address to, const char *type,
                               struct troupe_bytes body)
 {
-    return send(ctx, to, type, body, TROUPE__PLAIN, 0);
-}
-
-/* The answer to an ask from outside leaves the node. */
-static enum troupe_error respond(struct troupe_context *ctx, const char *type, struct troupe_bytes body)
-{
-    size_t type_size;
-    enum troupe_error result = check_name(ctx, "message name", type, &type_size);
-    result = result == TROUPE_OK ? troupe__delivery_check_size(ctx, body) : result;
-    if (result != TROUPE_OK) {
-        return result;
-    }
-    const char *type_copy = troupe__delivery_copy(ctx, type, type_size);
-    const char *body_copy = troupe__delivery_copy(ctx, body.data, body.size);
-    struct troupe__effect *effect = type_copy && body_copy ? troupe__delivery_stage(ctx, TROUPE__RESPOND) : NULL;
-    if (!effect) {
-        return troupe__delivery_misuse(ctx, TROUPE_ENOMEM);
-    }
-    effect->egress = type_copy;
-    effect->body = (struct troupe_bytes){body_copy, body.size};
-    ctx->effects_size += type_size + body.size;
-    return TROUPE_OK;
-}
-
-enum troupe_error troupe_reply(struct troupe_context *ctx, const char *type, struct troupe_bytes body)
-{
-    const struct troupe__actor *from = ctx->message->from;
-    if (!from && ctx->message->kind == TROUPE__ASK) {
-        return respond(ctx, type, body);
-    }
-    if (!from) {
-        return troupe_fail(ctx, TROUPE_ENOTFOUND, "no reply: the message was sent from outside, not asked");
-    }
-    struct troupe_address to = troupe_to(from->type->name, from->key);
-    bool asked = ctx->message->kind == TROUPE__ASK;
-    return send(ctx, to, type, body, asked ? TROUPE__ANSWER : TROUPE__PLAIN, asked ? ctx->message->correlation : 0);
+    return troupe__delivery_send(ctx, to, type, body, TROUPE__PLAIN, 0);
 }
 
 static enum troupe_error send_later(struct troupe_context *ctx, int64_t delay_ms, struct troupe_address to,
@@ -304,7 +270,7 @@ enum troupe_error troupe_ask(struct troupe_context *ctx, struct troupe_address t
     }
     uint64_t correlation = timeout->timer;
     timeout->message->correlation = correlation;
-    result = send(ctx, to, type, body, TROUPE__ASK, correlation);
+    result = troupe__delivery_send(ctx, to, type, body, TROUPE__ASK, correlation);
     if (result != TROUPE_OK) {
         /* The timeout was staged last; a failed send stages nothing. */
         troupe__message_free(ctx->effects[--ctx->effect_count].message);
@@ -338,7 +304,7 @@ enum troupe_error troupe_cancel(struct troupe_context *ctx, uint64_t timer)
 enum troupe_error troupe_emit(struct troupe_context *ctx, const char *egress, const char *key, struct troupe_bytes body)
 {
     size_t name_size, key_size = key ? strlen(key) : 0;
-    enum troupe_error result = check_name(ctx, "egress", egress, &name_size);
+    enum troupe_error result = troupe__delivery_check_name(ctx, "egress", egress, &name_size);
     if (result == TROUPE_OK) {
         result = troupe__delivery_check_size(ctx, body);
     }
@@ -378,7 +344,7 @@ enum troupe_error troupe_job(struct troupe_context *ctx, const struct troupe_job
                              const char *result_name, uint64_t *ret_id)
 {
     size_t result_size;
-    enum troupe_error result = check_name(ctx, "result name", result_name, &result_size);
+    enum troupe_error result = troupe__delivery_check_name(ctx, "result name", result_name, &result_size);
     if (result == TROUPE_OK) {
         result = troupe__delivery_check_size(ctx, input);
     }

@@ -21,6 +21,7 @@ enum troupe__effect_kind {
     TROUPE__EMIT,
     TROUPE__START_JOB,
     TROUPE__RESPOND,
+    TROUPE__DEFER,      /* the answer to this ask from outside comes later */
     TROUPE__SWEEP_ROWS, /* remove the rows of state whose keys begin with `body`, in the background */
 };
 
@@ -63,7 +64,8 @@ struct troupe_context {
     struct troupe__actors *actors;
     struct troupe__store *store;
     bool (*timer_pending)(void *owner, uint64_t timer);
-    const struct troupe__jobs *jobs; /* of the node: how many there are; a cancel looks for it */
+    bool (*answer_open)(void *owner, uint64_t number); /* an ask from outside that has an id, and no answer yet */
+    const struct troupe__jobs *jobs;                   /* of the node: how many there are; a cancel looks for it */
     void *owner;
 
     struct troupe__actor *actor;
@@ -116,6 +118,14 @@ static inline bool troupe__delivery_ensure(void **items, size_t count, size_t *c
 {
     return count < *capacity || troupe__delivery_grow(items, capacity, item_size);
 }
+
+/* Check the name of a message or egress, and measure it. Errors: TROUPE_EINVAL. */
+enum troupe_error troupe__delivery_check_name(struct troupe_context *ctx, const char *what, const char *name,
+                                              size_t *ret_size);
+
+/* Stage a message of any kind. Errors: as troupe_send. */
+enum troupe_error troupe__delivery_send(struct troupe_context *ctx, struct troupe_address to, const char *type,
+                                        struct troupe_bytes body, enum troupe__message_kind kind, uint64_t correlation);
 
 /* A new effect at the end of the list; NULL when out of memory, with the misuse noted. */
 struct troupe__effect *troupe__delivery_stage(struct troupe_context *ctx, enum troupe__effect_kind kind);

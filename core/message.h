@@ -14,9 +14,10 @@
 
 enum troupe__message_kind {
     TROUPE__PLAIN,
-    TROUPE__ASK,    /* correlation is the id of the asker's timeout */
-    TROUPE__ANSWER, /* arrives only while that timer is pending, and cancels it */
-    TROUPE__RESULT, /* of a job; correlation is its id */
+    TROUPE__ASK,     /* correlation is the id of the asker's timeout */
+    TROUPE__ANSWER,  /* arrives only while that timer is pending, and cancels it */
+    TROUPE__RESULT,  /* of a job; correlation is its id */
+    TROUPE__OUTWARD, /* on its way to the node that was asked from outside, never delivered; correlation: see below */
     /* Never delivered as they are, see runtime/machine_forward.h. */
     TROUPE__FORWARDED_SEND, /* from outside, with an id, by way of another node */
     TROUPE__FORWARDED_ASK,  /* the same of an ask, with or without an id */
@@ -26,6 +27,10 @@ enum troupe__message_kind {
 
 /* Bytes that a forwarded body may be over TROUPE_BODY_MAX. */
 enum { TROUPE__FORWARD_SIZE = 128 };
+
+/* The correlation of an OUTWARD: the number of the ask, shifted, and whether that has an id, so that its answer is kept
+ * and it is known whether there is one already. */
+enum { TROUPE__OUTWARD_SHIFT = 1, TROUPE__OUTWARD_KEPT = 1 };
 
 struct troupe__message {
     struct troupe__message *next;

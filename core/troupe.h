@@ -29,6 +29,7 @@ enum {
     TROUPE_BODY_MAX = 16 * 1048576, /* bytes of one body */
     TROUPE_VALUES_MAX = 64,         /* values of one type */
     TROUPE_ELEMENT_KEY_MAX = 118,   /* bytes of a key in a map */
+    TROUPE_REPLY_MAX = 336,         /* bytes of a right to answer, see troupe_reply_later */
 };
 
 /* Each error is chosen by what the caller can do. */
@@ -268,6 +269,20 @@ enum troupe_error troupe_cancel(struct troupe_context *ctx, uint64_t timer);
  * after the timeout. An ask from outside has one answer, the first; later ones are dropped. Errors: as troupe_send;
  * TROUPE_ENOTFOUND when the message was sent from outside, not asked. */
 enum troupe_error troupe_reply(struct troupe_context *ctx, const char *type, struct troupe_bytes body);
+
+/* Answer the message being handled later, or let another actor do it. `*ret` is the right to answer: msgpack of at most
+ * TROUPE_REPLY_MAX bytes, to be kept in a value or sent in a body (`m` of troupe_pack), on this node or another, for as
+ * long as you like; it survives crashes. This handler then may return without having replied. Whoever has it answers
+ * with troupe_reply_to. An ask has one answer, the first that comes before its timeout; later ones are dropped and
+ * counted (`late_answers` of `troupe stats`); without any, the timeout comes. An ask from outside that has an id can be
+ * answered as long as the id is known, 24 hours, also after a crash; one without, while the one who asked waits.
+ * Errors: as troupe_reply. */
+enum troupe_error troupe_reply_later(struct troupe_context *ctx, struct troupe_bytes *ret);
+
+/* Answer what `right` was got for, as troupe_reply does. `from` of the answer is the actor that answers.
+ * Errors: as troupe_send; TROUPE_ETYPE when `right` is not from troupe_reply_later. */
+enum troupe_error troupe_reply_to(struct troupe_context *ctx, struct troupe_bytes right, const char *type,
+                                  struct troupe_bytes body);
 
 /* The name of the message that comes instead of an answer. */
 #define TROUPE_TIMEOUT "troupe.timeout"

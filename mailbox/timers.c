@@ -123,6 +123,12 @@ bool troupe__timers_pending(const struct troupe__timers *timers, uint64_t id)
     return id != 0 && find(timers, id) != NULL;
 }
 
+const struct troupe__timer *troupe__timers_find(const struct troupe__timers *timers, uint64_t id)
+{
+    const struct troupe__timer_place *entry = id ? find(timers, id) : NULL;
+    return entry ? &timers->heap[entry->place] : NULL;
+}
+
 bool troupe__timers_cancel(struct troupe__timers *timers, uint64_t id, struct troupe__timer *ret)
 {
     struct troupe__timer_place *entry = id ? find(timers, id) : NULL;

@@ -32,6 +32,9 @@ void troupe__timers_fini(struct troupe__timers *timers);
 bool troupe__timers_set(struct troupe__timers *timers, struct troupe__timer timer);
 bool troupe__timers_pending(const struct troupe__timers *timers, uint64_t id);
 
+/* By id; valid until anything is set or removed. NULL when it is not set. */
+const struct troupe__timer *troupe__timers_find(const struct troupe__timers *timers, uint64_t id);
+
 /* Remove by id. Returns false when it is not set. */
 bool troupe__timers_cancel(struct troupe__timers *timers, uint64_t id, struct troupe__timer *ret);
 

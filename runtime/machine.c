@@ -221,6 +221,17 @@ static bool cancel_timer(struct troupe__machine *machine, uint64_t id)
     return true;
 }
 
+/* Cancel the timeout of the ask that `answer` is for; false when there is none. The right to answer may have come from
+ * anywhere: it must not cancel what else has that number. */
+static bool end_ask(struct troupe__machine *machine, const struct troupe__message *answer)
+{
+    const struct troupe__timer *timer = troupe__timers_find(&machine->timers, answer->correlation);
+    const struct troupe__message *timeout =
+        timer && !(timer->id & TROUPE__RETRY_BIT) ? (const struct troupe__message *)timer->what : NULL;
+    return timeout && timeout->to == answer->to && timeout->correlation == answer->correlation &&
+           cancel_timer(machine, answer->correlation);
+}
+
 enum troupe_error troupe__machine_take(struct troupe__machine *machine, struct troupe__message *message)
 {
     if (machine->links && !troupe__links_local(machine->links, message->to)) {
@@ -229,8 +240,12 @@ enum troupe_error troupe__machine_take(struct troupe__machine *machine, struct t
     if (message->kind >= TROUPE__FORWARDED_SEND) {
         return troupe__machine_take_forwarded(machine, message);
     }
-    if (message->kind == TROUPE__ANSWER && !cancel_timer(machine, message->correlation)) {
-        troupe__message_free(message); /* Too late: its timeout has been sent. */
+    if (message->kind == TROUPE__OUTWARD) {
+        return troupe__machine_answer_outside(machine, message);
+    }
+    if (message->kind == TROUPE__ANSWER && !end_ask(machine, message)) {
+        machine->stats.late_answers++; /* Its timeout has been sent, or it was answered before. */
+        troupe__message_free(message);
         return TROUPE_OK;
     }
     return accept_message(machine, message);
@@ -296,6 +311,9 @@ static enum troupe_error carry_out(struct troupe__machine *machine, uint64_t ask
                 result = troupe__machine_answer(machine, asked, &answer);
                 asked = 0;
             }
+            break;
+        case TROUPE__DEFER:
+            asked = 0;
             break;
         case TROUPE__SWEEP_ROWS:
             troupe__machine_note_sweep(machine, 0, effect->body);
@@ -802,6 +820,12 @@ static bool timer_pending(void *owner, uint64_t timer)
     return !(timer & TROUPE__RETRY_BIT) && troupe__timers_pending(&machine->timers, timer);
 }
 
+static bool answer_open(void *owner, uint64_t number)
+{
+    const struct troupe__machine *machine = owner;
+    return troupe__responses_find_open(&machine->responses, number) != NULL;
+}
+
 enum troupe_error troupe__machine_init(struct troupe__machine *machine, const struct troupe_module *module,
                                        struct troupe__store *store, uint64_t seed, troupe_log_fn log, void *log_context)
 {
@@ -815,6 +839,7 @@ enum troupe_error troupe__machine_init(struct troupe__machine *machine, const st
     machine->ctx = (struct troupe_context){.actors = &machine->actors,
                                            .store = store,
                                            .timer_pending = timer_pending,
+                                           .answer_open = answer_open,
                                            .owner = machine,
                                            .jobs = &machine->jobs,
                                            .epoch = machine->epoch,

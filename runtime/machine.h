@@ -57,6 +57,7 @@ struct troupe__mark {
 
 struct troupe__machine_stats {
     uint64_t deliveries, failures, dead, epochs, repeats;
+    uint64_t late_answers;            /* that came after the timeout, or were not the first */
     uint64_t jobs_begun, jobs_failed; /* failed: attempts that did */
 };
 

@@ -120,6 +120,24 @@ enum troupe_error troupe__machine_answer(struct troupe__machine *machine, uint64
     return machine->returns.count > 0 ? troupe__machine_answer_returns(machine, number, answer) : TROUPE_OK;
 }
 
+enum troupe_error troupe__machine_answer_outside(struct troupe__machine *machine, struct troupe__message *message)
+{
+    uint64_t number = message->correlation >> TROUPE__OUTWARD_SHIFT;
+    bool kept = (message->correlation & TROUPE__OUTWARD_KEPT) != 0;
+    struct troupe__answer answer = {
+        TROUPE_OK, {message->data, message->type_size}, {troupe__message_body(message), message->body_size}};
+    enum troupe_error result = TROUPE_OK;
+    if (kept && !troupe__responses_find_open(&machine->responses, number)) {
+        machine->stats.late_answers++;
+    } else {
+        result = troupe__machine_answer(machine, number, &answer); /* Whoever waits for one without an id is outside. */
+    }
+    if (result == TROUPE_OK) {
+        troupe__message_free(message);
+    }
+    return result;
+}
+
 enum troupe_error troupe__machine_answer_failure(struct troupe__machine *machine, const struct troupe__message *message,
                                                  enum troupe_error failure, const char *reason)
 {

@@ -78,6 +78,9 @@ enum troupe_error troupe__machine_expect_answer(struct troupe__machine *machine,
 /* Answer an ask from outside, in the open epoch. Errors: TROUPE_ENOMEM. */
 enum troupe_error troupe__machine_answer(struct troupe__machine *machine, uint64_t number,
                                          const struct troupe__answer *answer);
+/* The same by a message of kind TROUPE__OUTWARD, which is freed; dropped when that ask has been answered. The message
+ * is the machine's on TROUPE_OK. */
+enum troupe_error troupe__machine_answer_outside(struct troupe__machine *machine, struct troupe__message *message);
 /* The same for a message that failed for good, if it is one. */
 enum troupe_error troupe__machine_answer_failure(struct troupe__machine *machine, const struct troupe__message *message,
                                                  enum troupe_error failure, const char *reason);

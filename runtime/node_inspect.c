@@ -249,6 +249,7 @@ void troupe__desk_figures(const struct troupe_node *node, bool json, struct trou
         {"failures", machine->stats.failures},
         {"dead_letters", machine->stats.dead},
         {"repeats", machine->stats.repeats},
+        {"late_answers", machine->stats.late_answers},
         {"input_lines", node->input.line},
         {"bad_lines", node->bad_lines},
         {"requests", clients.requests},

@@ -16,6 +16,35 @@ python3 samples/shop/check.py "$dir/in" "$dir/out"
 "$build/troupe" timers --data "$dir/data" >"$dir/timers" # Those of paid and refused orders are cancelled.
 [ ! -s "$dir/timers" ] || { echo "FAILED: timers are left"; exit 1; }
 "$build/troupe" doctor "$dir/data" >/dev/null
+
+# Who asks how an order ends is answered when it ends, though the node was killed meanwhile.
+node() { "$build/troupe" run "$build/samples/shop.so" --data "$dir/late.data" >/dev/null 2>>"$dir/log" & pid=$!; }
+ask_outcome() {
+    "$build/troupe" ask 'shop/order/{ada}-1' outcome --id "$1" --data "$dir/late.data" --timeout 20 2>>"$dir/log"
+}
+node
+until "$build/troupe" send shop/stock/pen supply '{"count":1}' --data "$dir/late.data" 2>/dev/null; do sleep 0.05; done
+ask_outcome curious >/dev/null &
+asker=$!
+for _ in $(seq 200); do
+    curious=$("$build/troupe" state 'shop/order/{ada}-1' --data "$dir/late.data" | grep -c curious || true)
+    [ "$curious" = 0 ] || break
+    sleep 0.05
+done
+[ "$curious" = 1 ] || { echo "FAILED: nobody is curious"; exit 1; }
+kill -9 $pid $asker
+{ wait $pid $asker; } 2>/dev/null || true
+node
+until "$build/troupe" stats --data "$dir/late.data" >/dev/null 2>&1; do sleep 0.05; done
+ask_outcome curious >"$dir/outcome" &
+asker=$!
+"$build/troupe" send 'shop/cart/{ada}' add '{"item":"pen","count":1}' --data "$dir/late.data"
+"$build/troupe" send 'shop/cart/{ada}' checkout '{"hold_ms":300}' --data "$dir/late.data"
+wait $asker
+grep -q '"state":"expired"' "$dir/outcome" || { echo "FAILED: outcome: $(cat "$dir/outcome")"; exit 1; }
+kill $pid
+wait $pid
+pid=
 echo "$killed kills, seed $seed"
 
 # On three nodes, which end when no order waits for its payment any more: the same holds, and the tag in braces keeps a

@@ -220,8 +220,9 @@ static const struct troupe_value holds_value = {.name = "holds", .kind = TROUPE_
 static const struct troupe_value asked_value = {.name = "asked", .kind = TROUPE_INT};      /* answers yet to come */
 static const struct troupe_value timer_value = {.name = "timer", .kind = TROUPE_INT};      /* of `expire` */
 static const struct troupe_value payment_value = {.name = "payment", .kind = TROUPE_BOOL}; /* came early */
-static const struct troupe_value *const order_values[] = {&state_value, &lines_value,   &holds_value, &asked_value,
-                                                          &timer_value, &payment_value, NULL};
+static const struct troupe_value curious_value = {.name = "curious", .kind = TROUPE_LIST}; /* who is to be answered */
+static const struct troupe_value *const order_values[] = {&state_value, &lines_value,   &holds_value,   &asked_value,
+                                                          &timer_value, &payment_value, &curious_value, NULL};
 
 static enum troupe_error read_state(struct troupe_context *ctx, int64_t *ret)
 {
@@ -246,6 +247,40 @@ static enum troupe_error tell_stocks(struct troupe_context *ctx, const struct tr
     return or_default(error);
 }
 
+static struct troupe_bytes pack_outcome(struct troupe_context *ctx, int64_t state)
+{
+    return troupe_pack(ctx, "{s:s}", "state", state_names[state]);
+}
+
+/* Somebody asks how the order ends: the answer comes when it has, minutes later perhaps, and whatever crashed. */
+static enum troupe_error on_outcome(struct troupe_context *ctx)
+{
+    int64_t state;
+    struct troupe_bytes right;
+    enum troupe_error error = read_state(ctx, &state);
+    if (error == TROUPE_OK && state >= ORDER_PAID) {
+        return troupe_reply(ctx, "outcome", pack_outcome(ctx, state));
+    }
+    if (error == TROUPE_OK) {
+        error = troupe_reply_later(ctx, &right);
+    }
+    return error == TROUPE_OK ? troupe_list_push_back(ctx, &curious_value, right) : error;
+}
+
+static enum troupe_error answer_curious(struct troupe_context *ctx, int64_t state)
+{
+    struct troupe_list_walk walk = {0};
+    struct troupe_bytes right;
+    uint64_t position;
+    enum troupe_error error;
+    while ((error = troupe_list_next(ctx, &curious_value, &walk, &position, &right)) == TROUPE_OK) {
+        if ((error = troupe_reply_to(ctx, right, "outcome", pack_outcome(ctx, state))) != TROUPE_OK) {
+            return error;
+        }
+    }
+    return or_default(error);
+}
+
 /* The end of an order: what it holds is sold or free again, its timer is gone, and of its values only the state stays.
  */
 static enum troupe_error end_order(struct troupe_context *ctx, enum order_state state)
@@ -254,6 +289,9 @@ static enum troupe_error end_order(struct troupe_context *ctx, enum order_state 
     enum troupe_error error = tell_stocks(ctx, &holds_value, state == ORDER_PAID ? "sell" : "release", &lines);
     if (error == TROUPE_OK && (error = troupe_get_int(ctx, &timer_value, &timer)) == TROUPE_OK) {
         error = or_default(troupe_cancel(ctx, (uint64_t)timer)); /* Not found: it is what just came. */
+    }
+    if (error == TROUPE_OK) {
+        error = answer_curious(ctx, state);
     }
     for (size_t i = 1; error == TROUPE_OK && order_values[i]; i++) {
         error = troupe_clear(ctx, order_values[i]);
@@ -364,6 +402,9 @@ static enum troupe_error order(struct troupe_context *ctx, const struct troupe_m
     }
     if (strcmp(message->type, "pay") == 0) {
         return on_pay(ctx);
+    }
+    if (strcmp(message->type, "outcome") == 0) {
+        return on_outcome(ctx);
     }
     return strcmp(message->type, "expire") == 0 ? on_expire(ctx) : unknown(ctx, message);
 }

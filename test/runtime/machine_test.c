@@ -804,6 +804,7 @@ static const struct troupe_value map_value = {.name = "map", .kind = TROUPE_MAP}
                                  pushed_value = {.name = "pushed", .kind = TROUPE_INT},
                                  popped_value = {.name = "POPPED", .kind = TROUPE_INT},
                                  list_value = {.name = "LIST", .kind = TROUPE_LIST},
+                                 rights_value = {.name = "rights", .kind = TROUPE_MAP},
                                  times_value = {.name = "TIMES", .kind = TROUPE_BYTES},
                                  brief_value = {.name = "BRIEF", .kind = TROUPE_INT, .ttl_ms = TTL_MS},
                                  brief_map_value = {.name = "BRIEF_MAP", .kind = TROUPE_MAP, .ttl_ms = TTL_MS},
@@ -813,9 +814,9 @@ static const struct troupe_value map_value = {.name = "map", .kind = TROUPE_MAP}
                                                .ttl_ms = TTL_MS,
                                                .ttl = TROUPE_TTL_AFTER_READ};
 static const struct troupe_value *const graph_values[] = {
-    &count_value, &sum_value,       &faults_value,     &odd_value,    &sent_value, &chain_value,
-    &map_value,   &bulk_value,      &pushed_value,     &popped_value, &list_value, &times_value,
-    &brief_value, &brief_map_value, &brief_list_value, &read_value,   NULL};
+    &count_value, &sum_value,       &faults_value,     &odd_value,    &sent_value,   &chain_value,
+    &map_value,   &bulk_value,      &pushed_value,     &popped_value, &list_value,   &times_value,
+    &brief_value, &brief_map_value, &brief_list_value, &read_value,   &rights_value, NULL};
 
 /* What an actor got of each peer: how many, and a hash over their numbers in order. */
 struct chain {
@@ -1057,6 +1058,39 @@ static void spread(struct troupe_context *ctx, uint64_t hash, struct body body)
         must(
             troupe_send(ctx, actor_at(child.id % graph_actors), "refuse", (struct troupe_bytes){&child, sizeof child}));
     }
+    if ((hash >> 36) % 3 == 0) { /* Asked for long, and answered later by another, once or twice. */
+        uint64_t question = mix(hash, 0, 4);
+        must(troupe_ask(ctx, actor_at(question % graph_actors), "question",
+                        (struct troupe_bytes){&question, sizeof question}, 3600000, NULL));
+    }
+}
+
+/* Let another actor answer: the right goes through a message and, on the way, through its state. */
+static enum troupe_error hand_on(struct troupe_context *ctx, uint64_t question)
+{
+    struct troupe_bytes right;
+    must(troupe_reply_later(ctx, &right));
+    assert_true(right.size <= TROUPE_REPLY_MAX);
+    must(troupe_send(ctx, actor_at((question >> 8) % graph_actors), "keep", troupe_pack(ctx, "[um]", question, right)));
+    return TROUPE_OK;
+}
+
+static enum troupe_error answer_for(struct troupe_context *ctx, const struct troupe_message *message)
+{
+    uint64_t question;
+    struct troupe_bytes right, key = {&question, sizeof question};
+    if (strcmp(message->type, "keep") == 0) {
+        must(troupe_unpack(ctx, message->body, "[um]", &question, &right));
+        must(troupe_map_set(ctx, &rights_value, key, right));
+        return troupe_send_after(ctx, (int64_t)(question % 20), troupe_self(ctx), "answer now", key, NULL);
+    }
+    memcpy(&question, message->body.data, sizeof question);
+    must(troupe_map_get(ctx, &rights_value, key, &right));
+    must(troupe_reply_to(ctx, right, "answered", key));
+    if (question % 2) {
+        must(troupe_reply_to(ctx, right, "answered", key));
+    }
+    return troupe_map_remove(ctx, &rights_value, key);
 }
 
 static enum troupe_error graph(struct troupe_context *ctx, const struct troupe_message *message)
@@ -1077,6 +1111,21 @@ static enum troupe_error graph(struct troupe_context *ctx, const struct troupe_m
         }
         return troupe_emit(ctx, "jobs", troupe_self(ctx).key, message->body);
     }
+    if (strcmp(message->type, "question") == 0) {
+        uint64_t question;
+        memcpy(&question, message->body.data, sizeof question);
+        return hand_on(ctx, question);
+    }
+    if (strcmp(message->type, "keep") == 0 || strcmp(message->type, "answer now") == 0) {
+        return answer_for(ctx, message);
+    }
+    if (strcmp(message->type, "answered") == 0) { /* Once: a second time would change the sum. */
+        count_message(ctx, troupe__hash(message->body.data, message->body.size));
+        if (message->correlation == 0) {
+            add_int(ctx, &faults_value, 1);
+        }
+        return TROUPE_OK;
+    }
     struct body body;
     assert_int_equal(message->body.size, sizeof body);
     memcpy(&body, message->body.data, sizeof body);
@@ -1092,8 +1141,10 @@ static enum troupe_error graph(struct troupe_context *ctx, const struct troupe_m
         must(troupe_emit(ctx, hash % 2 ? "odd" : "even", troupe_self(ctx).key,
                          (struct troupe_bytes){&body.id, sizeof body.id}));
     }
-    if (strcmp(message->type, "go") == 0 && message->correlation &&
-        hash % 3) { /* Asked from outside; some get no answer, some a second one. */
+    if (strcmp(message->type, "go") == 0 && message->correlation && hash % 5 == 0) { /* Asked from outside. */
+        must(hand_on(ctx, mix(hash, 1, 4)));
+    } else if (strcmp(message->type, "go") == 0 && message->correlation &&
+               hash % 3) { /* Some get no answer, some a second one. */
         must(troupe_reply(ctx, "did", (struct troupe_bytes){&hash, sizeof hash}));
         must(hash % 3 == 1 ? TROUPE_OK : troupe_reply(ctx, "again", (struct troupe_bytes){NULL, 0}));
     }
@@ -1373,7 +1424,7 @@ static bool same_outcome(const struct outcome *a, const struct outcome *b)
 
 struct totals {
     size_t crashes, records, dead;
-    uint64_t deliveries, jobs, evicted, read_back;
+    uint64_t deliveries, jobs, evicted, read_back, late_answers;
 };
 
 /* Run a graph; up to `crashes` times let the commit after `commits` more fail. Returns how often it did. */
@@ -1391,6 +1442,7 @@ static int play_crashing(const struct plan *plan, size_t memory_max, int64_t com
         totals->jobs += f->machine.stats.jobs_begun;
         totals->evicted += f->machine.actors.evicted;
         totals->read_back += f->machine.backlog.read_back;
+        totals->late_answers += f->machine.stats.late_answers;
         troupe__memory_disk_fail_after(f->disk, crashed < crashes ? commits : -1, durable);
         reopen(f);
         if (step > 100000) {
@@ -1402,6 +1454,7 @@ static int play_crashing(const struct plan *plan, size_t memory_max, int64_t com
     totals->jobs += f->machine.stats.jobs_begun;
     totals->evicted += f->machine.actors.evicted;
     totals->read_back += f->machine.backlog.read_back;
+    totals->late_answers += f->machine.stats.late_answers;
     totals->crashes += (size_t)crashed;
     fixture_free(f);
     return crashed;
@@ -1466,7 +1519,7 @@ static void a_crash_at_any_commit_changes_nothing(void **state)
                   graphs, totals.crashes, totals.deliveries, totals.jobs, totals.evicted, totals.records / graphs,
                   totals.dead / graphs);
     assert_true(totals.records > graphs && totals.dead > graphs / 4 && totals.jobs > graphs * 10 &&
-                totals.evicted > totals.crashes &&
+                totals.evicted > totals.crashes && totals.late_answers > totals.crashes &&
                 totals.read_back > totals.crashes); /* The graphs do what they are for. */
 }
 
