@@ -18,6 +18,7 @@ enum {
     PAUSE_FIRST_MS = 100,
     PAUSE_MAX_MS = 5000,
     STEADY_MS = 60000,
+    BARREN_MS = 10000,    /* who dies before that has died soon */
     LOOKS = 2,            /* at a delivery until it is slow */
     SAME_SIGNAL_MS = 300, /* a terminal, `timeout` and the like may send one twice: to us and to our group */
 };
@@ -29,6 +30,7 @@ struct charge {
     pid_t pid;
     int64_t start_ms;             /* when it is to be, or was, started */
     int64_t pause_ms;             /* the next one */
+    unsigned deaths;              /* in a row, soon after the start and by nothing that it handled */
     uint64_t seen_number;         /* the delivery under way at the last look */
     unsigned looks, report_looks; /* how often it was seen since, and when to say so */
 };
@@ -41,7 +43,7 @@ struct supervisor {
     sigset_t signals, before;
     bool stopping;
     int64_t stopping_ms; /* since when */
-    int64_t slow_ms;
+    int64_t slow_ms, pause_max_ms;
     int code;
 };
 
@@ -69,7 +71,7 @@ static int64_t monotonic_ms(void)
 
 /* ---- starting and ending ----------------------------------------------------------------------------------------- */
 
-static void pause_charge(struct charge *charge)
+static void pause_charge(const struct supervisor *supervisor, struct charge *charge)
 {
     int64_t now_ms = monotonic_ms();
     if (now_ms - charge->start_ms >= STEADY_MS) {
@@ -77,7 +79,8 @@ static void pause_charge(struct charge *charge)
     }
     charge->state = PAUSED;
     charge->start_ms = now_ms + charge->pause_ms;
-    charge->pause_ms = charge->pause_ms * 2 < PAUSE_MAX_MS ? charge->pause_ms * 2 : PAUSE_MAX_MS;
+    int64_t max_ms = supervisor->pause_max_ms;
+    charge->pause_ms = charge->pause_ms * 2 < max_ms ? charge->pause_ms * 2 : max_ms;
 }
 
 static void start(struct supervisor *supervisor, struct charge *charge)
@@ -87,7 +90,7 @@ static void start(struct supervisor *supervisor, struct charge *charge)
     charge->pid = fork();
     if (charge->pid < 0) {
         report(supervisor, charge, TROUPE_ERROR, "cannot start the node's process: %s", strerror(errno));
-        pause_charge(charge);
+        pause_charge(supervisor, charge);
         return;
     }
     charge->state = RUNNING;
@@ -103,10 +106,29 @@ static void start(struct supervisor *supervisor, struct charge *charge)
     exit(charge->child->run(charge->child->context));
 }
 
-static void report_crash(struct supervisor *supervisor, const struct charge *charge, int signal)
+/* Killed from outside while it did its work is no death of its own. */
+static bool is_barren(const struct charge *charge, int signal)
+{
+    return monotonic_ms() - charge->start_ms < BARREN_MS && (signal != SIGKILL || charge->child->guard->number == 0);
+}
+
+static void report_crash(struct supervisor *supervisor, struct charge *charge, int signal)
 {
     char text[TROUPE__SIGNAL_TEXT_MAX];
+    bool barren = is_barren(charge, signal);
     const struct troupe__suspect *suspect = troupe__guard_count_crash(charge->child->guard, signal);
+    charge->deaths = barren && !suspect ? charge->deaths + 1 : 0;
+    if (charge->deaths == TROUPE__DEATHS_MAX) {
+        report(
+            supervisor, charge, TROUPE_ERROR,
+            "node died %d times in a row within %d s of its start, outside of a handler or job, now of %s: given up. "
+            "Nothing durable is lost. %s",
+            TROUPE__DEATHS_MAX, BARREN_MS / 1000, troupe__guard_signal_text(signal, text),
+            signal == SIGKILL
+                ? "If the system ran out of memory, give it more or lower --memory; then start it again"
+                : "Run troupe doctor on its directory, and --no-supervisor under a debugger to see where");
+        return;
+    }
     if (!suspect) {
         report(supervisor, charge, TROUPE_ERROR, "node died outside of a handler or job: %s; starting it again",
                troupe__guard_signal_text(signal, text));
@@ -130,14 +152,22 @@ static void signal_all(struct supervisor *supervisor, int signal)
     }
 }
 
-static void stop_all(struct supervisor *supervisor)
+/* Let all end, if they are not told already. */
+static void stop_all_once(struct supervisor *supervisor)
 {
-    int64_t now_ms = monotonic_ms();
     if (!supervisor->stopping) {
         supervisor->stopping = true;
-        supervisor->stopping_ms = now_ms;
+        supervisor->stopping_ms = monotonic_ms();
         signal_all(supervisor, SIGTERM);
-    } else if (now_ms - supervisor->stopping_ms >= SAME_SIGNAL_MS) {
+    }
+}
+
+/* The same by a signal, the second of which ends them at once. */
+static void stop_all(struct supervisor *supervisor)
+{
+    if (!supervisor->stopping) {
+        stop_all_once(supervisor);
+    } else if (monotonic_ms() - supervisor->stopping_ms >= SAME_SIGNAL_MS) {
         report(supervisor, &supervisor->charges[0], TROUPE_WARNING,
                "told to stop again: all ends at once; what is durable is safe");
         signal_all(supervisor, SIGKILL);
@@ -153,7 +183,7 @@ static void take_end(struct supervisor *supervisor, struct charge *charge, int s
         } else {
             report(supervisor, charge, TROUPE_WARNING, "has ended; starting it again in %lld ms",
                    (long long)charge->pause_ms);
-            pause_charge(charge);
+            pause_charge(supervisor, charge);
         }
         return;
     }
@@ -170,21 +200,26 @@ static void take_end(struct supervisor *supervisor, struct charge *charge, int s
     if (WIFSIGNALED(status) || guard->exited || guard->delivering) {
         report_crash(supervisor, charge, WIFSIGNALED(status) ? WTERMSIG(status) : TROUPE__EXITED);
         supervisor->code = supervisor->stopping ? EXIT_FAILURE : supervisor->code;
-        pause_charge(charge);
+        pause_charge(supervisor, charge);
+        if (charge->deaths == TROUPE__DEATHS_MAX) {
+            charge->state = ENDED;
+            supervisor->code = EXIT_FAILURE;
+            stop_all_once(supervisor);
+        }
         return;
     }
     int code = WEXITSTATUS(status);
     if (code == EXIT_FAILURE && charge->child->needed && (guard->opened || !alone) && !supervisor->stopping) {
         report(supervisor, charge, TROUPE_ERROR, "node has failed; starting it again in %lld ms",
                (long long)charge->pause_ms);
-        pause_charge(charge);
+        pause_charge(supervisor, charge);
         return;
     }
     charge->state = ENDED;
     supervisor->code = code != 0 ? (alone || code == EXIT_WRONG ? code : EXIT_FAILURE) : supervisor->code;
     bool ends_all = code == EXIT_WRONG || (code == 0 && charge->child->ends_all);
-    if (ends_all && !alone && !supervisor->stopping) {
-        stop_all(supervisor);
+    if (ends_all && !alone) {
+        stop_all_once(supervisor);
     }
 }
 
@@ -263,9 +298,16 @@ static void watch(struct supervisor *supervisor)
 int troupe__supervise(const struct troupe__child *children, size_t count, int64_t slow_ms, troupe_log_fn log,
                       void *log_context)
 {
+    return troupe__supervise_pausing(children, count, PAUSE_MAX_MS, slow_ms, log, log_context);
+}
+
+int troupe__supervise_pausing(const struct troupe__child *children, size_t count, int64_t pause_max_ms, int64_t slow_ms,
+                              troupe_log_fn log, void *log_context)
+{
     struct supervisor supervisor = {.charges = calloc(count, sizeof *supervisor.charges),
                                     .count = count,
                                     .slow_ms = slow_ms,
+                                    .pause_max_ms = pause_max_ms,
                                     .log = log,
                                     .log_context = log_context};
     if (!supervisor.charges) {

@@ -1,0 +1,157 @@
+/* supervisor_test.c - which nodes are started again, and when that ends.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "runtime/supervisor.h"
+
+struct node { /* shared with the process that plays it */
+    struct troupe__guard *guard;
+    unsigned starts, deaths; /* of the latter: how many it is to have, before it ends well */
+    int signal;
+    bool works; /* before it dies */
+    bool waits; /* until it is told to stop, instead of ending */
+};
+
+static int play(void *context)
+{
+    struct node *node = context;
+    node->starts++;
+    if (node->works) {
+        node->guard->number++;
+    }
+    if (node->starts <= node->deaths) {
+        signal(node->signal, SIG_DFL); /* No sanitizer is to make a report of it. */
+        setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+        raise(node->signal);
+    }
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigprocmask(SIG_BLOCK, &signals, NULL);
+    for (int signal = 0; node->waits && signal != SIGTERM;) {
+        sigwait(&signals, &signal);
+    }
+    _exit(0);
+}
+
+static char last_error[700];
+
+static void log_line(void *context, enum troupe_level level, const char *text)
+{
+    (void)context;
+    if (level == TROUPE_ERROR) {
+        strncpy(last_error, text, sizeof last_error - 1);
+    }
+}
+
+static struct node *new_nodes(size_t count)
+{
+    struct node *nodes = mmap(NULL, count * sizeof *nodes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_true(nodes != MAP_FAILED);
+    for (size_t i = 0; i < count; i++) {
+        nodes[i].guard = troupe__guard_new();
+        assert_non_null(nodes[i].guard);
+    }
+    last_error[0] = '\0';
+    return nodes;
+}
+
+static int supervise(struct node *nodes, size_t count)
+{
+    static const char *const names[] = {"n1", "n2"};
+    struct troupe__child children[2];
+    for (size_t i = 0; i < count; i++) {
+        children[i] = (struct troupe__child){count > 1 ? names[i] : NULL, nodes[i].guard, play, &nodes[i]};
+    }
+    return troupe__supervise_pausing(children, count, 1, 60000, log_line, NULL);
+}
+
+static void free_nodes(struct node *nodes, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        troupe__guard_free(nodes[i].guard);
+    }
+    munmap(nodes, count * sizeof *nodes);
+}
+
+/* As by damage that ends each start at the same place. */
+static void a_node_that_dies_at_each_start_is_given_up_with_what_to_do(void **state)
+{
+    (void)state;
+    struct node *node = new_nodes(1);
+    node->signal = SIGSEGV;
+    node->deaths = 1000;
+    assert_int_equal(supervise(node, 1), EXIT_FAILURE);
+    assert_int_equal(node->starts, TROUPE__DEATHS_MAX);
+    assert_non_null(strstr(last_error, "given up"));
+    assert_non_null(strstr(last_error, "troupe doctor"));
+    free_nodes(node, 1);
+}
+
+static void a_node_that_dies_a_few_times_is_started_again(void **state)
+{
+    (void)state;
+    struct node *node = new_nodes(1);
+    node->signal = SIGSEGV;
+    node->deaths = TROUPE__DEATHS_MAX - 1;
+    assert_int_equal(supervise(node, 1), EXIT_SUCCESS);
+    assert_int_equal(node->starts, TROUPE__DEATHS_MAX);
+    free_nodes(node, 1);
+}
+
+/* By whoever does so: it gets on each time. One that does not is as good as dead, e.g. for lack of memory. */
+static void a_node_that_is_killed_while_it_works_is_never_given_up(void **state)
+{
+    (void)state;
+    struct node *node = new_nodes(1);
+    node->signal = SIGKILL;
+    node->deaths = 3 * TROUPE__DEATHS_MAX;
+    node->works = true;
+    assert_int_equal(supervise(node, 1), EXIT_SUCCESS);
+    assert_int_equal(node->starts, node->deaths + 1);
+    free_nodes(node, 1);
+    node = new_nodes(1);
+    node->signal = SIGKILL;
+    node->deaths = 3 * TROUPE__DEATHS_MAX;
+    assert_int_equal(supervise(node, 1), EXIT_FAILURE);
+    assert_int_equal(node->starts, TROUPE__DEATHS_MAX);
+    assert_non_null(strstr(last_error, "memory"));
+    free_nodes(node, 1);
+}
+
+static void one_of_several_that_is_given_up_ends_all(void **state)
+{
+    (void)state;
+    struct node *nodes = new_nodes(2);
+    nodes[0].waits = true;
+    nodes[1].signal = SIGABRT;
+    nodes[1].deaths = 1000;
+    assert_int_equal(supervise(nodes, 2), EXIT_FAILURE);
+    assert_int_equal(nodes[0].starts, 1);
+    assert_int_equal(nodes[1].starts, TROUPE__DEATHS_MAX);
+    assert_non_null(strstr(last_error, "n2: "));
+    free_nodes(nodes, 2);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_node_that_dies_at_each_start_is_given_up_with_what_to_do),
+        cmocka_unit_test(a_node_that_dies_a_few_times_is_started_again),
+        cmocka_unit_test(a_node_that_is_killed_while_it_works_is_never_given_up),
+        cmocka_unit_test(one_of_several_that_is_given_up_ends_all),
+    };
+    return cmocka_run_group_tests_name("supervisor", tests, NULL, NULL);
+}
