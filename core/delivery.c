@@ -227,6 +227,9 @@ static enum troupe_error send_later(struct troupe_context *ctx, int64_t delay_ms
         troupe_fail(ctx, TROUPE_EINVAL, "a delay of %lld ms is not within 0 and ten years", (long long)delay_ms);
         return troupe__delivery_misuse(ctx, TROUPE_EINVAL);
     }
+    if (ctx->timers_full) {
+        return troupe_fail(ctx, TROUPE_EFULL, "delayed messages and asks fill a quarter of the node's memory");
+    }
     struct troupe__message *message;
     enum troupe_error result = new_message(ctx, to, type, body, NULL, &message);
     if (result != TROUPE_OK) {

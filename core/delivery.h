@@ -67,6 +67,7 @@ struct troupe_context {
     bool (*answer_open)(void *owner, uint64_t number); /* an ask from outside that has an id, and no answer yet */
     const struct troupe__jobs *jobs;                   /* of the node: how many there are; a cancel looks for it */
     void *owner;
+    bool timers_full; /* so many that no more are taken */
 
     struct troupe__actor *actor;
     const struct troupe__message *message;

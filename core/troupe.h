@@ -257,7 +257,8 @@ enum troupe_error troupe_send(struct troupe_context *ctx, struct troupe_address 
                               struct troupe_bytes body);
 
 /* Send after `delay_ms` (0 to 10 years, in milliseconds of wall time). `*ret_timer` (may be NULL) cancels it.
- * Errors: as troupe_send; TROUPE_EINVAL for a negative delay. */
+ * Errors: as troupe_send; TROUPE_EINVAL for a negative delay; TROUPE_EFULL when millions of delayed messages and asks
+ * fill a quarter of the node's memory, at 40 bytes each: return it to be tried again later. */
 enum troupe_error troupe_send_after(struct troupe_context *ctx, int64_t delay_ms, struct troupe_address to,
                                     const char *type, struct troupe_bytes body, uint64_t *ret_timer);
 
@@ -290,7 +291,7 @@ enum troupe_error troupe_reply_to(struct troupe_context *ctx, struct troupe_byte
 /* Send and expect an answer: exactly one message with `*ret_correlation` comes back to this actor, either what the
  * other one replies or, `timeout_ms` (1 to 10 years, in milliseconds) later, an empty TROUPE_TIMEOUT from itself. Other
  * messages are handled meanwhile. troupe_cancel of the correlation gives up: nothing comes. `ret_correlation` may be
- * NULL. Errors: as troupe_send; TROUPE_EINVAL for a timeout out of bounds. */
+ * NULL. Errors: as troupe_send_after; TROUPE_EINVAL for a timeout out of bounds. */
 enum troupe_error troupe_ask(struct troupe_context *ctx, struct troupe_address to, const char *type,
                              struct troupe_bytes body, int64_t timeout_ms, uint64_t *ret_correlation);
 

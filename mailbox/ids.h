@@ -15,19 +15,24 @@ struct troupe__id {
     uint64_t low, high;
 };
 
-struct troupe__ids {          /* Zero bytes are an empty set. */
-    struct troupe__id *table; /* open addressing; {0, 0} is empty */
-    size_t capacity, count;
+struct troupe__ids { /* Zero bytes are an empty set. */
     struct troupe__id_age {
         struct troupe__id id;
         int64_t since_ms;
-    } * queue; /* in the order taken; a ring of the same capacity */
-    size_t head;
+    } * queue; /* in the order taken; a ring */
+    size_t head, count, capacity;
+    uint32_t *table; /* of twice the capacity: open addressing; place in the ring + 1, 0 is empty */
 };
+
+/* Bytes of memory. */
+static inline size_t troupe__ids_size(const struct troupe__ids *ids)
+{
+    return ids->capacity * (sizeof *ids->queue + 2 * sizeof *ids->table);
+}
 
 struct troupe__id troupe__id_of(const char *type, const char *key, const char *id);
 bool troupe__ids_has(const struct troupe__ids *ids, struct troupe__id id);
-/* Remember `id`, which must not be there. Returns false when out of memory. */
+/* Remember `id`, which must not be there. Returns false when out of memory, or beyond 2^31 of them. */
 bool troupe__ids_add(struct troupe__ids *ids, struct troupe__id id, int64_t now_ms);
 /* Put the queue in the order of age, after ids were added out of that order. */
 void troupe__ids_sort(struct troupe__ids *ids);

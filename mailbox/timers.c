@@ -10,40 +10,44 @@ static size_t home(const struct troupe__timers *timers, uint64_t id)
     return (size_t)(id * UINT64_C(0x9e3779b97f4a7c15) >> 32) & (timers->table_capacity - 1);
 }
 
-static struct troupe__timer_place *find(const struct troupe__timers *timers, uint64_t id)
+/* Its place in the table; table_capacity when it is not there. */
+static size_t find(const struct troupe__timers *timers, uint64_t id)
 {
     if (timers->table_capacity == 0) {
-        return NULL;
+        return 0;
     }
-    for (size_t at = home(timers, id); timers->table[at].id; at = (at + 1) & (timers->table_capacity - 1)) {
-        if (timers->table[at].id == id) {
-            return &timers->table[at];
+    for (size_t at = home(timers, id); timers->table[at]; at = (at + 1) & (timers->table_capacity - 1)) {
+        if (timers->heap[timers->table[at] - 1].id == id) {
+            return at;
         }
     }
-    return NULL;
+    return timers->table_capacity;
 }
 
-static void insert(struct troupe__timers *timers, uint64_t id, size_t place)
+/* The heap has it at `place`. */
+static void insert(struct troupe__timers *timers, size_t place)
 {
-    size_t at = home(timers, id);
-    while (timers->table[at].id) {
+    size_t at = home(timers, timers->heap[place].id);
+    while (timers->table[at]) {
         at = (at + 1) & (timers->table_capacity - 1);
     }
-    timers->table[at] = (struct troupe__timer_place){id, place};
+    timers->table[at] = (uint32_t)place + 1;
+    timers->heap[place].at = (uint32_t)at;
 }
 
 /* Closes the gap, so that no tombstones are needed (Knuth, TAOCP 3, 6.4, algorithm R). */
-static void erase(struct troupe__timers *timers, struct troupe__timer_place *entry)
+static void erase(struct troupe__timers *timers, size_t hole)
 {
-    size_t mask = timers->table_capacity - 1, hole = (size_t)(entry - timers->table);
-    for (size_t at = (hole + 1) & mask; timers->table[at].id; at = (at + 1) & mask) {
-        size_t from = home(timers, timers->table[at].id);
-        if (((at - from) & mask) >= ((at - hole) & mask)) {
+    size_t mask = timers->table_capacity - 1;
+    for (size_t at = (hole + 1) & mask; timers->table[at]; at = (at + 1) & mask) {
+        struct troupe__timer *timer = &timers->heap[timers->table[at] - 1];
+        if (((at - home(timers, timer->id)) & mask) >= ((at - hole) & mask)) {
             timers->table[hole] = timers->table[at];
+            timer->at = (uint32_t)hole;
             hole = at;
         }
     }
-    timers->table[hole].id = 0;
+    timers->table[hole] = 0;
 }
 
 static bool earlier(const struct troupe__timer *a, const struct troupe__timer *b)
@@ -54,7 +58,7 @@ static bool earlier(const struct troupe__timer *a, const struct troupe__timer *b
 static void place(struct troupe__timers *timers, size_t at, struct troupe__timer timer)
 {
     timers->heap[at] = timer;
-    find(timers, timer.id)->place = at;
+    timers->table[timer.at] = (uint32_t)at + 1;
 }
 
 static void sift_up(struct troupe__timers *timers, size_t at, struct troupe__timer timer)
@@ -88,12 +92,12 @@ static void sift_down(struct troupe__timers *timers, size_t at, struct troupe__t
 static bool grow(struct troupe__timers *timers)
 {
     size_t capacity = timers->capacity ? timers->capacity * 2 : 64;
-    struct troupe__timer *heap = realloc(timers->heap, capacity * sizeof *heap);
+    struct troupe__timer *heap = capacity <= UINT32_MAX / 2 ? realloc(timers->heap, capacity * sizeof *heap) : NULL;
     if (!heap) {
         return false;
     }
     timers->heap = heap;
-    struct troupe__timer_place *table = calloc(capacity * 2, sizeof *table);
+    uint32_t *table = calloc(capacity * 2, sizeof *table);
     if (!table) {
         return false;
     }
@@ -102,7 +106,7 @@ static bool grow(struct troupe__timers *timers)
     timers->table_capacity = capacity * 2;
     timers->capacity = capacity;
     for (size_t i = 0; i < timers->count; i++) {
-        insert(timers, heap[i].id, i);
+        insert(timers, i);
     }
     return true;
 }
@@ -113,29 +117,31 @@ bool troupe__timers_set(struct troupe__timers *timers, struct troupe__timer time
     if (timers->count == timers->capacity && !grow(timers)) {
         return false;
     }
-    insert(timers, timer.id, timers->count);
+    timers->heap[timers->count] = timer;
+    insert(timers, timers->count);
+    timer.at = timers->heap[timers->count].at;
     sift_up(timers, timers->count++, timer);
     return true;
 }
 
 bool troupe__timers_pending(const struct troupe__timers *timers, uint64_t id)
 {
-    return id != 0 && find(timers, id) != NULL;
+    return id != 0 && find(timers, id) < timers->table_capacity;
 }
 
-const struct troupe__timer *troupe__timers_find(const struct troupe__timers *timers, uint64_t id)
+struct troupe__timer *troupe__timers_find(const struct troupe__timers *timers, uint64_t id)
 {
-    const struct troupe__timer_place *entry = id ? find(timers, id) : NULL;
-    return entry ? &timers->heap[entry->place] : NULL;
+    size_t at = id ? find(timers, id) : timers->table_capacity;
+    return at < timers->table_capacity ? &timers->heap[timers->table[at] - 1] : NULL;
 }
 
 bool troupe__timers_cancel(struct troupe__timers *timers, uint64_t id, struct troupe__timer *ret)
 {
-    struct troupe__timer_place *entry = id ? find(timers, id) : NULL;
-    if (!entry) {
+    size_t entry = id ? find(timers, id) : timers->table_capacity;
+    if (entry >= timers->table_capacity) {
         return false;
     }
-    size_t at = entry->place;
+    size_t at = timers->table[entry] - 1;
     *ret = timers->heap[at];
     assert(ret->id == id);
     erase(timers, entry);

@@ -14,26 +14,32 @@ struct troupe__timer {
     int64_t due_ms;
     uint64_t id; /* unique, not 0 */
     void *what;  /* the owner's */
+    uint32_t at; /* private: its place in the table */
 };
 
 struct troupe__timers { /* Zero bytes are an empty set. */
     struct troupe__timer *heap;
     size_t count, capacity;
-    struct troupe__timer_place {
-        uint64_t id; /* 0: empty */
-        size_t place;
-    } * table;
+    uint32_t *table; /* place in the heap + 1; 0: empty */
     size_t table_capacity;
 };
 
+enum { TROUPE__TIMER_SIZE = sizeof(struct troupe__timer) + 2 * sizeof(uint32_t) }; /* bytes of one, without `what` */
+
+/* Bytes of memory. */
+static inline size_t troupe__timers_size(const struct troupe__timers *timers)
+{
+    return timers->capacity * TROUPE__TIMER_SIZE;
+}
+
 void troupe__timers_fini(struct troupe__timers *timers);
 
-/* Returns false when out of memory. `id` must not be set. */
+/* Returns false when out of memory, or beyond 2^31 timers. `id` must not be set. */
 bool troupe__timers_set(struct troupe__timers *timers, struct troupe__timer timer);
 bool troupe__timers_pending(const struct troupe__timers *timers, uint64_t id);
 
-/* By id; valid until anything is set or removed. NULL when it is not set. */
-const struct troupe__timer *troupe__timers_find(const struct troupe__timers *timers, uint64_t id);
+/* By id; valid until anything is set or removed. NULL when it is not set. `what` may be changed. */
+struct troupe__timer *troupe__timers_find(const struct troupe__timers *timers, uint64_t id);
 
 /* Remove by id. Returns false when it is not set. */
 bool troupe__timers_cancel(struct troupe__timers *timers, uint64_t id, struct troupe__timer *ret);

@@ -82,21 +82,6 @@ static enum troupe_error accept_message(struct troupe__machine *machine, struct 
     return TROUPE_OK;
 }
 
-static void put_number_row(struct troupe__buffer *record, enum troupe__table table, uint64_t number,
-                           const struct troupe__buffer *value)
-{
-    unsigned char key[8];
-    troupe__put_be64(key, number);
-    troupe__record_set(record, table, key, sizeof key, value->data, value->size);
-}
-
-static void remove_number_row(struct troupe__buffer *record, enum troupe__table table, uint64_t number)
-{
-    unsigned char key[8];
-    troupe__put_be64(key, number);
-    troupe__record_remove(record, table, key, sizeof key);
-}
-
 /* The oldest message of `actor` is done with, in this epoch. */
 static void finish_message(struct troupe__machine *machine, struct troupe__actor *actor)
 {
@@ -108,7 +93,7 @@ static void finish_message(struct troupe__machine *machine, struct troupe__actor
     machine->waiting--;
     machine->inbox_size -= troupe__message_size(message);
     if (message->fresh_index == TROUPE__HAS_ROW) {
-        remove_number_row(&machine->record, TROUPE__MAIL, message->sequence);
+        troupe__machine_remove_row(&machine->record, TROUPE__MAIL, message->sequence);
     } else {
         machine->fresh[message->fresh_index] = NULL;
     }
@@ -131,7 +116,7 @@ static void bury(struct troupe__machine *machine, const char *reason, const stru
     } else {
         troupe__buffer_put(row, text.data, text.size);
     }
-    put_number_row(&machine->record, TROUPE__DEAD, ++machine->sequence, row);
+    troupe__machine_put_row(&machine->record, TROUPE__DEAD, ++machine->sequence, row);
     machine->counters_changed = true;
     machine->stats.dead++;
 }
@@ -195,43 +180,6 @@ static enum troupe_error emit(struct troupe__machine *machine, const struct trou
     return machine->egress.failed ? troupe__machine_out_of_memory(machine) : TROUPE_OK;
 }
 
-/* Row form of a timer: varint due time (ms), message. */
-static enum troupe_error set_timer(struct troupe__machine *machine, const struct troupe__effect *effect)
-{
-    struct troupe__timer timer = {effect->due_ms, effect->timer, effect->message};
-    if (!troupe__timers_set(&machine->timers, timer)) {
-        return troupe__machine_out_of_memory(machine);
-    }
-    machine->scratch.size = 0;
-    troupe__buffer_put_varint(&machine->scratch, (uint64_t)effect->due_ms);
-    troupe__message_encode(effect->message, &machine->scratch);
-    put_number_row(&machine->record, TROUPE__TIMER, effect->timer, &machine->scratch);
-    machine->counters_changed = true;
-    return TROUPE_OK;
-}
-
-static bool cancel_timer(struct troupe__machine *machine, uint64_t id)
-{
-    struct troupe__timer timer;
-    if (!troupe__timers_cancel(&machine->timers, id, &timer)) {
-        return false;
-    }
-    remove_number_row(&machine->record, TROUPE__TIMER, id);
-    troupe__message_free(timer.what);
-    return true;
-}
-
-/* Cancel the timeout of the ask that `answer` is for; false when there is none. The right to answer may have come from
- * anywhere: it must not cancel what else has that number. */
-static bool end_ask(struct troupe__machine *machine, const struct troupe__message *answer)
-{
-    const struct troupe__timer *timer = troupe__timers_find(&machine->timers, answer->correlation);
-    const struct troupe__message *timeout =
-        timer && !(timer->id & TROUPE__RETRY_BIT) ? (const struct troupe__message *)timer->what : NULL;
-    return timeout && timeout->to == answer->to && timeout->correlation == answer->correlation &&
-           cancel_timer(machine, answer->correlation);
-}
-
 enum troupe_error troupe__machine_take(struct troupe__machine *machine, struct troupe__message *message)
 {
     if (machine->links && !troupe__links_local(machine->links, message->to)) {
@@ -243,10 +191,17 @@ enum troupe_error troupe__machine_take(struct troupe__machine *machine, struct t
     if (message->kind == TROUPE__OUTWARD) {
         return troupe__machine_answer_outside(machine, message);
     }
-    if (message->kind == TROUPE__ANSWER && !end_ask(machine, message)) {
-        machine->stats.late_answers++; /* Its timeout has been sent, or it was answered before. */
-        troupe__message_free(message);
-        return TROUPE_OK;
+    if (message->kind == TROUPE__ANSWER) {
+        bool open;
+        enum troupe_error result = troupe__machine_end_ask(machine, message, &open);
+        if (result != TROUPE_OK) {
+            return result;
+        }
+        if (!open) {
+            machine->stats.late_answers++; /* Its timeout has been sent, or it was answered before. */
+            troupe__message_free(message);
+            return TROUPE_OK;
+        }
     }
     return accept_message(machine, message);
 }
@@ -292,10 +247,10 @@ static enum troupe_error carry_out(struct troupe__machine *machine, uint64_t ask
             }
             break;
         case TROUPE__SEND_AFTER:
-            result = set_timer(machine, effect);
+            result = troupe__machine_set_timer(machine, effect);
             break;
         case TROUPE__CANCEL:
-            if (!cancel_timer(machine, effect->timer)) {
+            if (!troupe__machine_cancel_timer(machine, effect->timer)) {
                 troupe__machine_cancel_job(machine, effect->timer);
             }
             break;
@@ -360,7 +315,7 @@ static enum troupe_error handle_failure(struct troupe__machine *machine, struct 
     int64_t delay_ms = troupe__machine_backoff(&actor->type->retry, message->attempt);
     report(machine, TROUPE_INFO, "%s/%s message '%s' failed, attempt %u of %u, next in %lld ms: %s", actor->type->name,
            actor->key, message->data, message->attempt, actor->type->retry.attempts, (long long)delay_ms, reason);
-    struct troupe__timer timer = {machine->ctx.now_ms + delay_ms, TROUPE__RETRY_BIT | message->sequence, actor};
+    struct troupe__timer timer = {machine->ctx.now_ms + delay_ms, TROUPE__RETRY_BIT | message->sequence, actor, 0};
     if (!troupe__timers_set(&machine->timers, timer)) {
         return troupe__machine_out_of_memory(machine);
     }
@@ -369,7 +324,7 @@ static enum troupe_error handle_failure(struct troupe__machine *machine, struct 
     if (message->fresh_index == TROUPE__HAS_ROW) { /* The row counts the attempts. */
         machine->scratch.size = 0;
         troupe__message_encode(message, &machine->scratch);
-        put_number_row(&machine->record, TROUPE__MAIL, message->sequence, &machine->scratch);
+        troupe__machine_put_row(&machine->record, TROUPE__MAIL, message->sequence, &machine->scratch);
     }
     return TROUPE_OK;
 }
@@ -453,7 +408,19 @@ enum troupe_error troupe__machine_run(struct troupe__machine *machine, size_t bu
     return result;
 }
 
+enum { CROWDED_MS = 2 /* between two looks whether folding has got on */ };
+
 /* ---- time -------------------------------------------------------------------------------------------------------- */
+
+/* Whether a timer that is late by `late_ms` may fire in this turn, after `fired` others. A million may be due at once;
+ * what would only wait behind a backlog waits as a timer, which costs less, but not for ever. */
+static bool may_fire(const struct troupe__machine *machine, int64_t late_ms, size_t fired)
+{
+    enum { FIRE_AT_ONCE = 4096, FIRE_LATE_AT_ONCE = 16, LATE_MS = 10000 };
+    return late_ms >= 0 && fired < FIRE_AT_ONCE &&
+           (troupe__backlog_empty(&machine->backlog) ||
+            (!machine->crowded && late_ms > LATE_MS && fired < FIRE_LATE_AT_ONCE));
+}
 
 enum troupe_error troupe__machine_set_now(struct troupe__machine *machine, int64_t now_ms)
 {
@@ -461,7 +428,9 @@ enum troupe_error troupe__machine_set_now(struct troupe__machine *machine, int64
         machine->ctx.now_ms = now_ms;
     }
     const struct troupe__timer *first;
-    while ((first = troupe__timers_first(&machine->timers)) != NULL && first->due_ms <= machine->ctx.now_ms) {
+    for (size_t fired = 0; (first = troupe__timers_first(&machine->timers)) != NULL &&
+                           may_fire(machine, machine->ctx.now_ms - first->due_ms, fired);
+         fired++) {
         struct troupe__timer timer;
         troupe__timers_cancel(&machine->timers, first->id, &timer);
         if ((timer.id & TROUPE__JOB_RETRY) == TROUPE__JOB_RETRY) {
@@ -478,10 +447,8 @@ enum troupe_error troupe__machine_set_now(struct troupe__machine *machine, int64
             enqueue_actor(machine, actor);
             continue;
         }
-        remove_number_row(&machine->record, TROUPE__TIMER, timer.id);
-        enum troupe_error result = troupe__machine_take(machine, timer.what);
+        enum troupe_error result = troupe__machine_fire(machine, &timer);
         if (result != TROUPE_OK) {
-            troupe__message_free(timer.what);
             return result;
         }
     }
@@ -504,7 +471,9 @@ int64_t troupe__machine_next_due(const struct troupe__machine *machine)
     if (!first) {
         return -1;
     }
-    return first->due_ms > machine->ctx.now_ms ? first->due_ms - machine->ctx.now_ms : 0;
+    int64_t least_ms = troupe__backlog_empty(&machine->backlog) ? 0 : CROWDED_MS,
+            due_ms = first->due_ms - machine->ctx.now_ms;
+    return due_ms > least_ms ? due_ms : least_ms;
 }
 
 /* ---- what comes from outside ------------------------------------------------------------------------------------- */
@@ -640,7 +609,7 @@ void troupe__machine_released(struct troupe__machine *machine, uint64_t number)
     uint64_t first;
     assert(number >= machine->egress_released && number <= machine->egress_sealed);
     while (troupe__egress_rows_pop(&machine->egress_rows, number, &first)) {
-        remove_number_row(&machine->record, TROUPE__EGRESS, first);
+        troupe__machine_remove_row(&machine->record, TROUPE__EGRESS, first);
     }
     machine->egress_released = number;
     machine->counters_changed = true;
@@ -669,7 +638,7 @@ static void seal_messages(struct troupe__machine *machine)
         if (message) {
             machine->scratch.size = 0;
             troupe__message_encode(message, &machine->scratch);
-            put_number_row(&machine->record, TROUPE__MAIL, message->sequence, &machine->scratch);
+            troupe__machine_put_row(&machine->record, TROUPE__MAIL, message->sequence, &machine->scratch);
             message->fresh_index = TROUPE__HAS_ROW;
         }
     }
@@ -682,7 +651,7 @@ static bool seal_egress(struct troupe__machine *machine)
     if (machine->egress.size == 0) {
         return true;
     }
-    put_number_row(&machine->record, TROUPE__EGRESS, first, &machine->egress);
+    troupe__machine_put_row(&machine->record, TROUPE__EGRESS, first, &machine->egress);
     machine->egress_sealed = machine->egress_number;
     return troupe__egress_rows_push(&machine->egress_rows, first, machine->egress_number);
 }
@@ -729,6 +698,7 @@ enum troupe_error troupe__machine_seal(struct troupe__machine *machine, struct t
     troupe__machine_seal_state(machine);
     seal_messages(machine);
     troupe__backlog_seal(&machine->backlog, machine->epoch, machine->sequence);
+    troupe__machine_seal_timers(machine);
     bool noted = seal_egress(machine);
     if (machine->links) {
         troupe__links_seal(machine->links);
@@ -761,7 +731,6 @@ enum {
     ROUND_MS = 30000,
     SWEEP_MAX = 65536,
     SWEEP_PER_DELIVERY = 8,
-    CROWDED_MS = 2, /* between two looks whether folding has got on */
 };
 
 /* Let the hand go as far as time has. */
@@ -788,6 +757,7 @@ void troupe__machine_refresh(struct troupe__machine *machine)
     if (machine->links) {
         troupe__links_folded(machine->links, machine->folded);
     }
+    troupe__machine_drop_timers(machine);
     troupe__machine_drop_mail(machine);
     keep_up(machine);
     if (troupe__machine_memory(machine) > machine->memory_max) {

@@ -61,11 +61,23 @@ struct troupe__machine_stats {
     uint64_t jobs_begun, jobs_failed; /* failed: attempts that did */
 };
 
+/* Which timers' messages are in the tables only: see machine_timers.c. */
+struct troupe__timer_spill {
+    size_t size;     /* bytes of those in memory */
+    uint64_t folded; /* timers up to this number have their rows in the tables */
+    struct troupe__timer_seal {
+        uint64_t epoch, timer; /* once that epoch is in the tables, timers up to this number have their rows there */
+    } next, last;              /* the seal that is waited for (epoch 0: none), and the last one */
+    size_t hand;               /* in the heap */
+    uint64_t read_back;
+};
+
 struct troupe__machine {
     struct troupe__actors actors;
     struct troupe__store *store;
     struct troupe_context ctx;
     struct troupe__timers timers;
+    struct troupe__timer_spill spill;
     struct troupe__jobs jobs;
     struct troupe__job **begun; /* to begin once the open epoch is durable, a reference each */
     size_t begun_count, begun_capacity;
@@ -122,7 +134,8 @@ enum troupe_error troupe__machine_init(struct troupe__machine *machine, const st
                                        void *log_context);
 void troupe__machine_fini(struct troupe__machine *machine);
 
-/* Tell the time (milliseconds since 1970; an earlier one than before is taken as the one before); due timers fire. */
+/* Tell the time (milliseconds since 1970; an earlier one than before is taken as the one before); due timers fire,
+ * as many as there is room for. */
 enum troupe_error troupe__machine_set_now(struct troupe__machine *machine, int64_t now_ms);
 
 /* Milliseconds until the next timer, -1 when there is none. */
@@ -167,7 +180,8 @@ enum troupe_error troupe__machine_run(struct troupe__machine *machine, size_t bu
 /* Bytes in use that count for memory_max, about. */
 static inline size_t troupe__machine_memory(const struct troupe__machine *machine)
 {
-    return troupe__actors_size(&machine->actors);
+    return troupe__actors_size(&machine->actors) + troupe__timers_size(&machine->timers) +
+           troupe__ids_size(&machine->ids);
 }
 
 /* Whether messages should come from the backlog into inboxes now; the next run does that. */

@@ -157,7 +157,7 @@ enum troupe_error troupe__machine_job_done(struct troupe__machine *machine, cons
         return fail_job(machine, job, reason);
     }
     set_row(machine, job); /* It counts the failures. */
-    struct troupe__timer timer = {machine->ctx.now_ms + delay_ms, TROUPE__JOB_RETRY | job->id, job};
+    struct troupe__timer timer = {machine->ctx.now_ms + delay_ms, TROUPE__JOB_RETRY | job->id, job, 0};
     return troupe__timers_set(&machine->timers, timer) ? TROUPE_OK : troupe__machine_out_of_memory(machine);
 }
 

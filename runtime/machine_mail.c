@@ -1,9 +1,10 @@
 /* machine_mail.c - where a machine's messages wait: inboxes up to a size, behind them the backlog.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Of memory_max an eighth is for messages in inboxes and an eighth for the end of the backlog, which is in memory until
- * the tables have it; the rest is for the actors that they name, and others. When that end is over its part the machine
- * is crowded: it handles nothing until folding has got on, since handling could send more. */
+ * Of memory_max an eighth is for messages in inboxes, an eighth for the end of the backlog and an eighth for delayed
+ * messages, both of which are in memory until the tables have them; the rest is for the actors that they name, and
+ * others. When one of those two is over its part the machine is crowded: it handles nothing until folding has got on,
+ * since handling could send more. */
 #include <assert.h>
 #include <stdio.h>
 
@@ -11,20 +12,21 @@
 
 enum { REFILL_SIZE = 1 << 18 /* bytes taken out of the backlog at once: that takes about a millisecond */ };
 
-static size_t part(const struct troupe__machine *machine)
+void troupe__machine_see_crowd(struct troupe__machine *machine)
 {
-    return machine->memory_max / 8;
+    machine->crowded =
+        machine->backlog.size > troupe__machine_part(machine) || machine->spill.size > troupe__machine_part(machine);
 }
 
 void troupe__machine_wait(struct troupe__machine *machine, struct troupe__message *message)
 {
     machine->waiting++;
-    if (machine->inbox_size < part(machine) && troupe__backlog_empty(&machine->backlog)) {
+    if (machine->inbox_size < troupe__machine_part(machine) && troupe__backlog_empty(&machine->backlog)) {
         troupe__machine_push(machine, message);
         return;
     }
     troupe__backlog_push(&machine->backlog, message);
-    machine->crowded = machine->backlog.size > part(machine);
+    troupe__machine_see_crowd(machine);
 }
 
 bool troupe__machine_wants_mail(const struct troupe__machine *machine)
@@ -34,13 +36,15 @@ bool troupe__machine_wants_mail(const struct troupe__machine *machine)
     }
     /* With nothing to run, what is in inboxes waits for a next attempt. Others should not wait for that, but neither
      * may such inboxes fill all memory. */
-    return machine->run_first ? machine->inbox_size < part(machine) / 2
-                              : machine->inbox_size <= (machine->memory_max < SIZE_MAX ? 4 * part(machine) : SIZE_MAX);
+    return machine->run_first
+               ? machine->inbox_size < troupe__machine_part(machine) / 2
+               : machine->inbox_size <= (machine->memory_max < SIZE_MAX ? 4 * troupe__machine_part(machine) : SIZE_MAX);
 }
 
 enum troupe_error troupe__machine_refill(struct troupe__machine *machine)
 {
-    size_t room = part(machine) > machine->inbox_size ? part(machine) - machine->inbox_size : 1;
+    size_t room =
+        troupe__machine_part(machine) > machine->inbox_size ? troupe__machine_part(machine) - machine->inbox_size : 1;
     struct troupe__message *message;
     enum troupe_error result = troupe__backlog_take(&machine->backlog, machine->store, &machine->actors,
                                                     room < REFILL_SIZE ? room : REFILL_SIZE, &message);
@@ -55,12 +59,12 @@ enum troupe_error troupe__machine_refill(struct troupe__machine *machine)
         troupe__machine_push(machine, message);
         message = next;
     }
-    machine->crowded = machine->backlog.size > part(machine);
+    troupe__machine_see_crowd(machine);
     return TROUPE_OK;
 }
 
 void troupe__machine_drop_mail(struct troupe__machine *machine)
 {
-    troupe__backlog_drop(&machine->backlog, machine->folded, part(machine));
-    machine->crowded = machine->backlog.size > part(machine);
+    troupe__backlog_drop(&machine->backlog, machine->folded, troupe__machine_part(machine));
+    troupe__machine_see_crowd(machine);
 }

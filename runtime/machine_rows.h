@@ -20,6 +20,22 @@
 /* No node comes so far that its numbers of messages, timers and jobs touch those bits; rows that say so are refused. */
 #define TROUPE__NUMBER_MAX (UINT64_C(1) << 61)
 
+/* Change a row whose key is a number. */
+static inline void troupe__machine_put_row(struct troupe__buffer *record, enum troupe__table table, uint64_t number,
+                                           const struct troupe__buffer *value)
+{
+    unsigned char key[8];
+    troupe__put_be64(key, number);
+    troupe__record_set(record, table, key, sizeof key, value->data, value->size);
+}
+
+static inline void troupe__machine_remove_row(struct troupe__buffer *record, enum troupe__table table, uint64_t number)
+{
+    unsigned char key[8];
+    troupe__put_be64(key, number);
+    troupe__record_remove(record, table, key, sizeof key);
+}
+
 /* Milliseconds until the next try after `attempt` failures; the policy's zero fields have been filled in. */
 int64_t troupe__machine_backoff(const struct troupe_retry *retry, uint32_t attempt);
 
@@ -37,7 +53,36 @@ void troupe__machine_seal_jobs(struct troupe__machine *machine, struct troupe__e
 /* Sets the machine's error; returns TROUPE_ENOMEM. */
 enum troupe_error troupe__machine_out_of_memory(struct troupe__machine *machine);
 
+/* ---- machine_timers.c ---- */
+
+/* Carry out the effect; takes over the message on TROUPE_OK. Errors: TROUPE_ENOMEM. */
+enum troupe_error troupe__machine_set_timer(struct troupe__machine *machine, const struct troupe__effect *effect);
+/* Returns whether there was such a timer. */
+bool troupe__machine_cancel_timer(struct troupe__machine *machine, uint64_t id);
+/* Cancel the timeout of the ask that `answer` is for; `*ret` says whether there is one. The right to answer may have
+ * come from anywhere: it does not cancel what else has that number. Errors: TROUPE_EIO, TROUPE_ECORRUPT, TROUPE_ENOMEM,
+ * with the machine's error set. */
+enum troupe_error troupe__machine_end_ask(struct troupe__machine *machine, const struct troupe__message *answer,
+                                          bool *ret);
+/* `timer`, which has been taken out, is due. Errors: as end_ask. */
+enum troupe_error troupe__machine_fire(struct troupe__machine *machine, const struct troupe__timer *timer);
+/* Errors: TROUPE_ECORRUPT, TROUPE_ENOMEM. */
+enum troupe_error troupe__machine_decode_timer(struct troupe__machine *machine, struct troupe_bytes row,
+                                               int64_t *ret_due_ms, struct troupe__message **ret);
+/* At the seal, and when folding has got on: let go of messages that the tables have. */
+void troupe__machine_seal_timers(struct troupe__machine *machine);
+void troupe__machine_drop_timers(struct troupe__machine *machine);
+
 /* ---- machine_mail.c ---- */
+
+/* Bytes of messages that each place where they wait may have. */
+static inline size_t troupe__machine_part(const struct troupe__machine *machine)
+{
+    return machine->memory_max / 8;
+}
+
+/* Whether the machine is crowded is to be seen anew. */
+void troupe__machine_see_crowd(struct troupe__machine *machine);
 
 /* A new message, with its number, waits from now on. */
 void troupe__machine_wait(struct troupe__machine *machine, struct troupe__message *message);

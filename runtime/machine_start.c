@@ -23,6 +23,7 @@ struct start {
     uint64_t epoch;             /* being replayed */
     struct troupe__id_age *ids; /* in the order noted */
     size_t id_count, id_capacity;
+    uint64_t timer_last;                         /* the last timer in the tables */
     uint64_t folded_sequence;                    /* of the last message that the tables know */
     size_t folded_waiting;                       /* the rows of MAIL in the tables */
     struct troupe__backlog_change *mail_changes; /* what the journal's rest changes in them, in its order */
@@ -307,6 +308,43 @@ static enum troupe_error start_mail_change(struct start *start, uint64_t number,
     return TROUPE_OK;
 }
 
+static void forget_timer(struct troupe__machine *machine, uint64_t id)
+{
+    struct troupe__timer timer;
+    troupe__timers_cancel(&machine->timers, id, &timer);
+    if (timer.what) {
+        machine->spill.size -= troupe__message_size(timer.what);
+        troupe__message_free(timer.what);
+    }
+}
+
+/* A timer in the tables: the messages of some are kept in memory, those of others read when they are due. */
+static enum troupe_error start_timer_row(struct start *start, uint64_t id, struct troupe_bytes row)
+{
+    enum { KEPT_SIZE = 8 << 20 };
+    struct troupe__machine *machine = start->machine;
+    struct troupe__cursor cursor = {row.data, (const unsigned char *)row.data + row.size, false};
+    struct troupe__timer timer = {(int64_t)troupe__cursor_varint(&cursor), id, NULL, 0};
+    struct troupe__message *message = NULL;
+    enum troupe_error result = id == 0 || id > TROUPE__NUMBER_MAX || cursor.failed ? TROUPE_ECORRUPT : TROUPE_OK;
+    if (result == TROUPE_OK && machine->spill.size < KEPT_SIZE) {
+        result = troupe__machine_decode_timer(machine, row, &timer.due_ms, &message);
+    }
+    if (result != TROUPE_OK) {
+        snprintf(machine->error, sizeof machine->error, "timer row %llu: %s: run troupe doctor", (unsigned long long)id,
+                 troupe_error_text(result));
+        return result;
+    }
+    timer.what = message;
+    if (!troupe__timers_set(&machine->timers, timer)) {
+        troupe__message_free(message);
+        return troupe__machine_out_of_memory(machine);
+    }
+    machine->spill.size += message ? troupe__message_size(message) : 0;
+    start->timer_last = id;
+    return TROUPE_OK;
+}
+
 static enum troupe_error start_change(struct start *start, enum troupe__table table, struct troupe_bytes key,
                                       bool removed, struct troupe_bytes value)
 {
@@ -333,6 +371,13 @@ static enum troupe_error start_change(struct start *start, enum troupe__table ta
         return TROUPE_ECORRUPT;
     }
     uint64_t number = troupe__get_be64(key.data);
+    if (table == TROUPE__TIMER && start->epoch == 0) {
+        return start_timer_row(start, number, value);
+    }
+    if (table == TROUPE__TIMER && troupe__timers_pending(&start->machine->timers, number)) {
+        forget_timer(start->machine, number); /* One that is set once more was never written by a node. */
+        return removed ? TROUPE_OK : pile_set(start, table, number, value);
+    }
     if (table == TROUPE__MAIL && number <= start->folded_sequence) {
         return start_mail_change(start, number, removed, value);
     }
@@ -420,18 +465,17 @@ static enum troupe_error start_timers(struct start *start)
     struct pile *pile = &start->piles[TROUPE__TIMER];
     for (size_t i = 0; i < pile->count; i++) {
         if (pile->rows[i].value) {
-            struct troupe__cursor cursor = {(unsigned char *)pile->rows[i].value,
-                                            (unsigned char *)pile->rows[i].value + pile->rows[i].size, false};
-            int64_t due_ms = (int64_t)troupe__cursor_varint(&cursor);
+            int64_t due_ms;
             struct troupe__message *message;
-            struct troupe_bytes row = {cursor.at, (size_t)(cursor.end - cursor.at)};
-            enum troupe_error result = troupe__message_decode(&machine->actors, row, &message);
+            struct troupe_bytes row = {pile->rows[i].value, pile->rows[i].size};
+            enum troupe_error result = troupe__machine_decode_timer(machine, row, &due_ms, &message);
             if (result != TROUPE_OK) {
                 snprintf(machine->error, sizeof machine->error, "timer row %llu: %s",
                          (unsigned long long)pile->rows[i].number, troupe_error_text(result));
                 return result;
             }
-            struct troupe__timer timer = {due_ms, pile->rows[i].number, message};
+            struct troupe__timer timer = {due_ms, pile->rows[i].number, message, 0};
+            machine->spill.size += troupe__message_size(message);
             if (!troupe__timers_set(&machine->timers, timer)) {
                 troupe__message_free(message);
                 return troupe__machine_out_of_memory(machine);
@@ -506,6 +550,7 @@ static enum troupe_error check_numbers(struct start *start)
     for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
         const struct pile *pile = &start->piles[tables[i]];
         uint64_t last = pile->count > 0 ? pile->rows[pile->count - 1].number : 0;
+        last = tables[i] == TROUPE__TIMER && start->timer_last > last ? start->timer_last : last;
         uint64_t given = tables[i] == TROUPE__MAIL ? machine->sequence : machine->ctx.timer_last;
         if (last > given || (pile->count > 0 && pile->rows[0].number == 0)) {
             snprintf(machine->error, sizeof machine->error,
@@ -529,6 +574,7 @@ static enum troupe_error start_all(struct start *start)
     }
     start->folded_sequence = machine->sequence;
     start->folded_waiting = machine->waiting;
+    machine->spill.folded = machine->ctx.timer_last;
     if (result == TROUPE_OK) {
         result = machine->store->replay(machine->store, start_record, start);
     }
@@ -536,6 +582,8 @@ static enum troupe_error start_all(struct start *start)
     result = result == TROUPE_OK ? check_numbers(start) : result;
     result = result == TROUPE_OK ? start_mail(start) : result;
     result = result == TROUPE_OK ? start_timers(start) : result;
+    machine->spill.next = machine->spill.last =
+        (struct troupe__timer_seal){machine->store->last_epoch, machine->ctx.timer_last};
     result = result == TROUPE_OK ? start_egress(start) : result;
     result = result == TROUPE_OK ? start_jobs(start) : result;
     if (result != TROUPE_OK && machine->error[0] == '\0') {

@@ -69,7 +69,12 @@ awk -v accounts=$accounts -f "$bank/audit.awk" >"$dir/audit"
 split -n "l/$nodes" -d "$dir/transfers" "$dir/part."
 mapfile -t parts < <(cd "$dir" && ls part.*)
 
+all_listen() {
+    [ "$(grep -c "of $nodes listens at" "$dir/log")" = "$nodes" ]
+}
+
 start one "${parts[@]}"
+wait_for "all nodes" all_listen
 wait_for "the first records" has_lines one 100
 taken=0
 flying=0

@@ -35,10 +35,11 @@ done
 kill -9 $pid $asker
 { wait $pid $asker; } 2>/dev/null || true
 node
-until "$build/troupe" stats --data "$dir/late.data" >/dev/null 2>&1; do sleep 0.05; done
+until "$build/troupe" send 'shop/cart/{ada}' add '{"item":"pen","count":1}' --id add --data "$dir/late.data" 2>/dev/null; do
+    sleep 0.05
+done
 ask_outcome curious >"$dir/outcome" &
 asker=$!
-"$build/troupe" send 'shop/cart/{ada}' add '{"item":"pen","count":1}' --data "$dir/late.data"
 "$build/troupe" send 'shop/cart/{ada}' checkout '{"hold_ms":300}' --data "$dir/late.data"
 wait $asker
 grep -q '"state":"expired"' "$dir/outcome" || { echo "FAILED: outcome: $(cat "$dir/outcome")"; exit 1; }

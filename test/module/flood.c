@@ -3,13 +3,22 @@
  *
  * test/flood/F sends FLOOD messages at once: at "few" to 1,000 workers, at "many" to FLOOD / 2 actors of its own, two
  * to each, which pass them on to 1,000 checkers. Whoever receives checks that what comes is next in order, and says
- * when all of it was there. */
+ * when all of it was there. At "later" it sends LATER delayed messages, to one actor each;
+ * TROUPE_FLOODS (100) says how many floods there are. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "troupe.h"
 
-enum { FLOODS = 100, FLOOD = 50000, WORKERS = 1000, OWN = FLOOD / 2, CHECKED = FLOODS * OWN / WORKERS };
+enum {
+    FLOODS = 100,
+    FLOOD = 50000,
+    WORKERS = 1000,
+    OWN = FLOOD / 2,
+    CHECKED = FLOODS * OWN / WORKERS,
+    LATER = 10000,
+    LATER_MS = 5000
+};
 
 struct body {
     uint32_t from, number;
@@ -29,8 +38,27 @@ static struct troupe_address number_address(const char *type, char key[12], uint
     return troupe_to(type, at);
 }
 
+/* A million delayed messages, to as many actors, some seconds later. */
+static enum troupe_error flood_later(struct troupe_context *ctx)
+{
+    struct body body = {0};
+    char key[12];
+    uint32_t first = (uint32_t)strtoul(troupe_self(ctx).key, NULL, 10) * LATER;
+    for (uint32_t i = 0; i < LATER; i++) {
+        enum troupe_error error = troupe_send_after(ctx, LATER_MS, number_address("test/late", key, first + i), "go",
+                                                    (struct troupe_bytes){&body, sizeof body}, NULL);
+        if (error != TROUPE_OK) {
+            return error;
+        }
+    }
+    return troupe_emit(ctx, "flooded", troupe_self(ctx).key, troupe_pack(ctx, "{}"));
+}
+
 static enum troupe_error flood(struct troupe_context *ctx, const struct troupe_message *message)
 {
+    if (strcmp(message->type, "later") == 0) {
+        return flood_later(ctx);
+    }
     bool many = strcmp(message->type, "many") == 0;
     struct body body = {.from = (uint32_t)strtoul(troupe_self(ctx).key, NULL, 10)};
     char key[12];
@@ -115,9 +143,33 @@ static enum troupe_error checker(struct troupe_context *ctx, const struct troupe
     return error == TROUPE_OK ? count_one(ctx, in_order, 2 * CHECKED) : error;
 }
 
-static const struct troupe_type types[] = {{.name = "test/flood", .handler = flood},
-                                           {.name = "test/worker", .handler = worker, .values = values},
-                                           {.name = "test/one", .handler = one},
-                                           {.name = "test/checker", .handler = checker, .values = values}};
+static enum troupe_error late(struct troupe_context *ctx, const struct troupe_message *message)
+{
+    struct body body = {.number = (uint32_t)strtoul(troupe_self(ctx).key, NULL, 10)};
+    char key[12];
+    (void)message;
+    return troupe_send(ctx, number_address("test/tally", key, body.number % WORKERS), "go",
+                       (struct troupe_bytes){&body, sizeof body});
+}
+
+/* Each of those that share a tally comes once. */
+static enum troupe_error tally(struct troupe_context *ctx, const struct troupe_message *message)
+{
+    struct body body;
+    const char *floods = getenv("TROUPE_FLOODS");
+    unsigned char bits[FLOODS * LATER / WORKERS / 8 + 1];
+    memcpy(&body, message->body.data, sizeof body);
+    enum troupe_error error = get_state(ctx, bits, sizeof bits);
+    uint32_t place = body.number / WORKERS;
+    bool first = !(bits[place / 8] & 1 << place % 8);
+    bits[place / 8] |= (unsigned char)(1 << place % 8);
+    error = error == TROUPE_OK ? troupe_set_bytes(ctx, &state_value, (struct troupe_bytes){bits, sizeof bits}) : error;
+    return error == TROUPE_OK ? count_one(ctx, first, (floods ? atoi(floods) : FLOODS) * LATER / WORKERS) : error;
+}
+
+static const struct troupe_type types[] = {
+    {.name = "test/flood", .handler = flood}, {.name = "test/worker", .handler = worker, .values = values},
+    {.name = "test/one", .handler = one},     {.name = "test/checker", .handler = checker, .values = values},
+    {.name = "test/late", .handler = late},   {.name = "test/tally", .handler = tally, .values = values}};
 extern const struct troupe_module troupe_module;
-const struct troupe_module troupe_module = {TROUPE_ABI, "flood", "1", types, 4};
+const struct troupe_module troupe_module = {TROUPE_ABI, "flood", "1", types, 6};

@@ -1424,7 +1424,7 @@ static bool same_outcome(const struct outcome *a, const struct outcome *b)
 
 struct totals {
     size_t crashes, records, dead;
-    uint64_t deliveries, jobs, evicted, read_back, late_answers;
+    uint64_t deliveries, jobs, evicted, read_back, late_answers, timers_read_back;
 };
 
 /* Run a graph; up to `crashes` times let the commit after `commits` more fail. Returns how often it did. */
@@ -1443,6 +1443,7 @@ static int play_crashing(const struct plan *plan, size_t memory_max, int64_t com
         totals->evicted += f->machine.actors.evicted;
         totals->read_back += f->machine.backlog.read_back;
         totals->late_answers += f->machine.stats.late_answers;
+        totals->timers_read_back += f->machine.spill.read_back;
         troupe__memory_disk_fail_after(f->disk, crashed < crashes ? commits : -1, durable);
         reopen(f);
         if (step > 100000) {
@@ -1455,6 +1456,7 @@ static int play_crashing(const struct plan *plan, size_t memory_max, int64_t com
     totals->evicted += f->machine.actors.evicted;
     totals->read_back += f->machine.backlog.read_back;
     totals->late_answers += f->machine.stats.late_answers;
+    totals->timers_read_back += f->machine.spill.read_back;
     totals->crashes += (size_t)crashed;
     fixture_free(f);
     return crashed;
@@ -1520,6 +1522,7 @@ static void a_crash_at_any_commit_changes_nothing(void **state)
                   totals.dead / graphs);
     assert_true(totals.records > graphs && totals.dead > graphs / 4 && totals.jobs > graphs * 10 &&
                 totals.evicted > totals.crashes && totals.late_answers > totals.crashes &&
+                totals.timers_read_back > totals.crashes &&
                 totals.read_back > totals.crashes); /* The graphs do what they are for. */
 }
 
