@@ -142,7 +142,7 @@ until [ "$(wc -l <"$dir/records")" -gt "$before" ]; do
     [ $SECONDS -lt $end ] || failed "no record came out in 30 s"
     sleep 0.01
 done
-expect 1 doctor "$data"
+expect 3 doctor "$data"
 complains 'in use'
 # While it runs, the others ask the node.
 expect 0 stats --data "$data"
@@ -169,12 +169,13 @@ for command in "state --data $data" "state --data $data nonsense" "state --data 
     expect 2 $command
 done
 for command in "state --data $dir/none a/b/c" "actors --data $dir/none" "mailbox --data $dir/none a/b/c" \
-    "timers --data $dir/none" "dead list --data $dir/none" "dead drop 1 --data $dir/none" "stats --data $dir/none" \
-    "doctor $dir/none"; do
+    "timers --data $dir/none" "dead list --data $dir/none" "dead drop 1 --data $dir/none" "stats --data $dir/none"; do
     # shellcheck disable=SC2086
     expect 1 $command
     complains 'none is not a node'
 done
+expect 3 doctor "$dir/none"
+complains 'none is not a node'
 [ ! -e "$dir/none" ] || failed "looking made a directory"
 for command in state actors mailbox timers dead stats doctor; do
     expect 0 $command --help

@@ -4,6 +4,7 @@
  * The work is done in a child process: LMDB trusts the structure of its pages, so a damaged one can end the process
  * that reads it, and the doctor is to say that too. */
 #include <ctype.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -14,6 +15,7 @@
 
 #include "core/frame.h"
 #include "mailbox/outbox.h"
+#include "mailbox/responses.h"
 #include "runtime/egress.h"
 #include "runtime/cli/local.h"
 #include "runtime/cli/look.h"
@@ -21,7 +23,7 @@
 #include "runtime/view.h"
 #include "transport/json.h"
 
-enum { FINDINGS_PRINTED = 100 };
+enum { FINDINGS_PRINTED = 100, EXIT_UNSURE = 3 /* it could not be looked at */ };
 
 struct doctor {
     struct troupe__view view;
@@ -287,6 +289,20 @@ static void check_job(struct doctor *doctor, const struct troupe__view_row *row)
     troupe__job_release(job);
 }
 
+static void check_response(struct doctor *doctor, const struct troupe__view_row *row)
+{
+    struct troupe__answer answer;
+    uint64_t number;
+    bool answered;
+    if (row->key.size != TROUPE__RESPONSE_KEY_SIZE ||
+        !troupe__response_decode(row->value, &number, &answered, &answer)) {
+        find(doctor, "response", "a row with a key of %zu bytes is malformed", row->key.size);
+    } else if (doctor->complete[TROUPE__META] && (number == 0 || number > doctor->counters.sequence)) {
+        find(doctor, "response", "an answer is to message %llu, but numbers given are 1 to %llu",
+             (unsigned long long)number, (unsigned long long)doctor->counters.sequence);
+    }
+}
+
 /* The number last given on egress `name`; false when there is no such row. */
 static bool egress_counter(struct doctor *doctor, struct troupe_bytes name, uint64_t *ret)
 {
@@ -524,6 +540,8 @@ static void check_rows(struct doctor *doctor)
                 check_sweep(doctor, table->rows[i]);
             } else if (t == TROUPE__JOB) {
                 check_job(doctor, table->rows[i]);
+            } else if (t == TROUPE__RESPONSE) {
+                check_response(doctor, table->rows[i]);
             } else if (t == TROUPE__MAIL || t == TROUPE__TIMER || t == TROUPE__DEAD) {
                 check_message(doctor, (enum troupe__table)t, table->rows[i]);
             }
@@ -539,11 +557,33 @@ static void show_progress(void *progress, uint64_t rows)
     troupe__progress_count(progress, "reading", rows, "rows");
 }
 
+/* A node's directory has both files, or none. */
+static bool check_files(struct doctor *doctor, const char *directory)
+{
+    static const char *const names[] = {"journal.mdb", "tables.mdb"};
+    bool there[2];
+    for (size_t i = 0; i < 2; i++) {
+        char path[PATH_MAX];
+        there[i] =
+            (size_t)snprintf(path, sizeof path, "%s/%s", directory, names[i]) < sizeof path && access(path, F_OK) == 0;
+    }
+    if (there[0] == there[1]) {
+        return true;
+    }
+    find(doctor, "store", "%s/%s is missing, %s is there: %s", directory, names[there[0]], names[!there[0]],
+         there[0] ? "troupe run makes it anew if the journal has everything, else restore a backup"
+                  : "restore a backup");
+    return false;
+}
+
 /* `node` is the name of one of several; NULL: it is alone. */
 static int examine(const struct troupe__look *look, const char *data, const char *node)
 {
     struct doctor doctor = {.json = look->json, .progress = {.command = "doctor"}};
     struct troupe__view *view = &doctor.view;
+    if (!check_files(&doctor, data)) {
+        return EXIT_FAILURE;
+    }
     enum troupe_error result = troupe__view_open(view, data, false);
     view->progress = show_progress;
     view->progress_context = &doctor.progress;
@@ -557,7 +597,7 @@ static int examine(const struct troupe__look *look, const char *data, const char
     if (result != TROUPE_OK) {
         fprintf(stderr, "troupe doctor: %s%s%s%s (%s)\n", node ? node : "", node ? ": " : "",
                 result == TROUPE_EBUSY ? "in use by a node that runs: " : "", view->error, troupe_error_text(result));
-        return EXIT_FAILURE;
+        return EXIT_UNSURE;
     }
     for (unsigned t = 0; t < TROUPE__TABLE_COUNT && result != TROUPE_ENOMEM; t++) {
         result = troupe__view_scan(view, (enum troupe__table)t, (struct troupe_bytes){"", 0});
@@ -615,7 +655,7 @@ static int examine_apart(const struct troupe__look *look, const char *data, cons
         return EXIT_FAILURE;
     }
     if (WIFEXITED(status)) {
-        return WEXITSTATUS(status) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+        return WEXITSTATUS(status);
     }
     struct doctor doctor = {.json = look->json};
     find(&doctor, "store",
@@ -634,7 +674,9 @@ int troupe__doctor(int argc, char **argv)
                 "Reads all of a node's directory, or of each of a troupe: the checksum of every row, the checksum and "
                 "the chain of every\n"
                 "record that is not in the tables yet, the form of every row, and whether the counters fit the rows.\n"
-                "Says what it finds, changes nothing.\n"};
+                "Says what it finds, changes nothing.\n\n"
+                "Exit code: 0 nothing is wrong, 1 damage, 2 wrong arguments, 3 it could not be looked at: not there,\n"
+                "in use by a node that runs, not readable, or written by a newer version.\n"};
     struct troupe__reach reach;
     int code = troupe__look_parse(&look, argc, argv, 0, 0);
     if (code >= 0) {
@@ -651,7 +693,7 @@ int troupe__doctor(int argc, char **argv)
     code = EXIT_SUCCESS;
     for (size_t i = 0; i < reach.count; i++) {
         int found = examine_apart(&look, reach.nodes[i].data, reach.nodes[i].name);
-        code = found != EXIT_SUCCESS ? found : code;
+        code = found == EXIT_SUCCESS || code == EXIT_FAILURE ? code : found; /* Damage is the worst. */
     }
     troupe__reach_close(&reach);
     return code;
