@@ -413,13 +413,14 @@ enum { CROWDED_MS = 2 /* between two looks whether folding has got on */ };
 /* ---- time -------------------------------------------------------------------------------------------------------- */
 
 /* Whether a timer that is late by `late_ms` may fire in this turn, after `fired` others. A million may be due at once;
- * what would only wait behind a backlog waits as a timer, which costs less, but not for ever. */
+ * what would only wait behind a long backlog waits as a timer, which costs less, but not for ever. */
 static bool may_fire(const struct troupe__machine *machine, int64_t late_ms, size_t fired)
 {
-    enum { FIRE_AT_ONCE = 4096, FIRE_LATE_AT_ONCE = 16, LATE_MS = 10000 };
-    return late_ms >= 0 && fired < FIRE_AT_ONCE &&
-           (troupe__backlog_empty(&machine->backlog) ||
-            (!machine->crowded && late_ms > LATE_MS && fired < FIRE_LATE_AT_ONCE));
+    enum { FIRE_AT_ONCE = 4096, BACKLOG_MAX = 4096, FIRE_LATE_AT_ONCE = 16, LATE_MS = 10000 };
+    const struct troupe__backlog *backlog = &machine->backlog;
+    return late_ms >= 0 && (troupe__backlog_empty(backlog) || !machine->crowded) &&
+           (backlog->count + backlog->stored < BACKLOG_MAX ? fired < FIRE_AT_ONCE
+                                                           : late_ms > LATE_MS && fired < FIRE_LATE_AT_ONCE);
 }
 
 enum troupe_error troupe__machine_set_now(struct troupe__machine *machine, int64_t now_ms)
