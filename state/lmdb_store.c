@@ -696,7 +696,8 @@ static enum troupe_error pair_files(struct lmdb_store *store, char *error, size_
     int code = troupe__journal_claim(&store->journal, run, tables_run);
     code = code ? code : put_run(store, run);
     if (code) {
-        snprintf(error, error_size, "open store %s: claim it: %s", store->directory, mdb_strerror(code));
+        snprintf(error, error_size, "open store %s: claim it: %s%s", store->directory, mdb_strerror(code),
+                 code == ENOSPC ? ": free space, start again" : "");
     }
     return code ? troupe__lmdb_error(code) : TROUPE_OK;
 }

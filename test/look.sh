@@ -164,7 +164,7 @@ says '^result	good	'
 for command in "state --data $data" "state --data $data nonsense" "state --data $data a/b/c d" "actors --data $data x y" \
     "actors --type x --data $data" "mailbox --data $data bank/account/" "timers --data $data --type a/b" "dead" \
     "dead list 5 --data $data" "dead show --data $data" "dead show x --data $data" "dead bury 1 --data $data" \
-    "stats --wrong" "doctor a b" "nonsense"; do
+    "stats --wrong" "doctor a b" "nonsense" "send a/b hello" "ask a/b/ hello"; do
     # shellcheck disable=SC2086
     expect 2 $command
 done

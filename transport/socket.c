@@ -31,6 +31,7 @@ enum {
 
 struct troupe__socket {
     void *zmq;
+    void *monitor; /* NULL: not watched */
     int fd;
     struct lock {
         int fd;
@@ -155,6 +156,9 @@ void troupe__socket_close(struct troupe__socket *socket)
     }
     close_parts(socket);
     zmq_close(socket->zmq);
+    if (socket->monitor) {
+        zmq_close(socket->monitor);
+    }
     troupe__socket_context_release();
     while (socket->lock_count > 0) {
         struct lock *lock = &socket->locks[--socket->lock_count];
@@ -293,6 +297,42 @@ enum troupe_error troupe__socket_connect(struct troupe__socket *socket, const ch
         result = TROUPE_EINVAL;
     }
     return result;
+}
+
+enum troupe_error troupe__socket_watch(struct troupe__socket *socket, int *ret_fd)
+{
+    char endpoint[64];
+    size_t size = sizeof *ret_fd;
+    assert(!socket->monitor);
+    void *zmq_context = troupe__socket_context_acquire(); /* There is one: that of the socket. */
+    snprintf(endpoint, sizeof endpoint, "inproc://troupe-monitor-%p", (void *)socket);
+    socket->monitor = zmq_socket(zmq_context, ZMQ_PAIR);
+    troupe__socket_context_release();
+    if (socket->monitor && set_int(socket->monitor, ZMQ_LINGER, 0) &&
+        zmq_socket_monitor(socket->zmq, endpoint, ZMQ_EVENT_DISCONNECTED) == 0 &&
+        zmq_connect(socket->monitor, endpoint) == 0 && zmq_getsockopt(socket->monitor, ZMQ_FD, ret_fd, &size) == 0) {
+        return TROUPE_OK;
+    }
+    if (socket->monitor) {
+        zmq_close(socket->monitor);
+        socket->monitor = NULL;
+    }
+    return TROUPE_EIO;
+}
+
+bool troupe__socket_broke(struct troupe__socket *socket)
+{
+    bool broke = false;
+    char event[256];
+    while (socket->monitor) { /* Each event is two frames: what it is, and the endpoint. */
+        int size = zmq_recv(socket->monitor, event, sizeof event, ZMQ_DONTWAIT);
+        if (size >= 0) {
+            broke = true;
+        } else if (errno != EINTR) {
+            return broke;
+        }
+    }
+    return broke;
 }
 
 /* ---- messages ---------------------------------------------------------------------------------------------------- */

@@ -73,6 +73,11 @@ enum troupe_error troupe__socket_listen(struct troupe__socket *socket, const cha
 enum troupe_error troupe__socket_connect(struct troupe__socket *socket, const char *endpoint, char *error,
                                          size_t error_size);
 
+/* Notice from now on when a connection breaks; `*ret_fd` is to be watched as that of the socket is, and each time
+ * before waiting troupe__socket_broke to be asked: whether one broke since the last question. Errors: TROUPE_EIO. */
+enum troupe_error troupe__socket_watch(struct troupe__socket *socket, int *ret_fd);
+bool troupe__socket_broke(struct troupe__socket *socket);
+
 int troupe__socket_fd(const struct troupe__socket *socket);
 
 /* The bits of what can be done now. Costs a system call. */

@@ -19,6 +19,7 @@
 enum {
     SILENCE_MS = 25000, /* after which a node is asked again: it speaks every 10 s */
     AGAIN_MS = 500,     /* between two tries to connect */
+    BACK_MS = 100,      /* after a connection broke: a node that crashed is started again after that */
     FROM_MAX = 64,
 };
 
@@ -37,7 +38,10 @@ struct source {
     uint64_t from; /* the next record; 0: whatever comes */
     uint64_t used; /* credit */
     int64_t at_ms; /* when something is to be done though nothing comes */
+    int watch_fd;  /* of the connection's breaking; -1: it is not noticed, but by silence */
     bool connected, ended, told;
+    bool known;  /* it was connected once */
+    bool broken; /* the connection: whoever is there now does not know of this tail */
 };
 
 struct following {
@@ -164,8 +168,16 @@ static void give_up(struct following *following, struct source *source, const ch
 static void attend(struct following *following, struct source *source)
 {
     enum troupe_error result = TROUPE_OK;
+    if (source->connected && troupe__socket_broke(source->client.socket)) {
+        source->at_ms = now_ms() + BACK_MS;
+        source->broken = true;
+    }
     if (source->ended || source->at_ms > now_ms()) {
         return;
+    }
+    if (source->broken) {
+        source->broken = false;
+        hang_up(source);
     }
     if (source->connected && source->node->data[0] && !troupe__reach_runs(source->node)) {
         hang_up(source); /* It may come back elsewhere. */
@@ -173,12 +185,17 @@ static void attend(struct following *following, struct source *source)
     if (!source->connected) {
         result = troupe__reach_connect(&following->reach, source->node, &source->client);
         source->connected = result == TROUPE_OK;
+        if (source->connected && troupe__socket_watch(source->client.socket, &source->watch_fd) != TROUPE_OK) {
+            source->watch_fd = -1;
+        }
     }
     result = result == TROUPE_OK ? ask(following, source) : result;
     if (result == TROUPE_OK) {
+        source->known = true;
+        source->told = false;
         return;
     }
-    if (!following->reach.troupe || result == TROUPE_EINVAL) {
+    if ((!following->reach.troupe && !source->known) || result == TROUPE_EINVAL) {
         give_up(following, source, source->client.error, result);
         return;
     }
@@ -227,7 +244,7 @@ static bool done(const struct following *following)
 /* Until something comes from one of them, or its time is over. */
 static void wait_for_any(struct following *following)
 {
-    struct pollfd fds[TROUPE__NODES_MAX];
+    struct pollfd fds[2 * TROUPE__NODES_MAX];
     int64_t until_ms = now_ms() + SILENCE_MS;
     nfds_t count = 0;
     for (size_t i = 0; i < following->count; i++) {
@@ -237,6 +254,7 @@ static void wait_for_any(struct following *following)
                 return;
             }
             fds[count++] = (struct pollfd){.fd = troupe__socket_fd(source->client.socket), .events = POLLIN};
+            fds[count++] = (struct pollfd){.fd = source->watch_fd, .events = POLLIN};
         }
         until_ms = !source->ended && source->at_ms < until_ms ? source->at_ms : until_ms;
     }
@@ -304,7 +322,7 @@ int troupe__tail_command(int argc, char **argv)
         "usage: troupe tail EGRESS [options]\n\n"
         "Prints the records of an egress of a running node as they become durable, as JSON lines like --output has\n"
         "them; of a troupe those of all nodes, each with its node, which numbers its own. A node keeps the last 8 MiB\n"
-        "of records for this; its output file has them all.\n",
+        "of records for this; its output file has them all. A node that goes away is waited for.\n",
         "Exit codes: 0 done, 1 refused or failed (such as: a record is not kept any more), 2 wrong arguments.\n",
         options,
         &tail,

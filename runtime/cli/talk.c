@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/cli/look.h"
 #include "runtime/cli/options.h"
 #include "runtime/cli/reach.h"
 #include "transport/json.h"
@@ -143,6 +144,11 @@ static int say(const char *name, const char *usage, const char *after, int argc,
     }
     talk.request.to = argv[operands];
     talk.request.type = argv[operands + 1];
+    struct troupe__look_address address;
+    const struct troupe__look look = {.command = name, .operand = {argv[operands]}};
+    if ((code = troupe__look_parse_address(&look, &address)) >= 0) {
+        return code;
+    }
     if (argc - operands == 3) {
         const char *text = argv[operands + 2];
         if (troupe__json_parse(text, strlen(text), &body, error, sizeof error) != TROUPE_OK) {
