@@ -422,6 +422,29 @@ static enum troupe_error start_record(void *context, uint64_t epoch, struct trou
     return TROUPE_OK;
 }
 
+static enum troupe_error refuse_row(void *context, struct troupe_bytes key, struct troupe_bytes value)
+{
+    struct troupe__machine *machine = context;
+    (void)value;
+    snprintf(machine->error, sizeof machine->error,
+             "a mail row in the tables, with a key of %zu bytes, has none of the numbers given, 1 to %llu: run troupe "
+             "doctor",
+             key.size, (unsigned long long)machine->sequence);
+    return TROUPE_ECORRUPT;
+}
+
+/* The mail in the tables is not read yet; that none of it has a number that was not given costs two searches. */
+static enum troupe_error check_mail(struct troupe__machine *machine)
+{
+    unsigned char first[8], behind[8];
+    troupe__put_be64(first, 1);
+    troupe__put_be64(behind, machine->sequence + 1);
+    const struct troupe__range before = {.high = {first, sizeof first}}, after = {.low = {behind, sizeof behind}};
+    enum troupe_error result = machine->store->range(machine->store, TROUPE__MAIL, &before, refuse_row, machine);
+    return result == TROUPE_OK ? machine->store->range(machine->store, TROUPE__MAIL, &after, refuse_row, machine)
+                               : result;
+}
+
 /* What waits in the tables stays there until its turn comes; what only the journal has waits in memory behind it. */
 static enum troupe_error start_mail(struct start *start)
 {
@@ -580,6 +603,7 @@ static enum troupe_error start_all(struct start *start)
     }
     result = result == TROUPE_OK ? start_ids(start) : result;
     result = result == TROUPE_OK ? check_numbers(start) : result;
+    result = result == TROUPE_OK ? check_mail(machine) : result;
     result = result == TROUPE_OK ? start_mail(start) : result;
     result = result == TROUPE_OK ? start_timers(start) : result;
     machine->spill.next = machine->spill.last =
