@@ -20,10 +20,31 @@
 static const struct troupe_value count_value = {.name = "count", .kind = TROUPE_INT};
 static const struct troupe_value *const values[] = {&count_value, NULL};
 
-/* Counts, and replies how often; "silent" replies nothing, "refuse" fails. It must not see who took the ask in. */
+static const char *counter_on(uint16_t node);
+
+/* The right to answer goes to the other node, where it is used twice: of the second answer nobody must hear. */
+static enum troupe_error answer_later(struct troupe_context *ctx)
+{
+    struct troupe_bytes right;
+    enum troupe_error result = troupe_reply_later(ctx, &right);
+    assert_int_equal(result, TROUPE_OK);
+    return troupe_send(ctx, troupe_to("test/counter", counter_on(0)), "answer", right);
+}
+
+static enum troupe_error answer_for(struct troupe_context *ctx, struct troupe_bytes right)
+{
+    enum troupe_error result = troupe_reply_to(ctx, right, "deferred", troupe_pack(ctx, "i", (int64_t)42));
+    return result == TROUPE_OK ? troupe_reply_to(ctx, right, "deferred", troupe_pack(ctx, "i", (int64_t)43)) : result;
+}
+
+/* Counts, and replies how often; "later" lets another one reply 42; "silent" replies nothing, "refuse" fails. It must
+ * not see who took the ask in. */
 static enum troupe_error counter(struct troupe_context *ctx, const struct troupe_message *message)
 {
     int64_t count = 0;
+    if (strcmp(message->type, "answer") == 0) {
+        return answer_for(ctx, message->body);
+    }
     assert_string_equal(message->from.type, "");
     if (strcmp(message->type, "refuse") == 0) {
         return troupe_fail(ctx, TROUPE_EREJECTED, "not today");
@@ -31,6 +52,9 @@ static enum troupe_error counter(struct troupe_context *ctx, const struct troupe
     enum troupe_error result = troupe_get_int(ctx, &count_value, &count);
     assert_true(result == TROUPE_OK || result == TROUPE_ENOTFOUND);
     assert_int_equal(troupe_set_int(ctx, &count_value, ++count), TROUPE_OK);
+    if (strcmp(message->type, "later") == 0) {
+        return answer_later(ctx);
+    }
     return strcmp(message->type, "ask") == 0 ? troupe_reply(ctx, "count", troupe_pack(ctx, "i", count)) : TROUPE_OK;
 }
 
@@ -305,9 +329,8 @@ static void an_id_is_sent_once_by_way_of_any_node(void **state)
 
 /* Each seal of either node is lost in turn, with all that is in memory. The client repeats, on either node, until it
  * has an answer: it is the first one's. */
-static void a_crash_at_any_seal_changes_no_answer(void **state)
+static void crash_at_any_seal(const char *type, const char *reply)
 {
-    (void)state;
     unsigned crash_at = 0, seals;
     do {
         struct pair pair;
@@ -317,9 +340,9 @@ static void a_crash_at_any_seal_changes_no_answer(void **state)
         size_t answers = 0;
         for (int attempt = 0; attempt < 6 && answers == 0; attempt++) {
             uint16_t by = attempt % 2 ? 1 : 0;
-            uint64_t number = ask(&pair, by, "once", "ask");
+            uint64_t number = ask(&pair, by, "once", type);
             settle(&pair);
-            answers = number ? expect_answers(&pair, by, number, TROUPE_OK, "\x01") : 1;
+            answers = number ? expect_answers(&pair, by, number, TROUPE_OK, reply) : 1;
         }
         assert_int_equal(answers, 1);
         seals = pair.seals;
@@ -331,6 +354,35 @@ static void a_crash_at_any_seal_changes_no_answer(void **state)
         free_pair(&pair);
     } while (crash_at < seals);
     assert_in_range(crash_at, 6, 100);
+}
+
+static void a_crash_at_any_seal_changes_no_answer(void **state)
+{
+    (void)state;
+    crash_at_any_seal("ask", "\x01");
+}
+
+static void a_crash_at_any_seal_changes_no_answer_that_another_one_gives_later(void **state)
+{
+    (void)state;
+    crash_at_any_seal("later", "\x2a");
+}
+
+/* By an actor of the node that took the ask in, for one of the other node; with an id and without. */
+static void an_answer_that_comes_later_finds_its_way_back(void **state)
+{
+    (void)state;
+    struct pair pair;
+    new_pair(&pair);
+    uint64_t forwarded = ask(&pair, 0, NULL, "later"), named = ask(&pair, 0, "n", "later");
+    uint64_t here = ask(&pair, 1, "h", "later");
+    settle(&pair);
+    assert_int_equal(expect_answers(&pair, 0, forwarded, TROUPE_OK, "\x2a"), 1);
+    assert_int_equal(expect_answers(&pair, 0, named, TROUPE_OK, "\x2a"), 1);
+    assert_int_equal(expect_answers(&pair, 1, here, TROUPE_OK, "\x2a"), 1);
+    assert_int_equal(pair.ends[1].machine.stats.late_answers, 2); /* to those with an id */
+    assert_int_equal(pair.ends[1].machine.returns.count, 0);
+    free_pair(&pair);
 }
 
 /* It is durable together with the ask: without an id nobody could ask again. */
@@ -409,6 +461,8 @@ int main(void)
         cmocka_unit_test(a_repeat_on_any_node_gets_the_one_answer),
         cmocka_unit_test(an_id_is_sent_once_by_way_of_any_node),
         cmocka_unit_test(a_crash_at_any_seal_changes_no_answer),
+        cmocka_unit_test(a_crash_at_any_seal_changes_no_answer_that_another_one_gives_later),
+        cmocka_unit_test(an_answer_that_comes_later_finds_its_way_back),
         cmocka_unit_test(who_waits_is_known_after_a_crash_of_the_actors_node),
         cmocka_unit_test(an_answer_that_nobody_waits_for_is_dropped),
         cmocka_unit_test(who_waits_for_an_answer_is_known_by_both_numbers_and_by_age),
