@@ -6,22 +6,9 @@
 # The limit is the kernel's, on memory that is the process's own (RLIMIT_DATA); the pages of the store's files are the
 # kernel's to drop. A crash is one of the process, so commits need not wait for the disk.
 set -eu
-build=${BUILD:-build}
-dir=$(mktemp -d "${TMPDIR:-/tmp}/troupe-backlog.XXXXXX")
-node=
-finish() {
-    local status=$?
-    [ -z "$node" ] || kill -9 "$node" 2>/dev/null || true
-    rm -rf "$dir"
-    exit $status
-}
-trap finish EXIT
+. "$(dirname "$0")/preamble.sh"
 
-die() {
-    echo "FAILED: $1"
-    tail -n 20 "$dir/log" 2>/dev/null | sed 's/^/    /'
-    exit 1
-}
+node=
 
 case $build in *address* | *thread*) limit=unlimited ;; *) limit=262144 ;; esac # sanitizers map much more
 mkfifo "$dir/never"
@@ -37,18 +24,18 @@ for kind in few many; do
     node=$!
     end=$((SECONDS + 60))
     until [ -e "$dir/out" ] && [ "$(grep -c flooded "$dir/out")" = 100 ]; do
-        [ $SECONDS -lt $end ] || die "$kind: not all was sent in a minute"
-        kill -0 $node 2>/dev/null || die "$kind: the node ended meanwhile"
+        [ $SECONDS -lt $end ] || fail "$kind: not all was sent in a minute"
+        kill -0 $node 2>/dev/null || fail "$kind: the node ended meanwhile"
         read -rt 0.05 <>"$dir/never" || true
     done
     kill -9 $node
     wait $node 2>/dev/null || true
     node=
-    (ulimit -s 1024 -d $limit && exec timeout 120 "${command[@]}" 2>>"$dir/log") || die "$kind: troupe run ended with status $?"
+    (ulimit -s 1024 -d $limit && exec timeout 120 "${command[@]}" 2>>"$dir/log") || fail "$kind: troupe run ended with status $?"
     waited=$(sed -n 's/.*node open.* \([0-9]*\) messages waiting.*/\1/p' "$dir/log" | tail -n 1)
-    [ "$waited" -ge 4000000 ] || die "$kind: only $waited messages waited after the kill"
+    [ "$waited" -ge 4000000 ] || fail "$kind: only $waited messages waited after the kill"
     done=$(grep -c '"egress":"done".*"faults":0' "$dir/out" || true)
-    [ "$done" = 1000 ] || die "$kind: $done of 1000 actors got all, in order"
-    [ "$(wc -l <"$dir/out")" = 1100 ] || die "$kind: $(wc -l <"$dir/out") records, not 1100"
+    [ "$done" = 1000 ] || fail "$kind: $done of 1000 actors got all, in order"
+    [ "$(wc -l <"$dir/out")" = 1100 ] || fail "$kind: $(wc -l <"$dir/out") records, not 1100"
     echo "$kind: $waited messages waited at the kill; all of 5,000,000 came, in order"
 done

@@ -3,29 +3,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # Environment: BUILD (build), TROUPE_KEEP=1 (keep the directory). Each claim is printed; a failure shows the last output.
 set -eu
+. "$(dirname "$0")/preamble.sh"
 
-build=${BUILD:-build}
-case $build in /*) ;; *) build=$PWD/$build ;; esac
-dir=$(mktemp -d "${TMPDIR:-/tmp}/troupe-bad.XXXXXX")
 mounted=
+at_exit() { [ -z "$mounted" ] || umount "$mounted" 2>/dev/null || true; }
 pid=
 deadline_s=60 # for each wait; what hangs is a failure
-
-finish() {
-    local status=$?
-    [ -z "$pid" ] || kill -9 "$pid" 2>/dev/null || true
-    [ -z "$mounted" ] || umount "$mounted" 2>/dev/null || true
-    if [ $status != 0 ] || [ -n "${TROUPE_KEEP:-}" ]; then echo "kept: $dir"; else rm -rf "$dir"; fi
-}
-trap finish EXIT
-trap 'exit 130' INT TERM
-
-fail() {
-    echo "FAILED: $*"
-    echo "---- last log:"
-    tail -15 "$dir/log" 2>/dev/null || true
-    exit 1
-}
 
 ok() { echo "ok: $*"; }
 
@@ -47,15 +30,6 @@ greet() {
 
 says() { grep -q -e "$1" "$dir/log" || fail "the log does not say '$1'"; }
 count() { grep -c -e "$1" "$2" || true; } # lines of a file that match
-
-# wait_until COMMAND...: until it succeeds.
-wait_until() {
-    local end=$((SECONDS + deadline_s))
-    until "$@"; do
-        [ $SECONDS -lt $end ] || fail "waited $deadline_s s for: $*"
-        sleep 0.02
-    done
-}
 
 hello() { printf '{"to":"demo/greeter/%s","type":"hello"}\n' "$1"; }
 
@@ -156,12 +130,12 @@ pid=$!
 exec 9>"$dir/pipe"
 hello ada >&9
 greeted() { [ -s "$dir/$1.out" ] && [ "$(wc -l <"$dir/$1.out")" -ge "$2" ]; }
-wait_until greeted one 1
+wait_for greeted one 1
 troupe 1 run "$greeter" --data "$dir/one.data" --until-idle
 says 'in use'
 ok "a second process on the same directory is refused: exit status 1"
 hello ada >&9
-wait_until greeted one 2
+wait_for greeted one 2
 ok "the first process goes on"
 
 # ---- SIGTERM ---------------------------------------------------------------------------------------------------------
@@ -181,7 +155,7 @@ for ((i = 0; i < 200000; i++)); do echo '{"to":"demo/greeter/ada","type":"hello"
 "$build/troupe" run "$greeter" --data "$dir/many.data" --input "$dir/many.jsonl" --output "$dir/many.out" \
     --until-idle 2>"$dir/log" &
 pid=$!
-wait_until greeted many 1
+wait_for greeted many 1
 kill -TERM "$pid"
 status=0
 wait "$pid" || status=$?

@@ -6,23 +6,13 @@
 # kills. Each kill is told with its moment. Four of five hit the supervisor, which takes its node along; the fifth hits
 # the node, which the supervisor starts again. Every second round has durability process: SIGKILL must not matter to it.
 set -eu
+. "$(dirname "$0")/preamble.sh"
 
-build=${BUILD:-build}
 kills=${TROUPE_KILLS:-50}
 transfers=${TROUPE_TRANSFERS:-100000}
-seed=${TROUPE_SEED:-$((RANDOM + 1))}
-RANDOM=$seed
 bank=$(dirname "$0")/../samples/bank
-dir=$(mktemp -d "${TMPDIR:-/tmp}/troupe-kill.XXXXXX")
 pid=
 deadline_s=120 # per start; a process that hangs is a failure
-
-finish() {
-    local status=$?
-    [ -z "$pid" ] || kill -9 "$pid" 2>/dev/null || true
-    if [ $status != 0 ] || [ -n "${TROUPE_KEEP:-}" ]; then echo "kept: $dir (TROUPE_SEED=$seed)"; else rm -rf "$dir"; fi
-}
-trap finish EXIT
 
 start() {
     "$build/troupe" run "$build/samples/bank.so" --data "$dir/data" --input "$dir/$1.jsonl" --output "$dir/out.jsonl" \

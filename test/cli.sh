@@ -3,34 +3,24 @@
 # SPDX-License-Identifier: Apache-2.0
 # Environment: BUILD (build).
 set -eu
-
-build=${BUILD:-build}
-troupe=$build/troupe
-dir=$(mktemp -d "${TMPDIR:-/tmp}/troupe-cli.XXXXXX")
-trap 'rm -rf "$dir"' EXIT
-
-failed() {
-    echo "FAILED: $1"
-    tail -n 20 "$dir/out" "$dir/err" 2>/dev/null || true
-    exit 1
-}
+. "$(dirname "$0")/preamble.sh"
 
 # expect STATUS COMMAND..: run `troupe COMMAND..`, keep what it prints in out and err, compare its exit code.
 expect() {
     local wanted=$1 status=0
     shift
     "$troupe" "$@" >"$dir/out" 2>"$dir/err" || status=$?
-    [ $status = "$wanted" ] || failed "troupe $* ended with status $status, not $wanted"
+    [ $status = "$wanted" ] || fail "troupe $* ended with status $status, not $wanted"
 }
-says() { grep -Eq -- "$1" "$dir/out" || failed "no line of the output is like: $1"; }
-complains() { grep -Eq -- "$1" "$dir/err" || failed "no line of stderr is like: $1"; }
+says() { grep -Eq -- "$1" "$dir/out" || fail "no line of the output is like: $1"; }
+complains() { grep -Eq -- "$1" "$dir/err" || fail "no line of stderr is like: $1"; }
 
 # Help: of the whole and of each command it names, by both ways.
 expect 0 --help
 says '^usage: troupe COMMAND'
 cp "$dir/out" "$dir/help"
 commands=$(sed -n 's/^  \([a-z]*\) .*/\1/p' "$dir/help")
-[ "$(echo "$commands" | wc -w)" -ge 8 ] || failed "the help names too few commands"
+[ "$(echo "$commands" | wc -w)" -ge 8 ] || fail "the help names too few commands"
 for command in $commands; do
     expect 0 help "$command"
     says "^usage: troupe $command"
@@ -39,7 +29,7 @@ for command in $commands; do
     says '^Exit codes: '
     cp "$dir/out" "$dir/help"
     expect 0 "$command" --help
-    cmp -s "$dir/out" "$dir/help" || failed "troupe help $command and troupe $command --help differ"
+    cmp -s "$dir/out" "$dir/help" || fail "troupe help $command and troupe $command --help differ"
 done
 for command in $commands; do
     expect 2 "$command" --nonsense
@@ -54,7 +44,7 @@ wrong() {
     shift
     expect 2 "$@"
     complains "$text"
-    [ ! -s "$dir/out" ] || failed "troupe $* printed something on stdout"
+    [ ! -s "$dir/out" ] || fail "troupe $* printed something on stdout"
 }
 module=$build/samples/greeter.so
 wrong '^usage: troupe'
@@ -100,12 +90,12 @@ wrong "none.yaml: No such file" run "$module" --config "$dir/none.yaml"
 echo '{"to":"demo/greeter/bob","type":"hello"}' >"$dir/in"
 config "module: $module\ndata: $dir/configured\ninput: $dir/in\noutput: $dir/unused\nuntil-idle: true\nlog: warning\nno-supervisor: false\n"
 expect 0 run --config "$dir/run.yaml" --output "$dir/records"
-grep -q '"text":"Hello, bob!"' "$dir/records" || failed "the configured run put nothing out"
-[ ! -e "$dir/unused" ] || failed "the command line did not win over the file"
-[ ! -s "$dir/err" ] || failed "the level of the file was not taken"
+grep -q '"text":"Hello, bob!"' "$dir/records" || fail "the configured run put nothing out"
+[ ! -e "$dir/unused" ] || fail "the command line did not win over the file"
+[ ! -s "$dir/err" ] || fail "the level of the file was not taken"
 rm -rf "$dir/configured" "$dir/records" "$dir/in" "$dir/run.yaml"
 
-[ -z "$(ls "$dir" | grep -v 'out\|err\|help')" ] || failed "a wrong command line left something behind"
+[ -z "$(ls "$dir" | grep -v 'out\|err\|help')" ] || fail "a wrong command line left something behind"
 
 # What is in the way is named.
 echo >"$dir/file"
@@ -122,12 +112,12 @@ python3 -c 'import json, sys
 events = [json.loads(line) for line in sys.stdin]
 assert all(list(event) == ["time", "level", "msg"] for event in events), events
 assert any("dan" in event["msg"] and event["level"] == "warning" for event in events), events' <"$dir/err" ||
-    failed "the log is not JSON lines"
+    fail "the log is not JSON lines"
 expect 0 run "$module" --data "$dir/data" --input "$dir/in" --output "$dir/records" --until-idle --log warning
-[ ! -s "$dir/err" ] || failed "--log warning lets information through"
+[ ! -s "$dir/err" ] || fail "--log warning lets information through"
 expect 0 run "$module" --data "$dir/data" --input "$dir/in" --output "$dir/records" --until-idle
 [ "$(grep -cvE '^time=[0-9T:.-]+Z level=(info|warning|error) msg="([^"\\]|\\.)*"$' "$dir/err")" = 0 ] ||
-    failed "a line of the log is not logfmt"
+    fail "a line of the log is not logfmt"
 mkdir "$dir/progress"
-python3 test/progress.py "$troupe" "$module" "$dir/progress" || failed "progress"
+python3 test/progress.py "$troupe" "$module" "$dir/progress" || fail "progress"
 echo "the command explains itself"

@@ -3,24 +3,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # Environment: BUILD (build), CC (cc), TROUPE_KEEP=1 (keep the directory).
 set -eu
+. "$(dirname "$0")/preamble.sh"
 
-build=${BUILD:-build}
-troupe=$build/troupe
-dir=$(mktemp -d "${TMPDIR:-/tmp}/troupe-collections.XXXXXX")
 data=$dir/data
 node=
-finish() {
-    status=$?
-    [ -z "$node" ] || kill -9 "$node" 2>/dev/null || true
-    if [ $status != 0 ] || [ -n "${TROUPE_KEEP:-}" ]; then echo "kept: $dir"; else rm -rf "$dir"; fi
-}
-trap finish EXIT
-
-failed() {
-    echo "FAILED: $1"
-    tail -n 20 "$dir/out" "$dir/records" "$dir/log" 2>/dev/null || true
-    exit 1
-}
 
 start() {
     "$troupe" run "$dir/collections.so" --data "$data" --input - --output "$dir/records" --no-supervisor \
@@ -32,15 +18,6 @@ start() {
 # give TYPE [BODY]: a message for the box x.
 give() { echo "{\"to\":\"test/box/x\",\"type\":\"$1\",\"body\":${2:-null}}" >&3; }
 
-# wait_for COMMAND..: until it succeeds, for at most 30 s.
-wait_for() {
-    local end=$((SECONDS + 30))
-    until "$@"; do
-        [ $SECONDS -lt $end ] || failed "not within 30 s: $*"
-        sleep 0.02
-    done
-}
-
 counted() { grep -Eq "\"seq\":$1,.*$2" "$dir/records" 2>/dev/null; }
 
 stop() {
@@ -50,8 +27,8 @@ stop() {
     node=
 }
 
-look() { "$troupe" state --data "$data" test/box/x "$@" >"$dir/out" || failed "troupe state $*"; }
-says() { grep -Eq -- "$1" "$dir/out" || failed "no line of the output is like: $1"; }
+look() { "$troupe" state --data "$data" test/box/x "$@" >"$dir/out" || fail "troupe state $*"; }
+says() { grep -Eq -- "$1" "$dir/out" || fail "no line of the output is like: $1"; }
 figure() { "$troupe" stats --data "$data" | sed -n "s/^$1	//p"; }
 
 ${CC:-cc} -std=c11 -Wall -Wextra -I. -shared -fPIC -o "$dir/collections.so" test/module/collections.c
@@ -68,11 +45,11 @@ wait_for counted 1 '"elements":2,"sum":0,"length":3'
 stop KILL
 look
 [ "$(cat "$dir/out")" = "$(printf 'list\t0\t{"price":3}\nlist\t1\t[1,2]\nlist\t2\t"red"\nmap\t"apple"\t"red"\nmap\t"pear"\t{"price":3}')" ] ||
-    failed "troupe state prints something else"
+    fail "troupe state prints something else"
 look --json
 [ "$(cat "$dir/out")" = '{"actor":"test/box/x","state":{"list":[{"price":3},[1,2],"red"],"map":{"apple":"red","pear":{"price":3}}}}' ] ||
-    failed "troupe state --json prints something else"
-"$troupe" doctor "$data" >"$dir/out" || failed "the doctor finds damage"
+    fail "troupe state --json prints something else"
+"$troupe" doctor "$data" >"$dir/out" || fail "the doctor finds damage"
 
 # A large map is cleared at once, and its rows leave the disk while the node does nothing else.
 start
@@ -81,7 +58,7 @@ give fill '{"count":20000}'
 give count
 wait_for counted 2 '"elements":20000,"sum":199990000,"length":20000'
 stop TERM
-[ "$(figure values)" = 40001 ] || failed "there are $(figure values) rows of state, not 40001"
+[ "$(figure values)" = 40001 ] || fail "there are $(figure values) rows of state, not 40001"
 start
 give clear
 give add '{"key":"new","value":1}'
@@ -92,8 +69,8 @@ stop KILL
 look
 says '^map	"new"	1$'
 says '^brief	1	expires [0-9T:.-]+Z$'
-[ "$(wc -l <"$dir/out")" = 3 ] || failed "troupe state shows what was cleared"
-"$troupe" doctor "$data" >"$dir/out" || failed "the doctor finds damage"
+[ "$(wc -l <"$dir/out")" = 3 ] || fail "troupe state shows what was cleared"
+"$troupe" doctor "$data" >"$dir/out" || fail "the doctor finds damage"
 start
 swept() { # A node has to be stopped to be looked at.
     stop TERM
@@ -103,9 +80,9 @@ swept() { # A node has to be stopped to be looked at.
     return 1
 }
 wait_for swept
-[ "$(figure values)" = 4 ] || failed "there are $(figure values) rows of state, not 4: two heads, two elements"
+[ "$(figure values)" = 4 ] || fail "there are $(figure values) rows of state, not 4: two heads, two elements"
 look
 says '^map	"new"	1$'
-! grep -q brief "$dir/out" || failed "what has expired is still there"
-"$troupe" doctor "$data" >"$dir/out" || failed "the doctor finds damage"
+! grep -q brief "$dir/out" || fail "what has expired is still there"
+"$troupe" doctor "$data" >"$dir/out" || fail "the doctor finds damage"
 echo "collections: killed, cleared, swept"

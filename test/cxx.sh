@@ -3,10 +3,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Environment: BUILD (build).
 set -eu
+. "$(dirname "$0")/preamble.sh"
 
-build=${BUILD:-build}
-dir=$(mktemp -d "${TMPDIR:-/tmp}/troupe-cxx.XXXXXX")
-trap 'rm -rf "$dir"' EXIT
 echo '{"to":"demo/greeter/ada","type":"greet","body":{"name":"Ada"}}' >"$dir/in"
 for compiler in g++ clang++; do
     "$compiler" -std=c++17 -Wall -Wextra -Wpedantic -Werror -I. -shared -fPIC -o "$dir/greeter.so" \

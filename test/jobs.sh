@@ -3,32 +3,9 @@
 # process fails; a node that stops does not wait for long ones.
 # SPDX-License-Identifier: Apache-2.0
 set -eu
-build=${BUILD:-build}
-dir=$(mktemp -d "${TMPDIR:-/tmp}/troupe-jobs.XXXXXX")
+. "$(dirname "$0")/preamble.sh"
+
 node=
-finish() {
-    local status=$?
-    [ -z "$node" ] || kill -9 "$node" 2>/dev/null || true
-    rm -rf "$dir"
-    exit $status
-}
-trap finish EXIT
-
-die() {
-    echo "FAILED: $1"
-    tail -n 20 "$dir/log" 2>/dev/null | sed 's/^/    /'
-    exit 1
-}
-
-# wait_for COMMAND..: until it succeeds, for at most 30 seconds.
-wait_for() {
-    local end=$((SECONDS + 30))
-    until "$@"; do
-        [ $SECONDS -lt $end ] || die "waited in vain for: $*"
-        kill -0 "$node" 2>/dev/null || die "the node ended meanwhile"
-        read -rt 0.02 <>"$dir/never" || true
-    done
-}
 
 # traced ATTEMPT COUNT: so many jobs have begun that often.
 traced() { [ "$(grep -c " $1\$" "$dir/trace")" -ge "$2" ]; }
@@ -38,7 +15,7 @@ start() {
     "${command[@]}" 2>>"$dir/log" &
     node=$!
 }
-run() { timeout 120 "${command[@]}" --until-idle 2>>"$dir/log" || die "troupe run ended with status $?"; }
+run() { timeout 120 "${command[@]}" --until-idle 2>>"$dir/log" || fail "troupe run ended with status $?"; }
 
 # Sanitizers catch the signals themselves: there the plain crash is what is tested.
 export ASAN_OPTIONS=handle_segv=0:handle_abort=0:detect_leaks=0 TSAN_OPTIONS=handle_segv=0:${TSAN_OPTIONS:-}
@@ -53,25 +30,25 @@ for n in $(seq $count); do echo "{\"to\":\"test/jobs/a$((n % 7))\",\"type\":\"sq
 # Killed twice while four jobs run and the others wait; stopped once.
 for attempt in 1 2; do
     start
-    wait_for traced $attempt 4
+    wait_for -p "$node" traced $attempt 4
     kill -9 $node
     wait $node 2>/dev/null || true
 done
 start
-wait_for traced 3 4
+wait_for -p "$node" traced 3 4
 kill -TERM $node
-wait $node || die "stopped by SIGTERM it ended with status $?"
+wait $node || fail "stopped by SIGTERM it ended with status $?"
 node=
-[ ! -s "$dir/out" ] || die "a result came out of a job that had not ended"
+[ ! -s "$dir/out" ] || fail "a result came out of a job that had not ended"
 touch "$dir/gate"
 run
 for n in $(seq $count); do
     [ "$(grep -c "\"message\":\"squared\",\"attempts\":[0-9]*,\"body\":{\"n\":$n,\"square\":$((n * n))}" "$dir/out")" = 1 ] ||
-        die "no or more than one square of $n"
+        fail "no or more than one square of $n"
 done
-[ "$(wc -l <"$dir/out")" = $count ] || die "wanted $count records, not $(wc -l <"$dir/out")"
-grep -q '"attempts":4,' "$dir/out" || die "no result says that its job was begun four times"
-"$build/troupe" stats --data "$dir/data" | grep -Pq '^jobs\t0$' || die "jobs are left: $("$build/troupe" stats --data "$dir/data")"
+[ "$(wc -l <"$dir/out")" = $count ] || fail "wanted $count records, not $(wc -l <"$dir/out")"
+grep -q '"attempts":4,' "$dir/out" || fail "no result says that its job was begun four times"
+"$build/troupe" stats --data "$dir/data" | grep -Pq '^jobs\t0$' || fail "jobs are left: $("$build/troupe" stats --data "$dir/data")"
 
 # A poison job costs one job; one that fails is tried again, then its actor is told.
 {
@@ -81,12 +58,12 @@ grep -q '"attempts":4,' "$dir/out" || die "no result says that its job was begun
 } >>"$dir/in"
 : >"$dir/log"
 run
-[ "$(grep -c "job [0-9]* 'crash' of test/jobs/x crashed the node: signal 11" "$dir/log")" = 3 ] || die "it did not crash three times"
-grep -q 'in jobs.so+0x' "$dir/log" || die "no backtrace"
+[ "$(grep -c "job [0-9]* 'crash' of test/jobs/x crashed the node: signal 11" "$dir/log")" = 3 ] || fail "it did not crash three times"
+grep -q 'in jobs.so+0x' "$dir/log" || fail "no backtrace"
 grep -q '"key":"x","body":{"message":"troupe.job-failed",.*"job":"crash","reason":"crashed the node 3 times: signal 11' "$dir/out" ||
-    die "the actor was not told of the crash"
+    fail "the actor was not told of the crash"
 grep -q '"key":"y","body":{"message":"troupe.job-failed",.*"reason":"attempt [0-9]* failed as told"' "$dir/out" ||
-    die "the actor was not told of the failure"
-grep -q '"square":81' "$dir/out" || die "the job beside the crash did not come back"
-[ "$(wc -l <"$dir/out")" = $((count + 3)) ] || die "wanted $((count + 3)) records, not $(wc -l <"$dir/out")"
+    fail "the actor was not told of the failure"
+grep -q '"square":81' "$dir/out" || fail "the job beside the crash did not come back"
+[ "$(wc -l <"$dir/out")" = $((count + 3)) ] || fail "wanted $((count + 3)) records, not $(wc -l <"$dir/out")"
 echo "$count jobs, killed twice and stopped once, came back once each; a poison job cost one job"

@@ -5,23 +5,10 @@
 # Environment: BUILD (build), TROUPE_FLOODS (30) times 10,000 delayed messages; of a million (100) the node may have
 # 256 MiB, of fewer 128. See test/backlog.sh for the limit.
 set -eu
-build=${BUILD:-build}
-export TROUPE_FLOODS=${TROUPE_FLOODS:-30}
-dir=$(mktemp -d "${TMPDIR:-/tmp}/troupe-later.XXXXXX")
-node=
-finish() {
-    local status=$?
-    [ -z "$node" ] || kill -9 "$node" 2>/dev/null || true
-    rm -rf "$dir"
-    exit $status
-}
-trap finish EXIT
+. "$(dirname "$0")/preamble.sh"
 
-die() {
-    echo "FAILED: $1"
-    tail -n 20 "$dir/log" 2>/dev/null | sed 's/^/    /'
-    exit 1
-}
+export TROUPE_FLOODS=${TROUPE_FLOODS:-30}
+node=
 
 if [ "$TROUPE_FLOODS" -gt 30 ]; then mib=256; else mib=128; fi
 case $build in *address* | *thread*) limit=unlimited ;; *) limit=$((mib * 1024)) ;; esac # sanitizers map much more
@@ -34,16 +21,16 @@ command=("$build/troupe" run "$dir/flood.so" --data "$dir/data" --input "$dir/in
 node=$!
 end=$((SECONDS + 60))
 until [ -e "$dir/out" ] && [ "$(grep -c flooded "$dir/out")" = "$TROUPE_FLOODS" ]; do
-    [ $SECONDS -lt $end ] || die "not all was set in a minute"
-    kill -0 $node 2>/dev/null || die "the node ended meanwhile"
+    [ $SECONDS -lt $end ] || fail "not all was set in a minute"
+    kill -0 $node 2>/dev/null || fail "the node ended meanwhile"
     sleep 0.05
 done
 kill -9 $node
 { wait $node; } 2>/dev/null || true
 node=
 left=$("$build/troupe" stats --data "$dir/data" | awk '$1 == "timers" { print $2 }')
-(ulimit -s 1024 -d $limit && exec timeout 120 "${command[@]}" 2>>"$dir/log") || die "troupe run ended with status $?"
+(ulimit -s 1024 -d $limit && exec timeout 120 "${command[@]}" 2>>"$dir/log") || fail "troupe run ended with status $?"
 done=$(grep -c '"egress":"done".*"faults":0' "$dir/out" || true)
-[ "$done" = 1000 ] || die "$done of 1000 tallies were full, without a repeat"
-"$build/troupe" doctor "$dir/data" >/dev/null || die "doctor finds damage"
+[ "$done" = 1000 ] || fail "$done of 1000 tallies were full, without a repeat"
+"$build/troupe" doctor "$dir/data" >/dev/null || fail "doctor finds damage"
 echo "$left delayed messages were waiting at the kill; all of ${TROUPE_FLOODS}0,000 came once"

@@ -3,43 +3,29 @@
 # SPDX-License-Identifier: Apache-2.0
 # Environment: BUILD (build), TROUPE_KEEP=1 (keep the directory).
 set -eu
+. "$(dirname "$0")/preamble.sh"
 
-build=${BUILD:-build}
-troupe=$build/troupe
-dir=$(mktemp -d "${TMPDIR:-/tmp}/troupe-look.XXXXXX")
 data=$dir/data
 holder=
-finish() {
-    status=$?
-    [ -z "$holder" ] || kill -9 "$holder" 2>/dev/null || true
-    if [ $status != 0 ] || [ -n "${TROUPE_KEEP:-}" ]; then echo "kept: $dir"; else rm -rf "$dir"; fi
-}
-trap finish EXIT
-
-failed() {
-    echo "FAILED: $1"
-    tail -n 20 "$dir/out" "$dir/err" 2>/dev/null || true
-    exit 1
-}
 
 # expect STATUS COMMAND..: run `troupe COMMAND..`, keep what it prints in out and err, compare its exit code.
 expect() {
     local wanted=$1 status=0
     shift
     "$troupe" "$@" >"$dir/out" 2>"$dir/err" || status=$?
-    [ $status = "$wanted" ] || failed "troupe $* ended with status $status, not $wanted"
+    [ $status = "$wanted" ] || fail "troupe $* ended with status $status, not $wanted"
 }
 
 # says PATTERN, complains PATTERN: a line of what was printed, or of stderr, is like this.
-says() { grep -Eq -- "$1" "$dir/out" || failed "no line of the output is like: $1"; }
-complains() { grep -Eq -- "$1" "$dir/err" || failed "no line of stderr is like: $1"; }
-lines() { [ "$(wc -l <"$dir/out")" = "$1" ] || failed "the output has $(wc -l <"$dir/out") lines, not $1"; }
+says() { grep -Eq -- "$1" "$dir/out" || fail "no line of the output is like: $1"; }
+complains() { grep -Eq -- "$1" "$dir/err" || fail "no line of stderr is like: $1"; }
+lines() { [ "$(wc -l <"$dir/out")" = "$1" ] || fail "the output has $(wc -l <"$dir/out") lines, not $1"; }
 is_json() { python3 -c 'import json, sys
-for line in sys.stdin: assert isinstance(json.loads(line), dict)' <"$dir/out" || failed "the output is not JSON lines"; }
+for line in sys.stdin: assert isinstance(json.loads(line), dict)' <"$dir/out" || fail "the output is not JSON lines"; }
 
 bank() {
     "$troupe" run "$build/samples/bank.so" --data "$data" --input "$1" --output "$dir/records" --until-idle \
-        >>"$dir/log" 2>&1 || failed "troupe run ended with status $?: $(tail -3 "$dir/log")"
+        >>"$dir/log" 2>&1 || fail "troupe run ended with status $?: $(tail -3 "$dir/log")"
 }
 
 cat >"$dir/input" <<'LINES'
@@ -94,7 +80,7 @@ says '"text":"this is no JSON"'
 unknown=$(sed -n 's/^{"number":\([0-9]*\),.*shop\/order\/o1.*/\1/p' "$dir/out")
 bad=$(sed -n 's/^{"number":\([0-9]*\),.*"text".*/\1/p' "$dir/out")
 refused=$(sed -n 's/^{"number":\([0-9]*\),.*"type":"dance".*/\1/p' "$dir/out")
-[ -n "$unknown" ] && [ -n "$bad" ] && [ -n "$refused" ] || failed "a dead letter has no number"
+[ -n "$unknown" ] && [ -n "$bad" ] && [ -n "$refused" ] || fail "a dead letter has no number"
 expect 0 dead show "$unknown" --data "$data"
 says '\{"what":"tab\\there"\}'
 expect 1 dead retry "$bad" --data "$data"
@@ -139,7 +125,7 @@ before=$(wc -l <"$dir/records")
 echo '{"to":"bank/transfer/T9","type":"transfer","body":{"from":"carol","to":"dave","amount":1}}' >&3
 end=$((SECONDS + 30))
 until [ "$(wc -l <"$dir/records")" -gt "$before" ]; do
-    [ $SECONDS -lt $end ] || failed "no record came out in 30 s"
+    [ $SECONDS -lt $end ] || fail "no record came out in 30 s"
     sleep 0.01
 done
 expect 3 doctor "$data"
@@ -176,7 +162,7 @@ for command in "state --data $dir/none a/b/c" "actors --data $dir/none" "mailbox
 done
 expect 3 doctor "$dir/none"
 complains 'none is not a node'
-[ ! -e "$dir/none" ] || failed "looking made a directory"
+[ ! -e "$dir/none" ] || fail "looking made a directory"
 for command in state actors mailbox timers dead stats doctor; do
     expect 0 $command --help
     says "^usage: troupe $command"

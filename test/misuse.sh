@@ -2,29 +2,9 @@
 # misuse.sh - handlers and jobs that do what they must not cost their own message, which says why; all others go on.
 # SPDX-License-Identifier: Apache-2.0
 set -eu
-build=${BUILD:-build}
-dir=$(mktemp -d "${TMPDIR:-/tmp}/troupe-misuse.XXXXXX")
+. "$(dirname "$0")/preamble.sh"
+
 node=
-finish() {
-    local status=$?
-    [ -z "$node" ] || kill -9 "$node" 2>/dev/null || true
-    rm -rf "$dir"
-    exit $status
-}
-trap finish EXIT
-die() {
-    echo "FAILED: $1"
-    tail -n 20 "$dir/log" 2>/dev/null | sed 's/^/    /'
-    exit 1
-}
-wait_for() {
-    local end=$((SECONDS + 30))
-    until "$@"; do
-        [ $SECONDS -lt $end ] || die "waited in vain for: $*"
-        kill -0 "$node" 2>/dev/null || die "the node ended meanwhile"
-        read -rt 0.02 <>"$dir/never" || true
-    done
-}
 logged() { grep -Eq -- "$1" "$dir/log"; }
 
 # Sanitizers catch signals and double frees themselves: there the plain crash is what is tested.
@@ -53,13 +33,13 @@ no-egress:egress .. must have 1 to 63 bytes
 odd-result:the handler returned 99, which is no enum troupe_error'
 echo "$wrong" | while IFS=: read -r type _; do message "k-$type" "$type"; done >"$dir/in"
 message after fine >>"$dir/in"
-timeout 60 "${command[@]}" --until-idle 2>"$dir/log" || die "wrong calls: status $?"
+timeout 60 "${command[@]}" --until-idle 2>"$dir/log" || fail "wrong calls: status $?"
 "$build/troupe" dead list --data "$dir/data" >"$dir/dead"
 echo "$wrong" | while IFS=: read -r type text; do
-    logged "dead letter: test/misuse/k-$type .*: $text" || die "$type: the log does not say: $text"
-    grep -q "k-$type" "$dir/dead" || die "$type: no dead letter"
+    logged "dead letter: test/misuse/k-$type .*: $text" || fail "$type: the log does not say: $text"
+    grep -q "k-$type" "$dir/dead" || fail "$type: no dead letter"
 done
-[ "$(cat "$dir/out")" = '{"egress":"out","seq":1,"key":"after","body":null}' ] || die "the message behind all these: $(cat "$dir/out")"
+[ "$(cat "$dir/out")" = '{"egress":"out","seq":1,"key":"after","body":null}' ] || fail "the message behind all these: $(cat "$dir/out")"
 echo "$(echo "$wrong" | wc -l) wrong calls, each with its text"
 
 # Each of these ends the process, three times, and then only its message.
@@ -70,46 +50,46 @@ for type in write-const:'signal 11' recurse:'signal 11' double-free:'signal 6' e
     esac
     message "k-$type" "$type" >>"$dir/in"
     message "after-$type" fine >>"$dir/in"
-    timeout 60 "${command[@]}" --until-idle 2>"$dir/log" || die "$type: status $?"
+    timeout 60 "${command[@]}" --until-idle 2>"$dir/log" || fail "$type: status $?"
     [ "$(grep -c "handler of test/misuse/k-$type message '$type' crashed the node: $text" "$dir/log")" = 3 ] ||
-        die "$type: it did not crash three times"
-    logged "dead letter: test/misuse/k-$type .*crashed the node 3 times: $text" || die "$type: no dead letter"
-    grep -q "\"key\":\"after-$type\"" "$dir/out" || die "$type: what stood behind it did not come"
+        fail "$type: it did not crash three times"
+    logged "dead letter: test/misuse/k-$type .*crashed the node 3 times: $text" || fail "$type: no dead letter"
+    grep -q "\"key\":\"after-$type\"" "$dir/out" || fail "$type: what stood behind it did not come"
     echo "$type: $text"
 done
 
 # Jobs: one that ends the process, one that packs wrong.
 message job job-exit >>"$dir/in"
 message job job-format >>"$dir/in"
-timeout 60 "${command[@]}" --until-idle 2>"$dir/log" || die "jobs: status $?"
-[ "$(grep -c "job [0-9]* 'exits' of test/misuse/job crashed the node: it called exit" "$dir/log")" = 3 ] || die "exit of a job"
+timeout 60 "${command[@]}" --until-idle 2>"$dir/log" || fail "jobs: status $?"
+[ "$(grep -c "job [0-9]* 'exits' of test/misuse/job crashed the node: it called exit" "$dir/log")" = 3 ] || fail "exit of a job"
 grep -q '"key":"job","body":{"job":"exits","reason":"crashed the node 3 times: it called exit' "$dir/out" ||
-    die "the actor was not told of its job's exit"
-grep -q '"key":"job","body":{"job":"format","reason":"troupe_job_pack: ' "$dir/out" || die "a job's wrong format has no text"
+    fail "the actor was not told of its job's exit"
+grep -q '"key":"job","body":{"job":"format","reason":"troupe_job_pack: ' "$dir/out" || fail "a job's wrong format has no text"
 echo "jobs: exit and a wrong format are told to the actor"
 
 # What does not return is reported while it runs. A handler stops everything, so only the second signal ends it.
 message j job-forever >>"$dir/in"
 "${command[@]}" --slow 0.4 2>"$dir/log" &
 node=$!
-wait_for logged "job [0-9]* 'forever' of test/misuse/j has been running for"
+wait_for -p "$node" logged "job [0-9]* 'forever' of test/misuse/j has been running for"
 message h forever >"$dir/in2"
 touch "$dir/gate"
 kill -TERM $node
-wait $node || die "SIGTERM: status $?"
+wait $node || fail "SIGTERM: status $?"
 rm "$dir/gate"
 command[6]=$dir/in2
 "${command[@]}" --slow 0.4 2>"$dir/log" &
 node=$!
-wait_for logged "handler of test/misuse/h message 'forever' has been running for"
+wait_for -p "$node" logged "handler of test/misuse/h message 'forever' has been running for"
 kill -TERM $node
-wait_for logged "has been running for 0.8 s"
+wait_for -p "$node" logged "has been running for 0.8 s"
 kill -TERM $node
 status=0
 wait $node || status=$?
 node=
-[ $status = 1 ] && logged "told to stop again" || die "the second SIGTERM: status $status"
+[ $status = 1 ] && logged "told to stop again" || fail "the second SIGTERM: status $status"
 touch "$dir/gate"
-timeout 60 "${command[@]}" --until-idle 2>"$dir/log" || die "after that: status $?"
-"$build/troupe" doctor --data "$dir/data" >"$dir/log" || die "doctor"
+timeout 60 "${command[@]}" --until-idle 2>"$dir/log" || fail "after that: status $?"
+"$build/troupe" doctor --data "$dir/data" >"$dir/log" || fail "doctor"
 echo "what does not return is reported, and ended by a second signal"

@@ -2,8 +2,8 @@
 # nodes_clients.sh - clients of a running troupe of several nodes: see nodes_clients.py.
 # SPDX-License-Identifier: Apache-2.0
 set -eu
-dir=$(mktemp -d "${TMPDIR:-/tmp}/troupe-clients.XXXXXX")
-trap 'rm -rf "$dir"' EXIT
+. "$(dirname "$0")/preamble.sh"
+
 export ASAN_OPTIONS=detect_leaks=0
 ${CC:-cc} -shared -fPIC -Icore -o "$dir/talker.so" test/module/talker.c
 # Debian's own: that is where python3-zmq and python3-msgpack are.

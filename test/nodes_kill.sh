@@ -4,30 +4,15 @@
 # Environment: BUILD (build), TROUPE_NODES (4), TROUPE_TRANSFERS (1000 for each), TROUPE_NODE_KILLS (20), TROUPE_SEED (of who is
 # killed when), TROUPE_KEEP=1 (keep the directory).
 set -eu
+. "$(dirname "$0")/preamble.sh"
 
-build=${BUILD:-build}
 nodes=${TROUPE_NODES:-4}
 kills=${TROUPE_NODE_KILLS:-20}
 transfers=${TROUPE_TRANSFERS:-$((kills * 1000))}
-seed=${TROUPE_SEED:-$((RANDOM + 1))}
-RANDOM=$seed
 accounts=1000
 deadline_s=120 # for the whole of it to come to its end; what hangs is a failure
 bank=$(dirname "$0")/../samples/bank
-dir=$(mktemp -d "${TMPDIR:-/tmp}/troupe-nodes.XXXXXX")
 pid=
-finish() {
-    local status=$?
-    [ -z "$pid" ] || kill -9 "$pid" 2>/dev/null || true
-    if [ $status != 0 ] || [ -n "${TROUPE_KEEP:-}" ]; then echo "kept: $dir (seed $seed)"; else rm -rf "$dir"; fi
-}
-trap finish EXIT
-trap 'exit 130' INT TERM
-fail() {
-    echo "FAILED: $* (seed $seed)"
-    tail -15 "$dir/log"
-    exit 1
-}
 lines() { cat "$dir"/out.* 2>/dev/null | wc -l; }
 
 # start [INPUT...]: start the troupe, the first nodes with these inputs.

@@ -3,28 +3,14 @@
 # SPDX-License-Identifier: Apache-2.0
 # Environment: BUILD (build), TROUPE_NODES (4), TROUPE_TRANSFERS (30000), TROUPE_SNAPSHOTS (8), TROUPE_KEEP=1.
 set -eu
+. "$(dirname "$0")/preamble.sh"
 
-build=${BUILD:-build}
 nodes=${TROUPE_NODES:-4}
 transfers=${TROUPE_TRANSFERS:-30000}
 snapshots=${TROUPE_SNAPSHOTS:-8}
 accounts=1000
-deadline_s=120
 bank=$(dirname "$0")/../samples/bank
-dir=$(mktemp -d "${TMPDIR:-/tmp}/troupe-cut.XXXXXX")
 pid=
-finish() {
-    local status=$?
-    [ -z "$pid" ] || kill -9 "$pid" 2>/dev/null || true
-    if [ $status != 0 ] || [ -n "${TROUPE_KEEP:-}" ]; then echo "kept: $dir"; else rm -rf "$dir"; fi
-}
-trap finish EXIT
-trap 'exit 130' INT TERM
-fail() {
-    echo "FAILED: $*"
-    tail -5 "$dir/log" "$dir/said" 2>/dev/null || true
-    exit 1
-}
 lines() { cat "$dir/$1".out.* 2>/dev/null | wc -l; }
 
 # start NAME [INPUT...]: start the troupe in NAME, the first nodes with these inputs.
@@ -42,16 +28,6 @@ stop() {
     wait "$pid" || status=$?
     pid=
     [ $status = 0 ] || fail "exit status $status after SIGTERM"
-}
-# wait_for WHAT COMMAND...: until it succeeds.
-wait_for() {
-    local what=$1 end=$((SECONDS + deadline_s))
-    shift
-    until "$@"; do
-        [ $SECONDS -lt $end ] || fail "waited $deadline_s s for $what"
-        kill -0 "$pid" 2>/dev/null || fail "the troupe has ended"
-        sleep 0.02
-    done
 }
 has_lines() { [ "$(lines "$1")" -ge "$2" ]; }
 snapshot() { "$build/troupe" snapshot "$@" --data "$dir/one" >"$dir/said" 2>&1; }
@@ -74,11 +50,11 @@ all_listen() {
 }
 
 start one "${parts[@]}"
-wait_for "all nodes" all_listen
-wait_for "the first records" has_lines one 100
+wait_for -p "$pid" all_listen
+wait_for -p "$pid" has_lines one 100
 taken=0
 flying=0
-wait_for "all nodes to listen" snapshot create --name first
+wait_for -p "$pid" snapshot create --name first
 while [ $taken -lt "$snapshots" ]; do
     snapshot create --name "s$taken" || fail "no snapshot"
     snapshot verify "s$taken" --module "$build/samples/bank.so" || fail "snapshot s$taken is not good"
@@ -87,10 +63,10 @@ while [ $taken -lt "$snapshots" ]; do
     taken=$((taken + 1))
 done
 echo "$taken snapshots of $nodes nodes at $(lines one) of $transfers transfers, $flying rows of messages waiting or flying in them"
-wait_for "all transfers" has_lines one "$transfers"
+wait_for -p "$pid" has_lines one "$transfers"
 stop
 start one "${parts[@]:0:$((nodes - 1))}" audit
-wait_for "the balances" has_balances one
+wait_for -p "$pid" has_balances one
 stop
 
 # Restored, the inputs go on where the cut was, and the outcome is the same to the cent.
@@ -116,10 +92,10 @@ print(total)
 END
 }
 ended() { [ "$(last two)" = "$before" ]; }
-wait_for "the transfers after the cut" ended
+wait_for -p "$pid" ended
 stop
 start two "${parts[@]:0:$((nodes - 1))}" audit
-wait_for "the balances" has_balances two
+wait_for -p "$pid" has_balances two
 stop
 [ "$(total one)" = $((accounts * 1000)) ] || fail "money was lost or made: $(total one)"
 [ "$(total two)" = $((accounts * 1000)) ] || fail "money was lost or made after the restore: $(total two)"

@@ -2,15 +2,7 @@
 # poison.sh - a message that crashes its handler costs one message, not the service.
 # SPDX-License-Identifier: Apache-2.0
 set -eu
-build=${BUILD:-build}
-dir=$(mktemp -d "${TMPDIR:-/tmp}/troupe-poison.XXXXXX")
-trap 'rm -rf "$dir"' EXIT
-die()
-{
-    echo "FAILED: $1"
-    sed 's/^/    /' "$dir/log" | tail -20
-    exit 1
-}
+. "$(dirname "$0")/preamble.sh"
 
 # Sanitizers catch the signals themselves: there the plain crash is what is tested.
 export ASAN_OPTIONS=handle_segv=0:handle_abort=0:detect_leaks=0
@@ -19,16 +11,16 @@ for n in 1 2 3; do echo "{\"to\":\"test/poison/a$n\",\"type\":\"fine\"}"; done >
 echo '{"to":"test/poison/x","type":"segv"}' >> "$dir/in"
 echo '{"to":"test/poison/x","type":"behind"}' >> "$dir/in"
 timeout 60 "$build/troupe" run "$dir/poison.so" --data "$dir/data" --input "$dir/in" --output "$dir/out" \
-    --until-idle 2> "$dir/log" || die "troupe run ended with status $?"
-[ "$(wc -l < "$dir/out")" = 4 ] || die "wanted 4 records, not $(wc -l < "$dir/out")"
-grep -q '"seq":4,"key":"x","body":{"type":"behind"}' "$dir/out" || die "the message behind the crash did not come"
-[ "$(grep -c 'crashed the node: signal 11' "$dir/log")" = 3 ] || die "it did not crash three times"
-grep -q 'dead letter: test/poison/x .*crashed the node 3 times: signal 11' "$dir/log" || die "no dead letter"
-grep -q 'in poison.so+0x' "$dir/log" || die "no backtrace"
+    --until-idle 2> "$dir/log" || fail "troupe run ended with status $?"
+[ "$(wc -l < "$dir/out")" = 4 ] || fail "wanted 4 records, not $(wc -l < "$dir/out")"
+grep -q '"seq":4,"key":"x","body":{"type":"behind"}' "$dir/out" || fail "the message behind the crash did not come"
+[ "$(grep -c 'crashed the node: signal 11' "$dir/log")" = 3 ] || fail "it did not crash three times"
+grep -q 'dead letter: test/poison/x .*crashed the node 3 times: signal 11' "$dir/log" || fail "no dead letter"
+grep -q 'in poison.so+0x' "$dir/log" || fail "no backtrace"
 
 echo '{"to":"test/poison/y","type":"abort"}' > "$dir/in2"
 status=0
 timeout 60 "$build/troupe" run "$dir/poison.so" --data "$dir/data" --input "$dir/in2" --output "$dir/out" \
     --until-idle --no-supervisor 2> "$dir/log" || status=$?
-[ $status = 134 ] || die "without supervisor it should die of SIGABRT, not with $status"
+[ $status = 134 ] || fail "without supervisor it should die of SIGABRT, not with $status"
 echo "a poison message cost one message"

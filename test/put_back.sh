@@ -3,20 +3,9 @@
 # that is put back is noticed: the link stays down, and the log names the repair.
 # SPDX-License-Identifier: Apache-2.0
 set -u
-build=${BUILD:-build}
-dir=$(mktemp -d)
-pids=()
-finish() {
-    [ ${#pids[@]} = 0 ] || kill -9 "${pids[@]}" 2>/dev/null
-    rm -rf "$dir"
-}
-trap finish EXIT
+. "$(dirname "$0")/preamble.sh"
 
-fail() {
-    echo "FAILED: $*"
-    tail -n 8 "$dir"/log.* 2>/dev/null
-    exit 1
-}
+pids=()
 
 # start NODE INPUT
 start() {

@@ -1,26 +1,12 @@
 # sample.sh - runs a sample from a file to a file, killed on the way; sourced by the tests of samples.
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# Environment: BUILD (build), TROUPE_SEED (of the moments of the kills), TROUPE_KEEP=1 (keep the directory).
-# Sets `dir`, and `killed`, the number of kills that came in time.
+# Environment: that of preamble.sh, which it sources; TROUPE_SEED is of the moments of the kills, too.
+# Sets `killed`, the number of kills that came in time.
 
-build=${BUILD:-build}
-seed=${TROUPE_SEED:-$((RANDOM + 1))}
-RANDOM=$seed
-dir=$(mktemp -d "${TMPDIR:-/tmp}/troupe-sample.XXXXXX")
+. "$(dirname "$0")/preamble.sh"
 killed=0
 pid=
-finish() {
-    status=$?
-    [ -z "$pid" ] || kill -9 "$pid" 2>/dev/null || true
-    if [ $status != 0 ] || [ -n "${TROUPE_KEEP:-}" ]; then
-        tail -5 "$dir/log" 2>/dev/null || true
-        echo "kept: $dir (seed $seed)"
-    else
-        rm -rf "$dir"
-    fi
-}
-trap finish EXIT
 
 # run SAMPLE DATA INPUT OUTPUT: to the end, until neither message nor timer is left.
 run() {

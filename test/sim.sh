@@ -2,10 +2,9 @@
 # sim.sh - `troupe sim`: a sample survives every fault, and what a module does wrong is found.
 # SPDX-License-Identifier: Apache-2.0
 set -u
-build=${BUILD:-build}
+. "$(dirname "$0")/preamble.sh"
+
 seeds=${TROUPE_CLI_SEEDS:-200}
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
 failed=0
 
 # expect CODE TEXT COMMAND...: the command exits with CODE and says TEXT (a basic regular expression).

@@ -3,23 +3,11 @@
 # SPDX-License-Identifier: Apache-2.0
 # Environment: BUILD (build), TROUPE_KEEP=1 (keep the directory).
 set -eu
+. "$(dirname "$0")/preamble.sh"
 
-build=${BUILD:-build}
 bank=$(dirname "$0")/../samples/bank
-dir=$(mktemp -d "${TMPDIR:-/tmp}/troupe-snapshot.XXXXXX")
 pid=
 deadline_s=60
-finish() {
-    local status=$?
-    [ -z "$pid" ] || kill -9 "$pid" 2>/dev/null || true
-    if [ $status != 0 ] || [ -n "${TROUPE_KEEP:-}" ]; then echo "kept: $dir"; else rm -rf "$dir"; fi
-}
-trap finish EXIT
-fail() {
-    echo "FAILED: $*"
-    tail -5 "$dir/log" 2>/dev/null || true
-    exit 1
-}
 ok() { echo "ok: $*"; }
 
 # troupe STATUS ARGUMENT...: run the command, demand its exit status.

@@ -2,10 +2,9 @@
 # trickle.sh - messages that go round for ever do not keep new lines of the input out.
 # SPDX-License-Identifier: Apache-2.0
 set -eu
-build=${BUILD:-build}
-dir=$(mktemp -d "${TMPDIR:-/tmp}/troupe-trickle.XXXXXX")
+. "$(dirname "$0")/preamble.sh"
+
 node=
-trap '[ -z "$node" ] || kill "$node" 2>/dev/null || true; wait; rm -rf "$dir"' EXIT
 
 # More tokens than a node wants to have waiting, each with hops for years; behind them one that ends at once.
 for ((n = 0; n < 1000; n++)); do

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Environment: BUILD (build).
 set -eu
-dir=$(mktemp -d "${TMPDIR:-/tmp}/troupe-tutorial.XXXXXX")
-trap 'rm -rf "$dir"' EXIT
+. "$(dirname "$0")/preamble.sh"
+
 BUILD=$(realpath "${BUILD:-build}") ASAN_OPTIONS=handle_abort=0:detect_leaks=0
 export BUILD ASAN_OPTIONS
 python3 test/tutorial.py docs/tutorial.md "$PWD" "$dir"
