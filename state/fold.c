@@ -15,19 +15,22 @@
 #include <errno.h>
 #include <stdio.h>
 #include <time.h>
+#include <unistd.h>
 
 enum {
     ENTRY_SIZE = 24,
     PAGE = 4096,
-    BEHIND_MAX = 8,
+    BEHIND_TIMES = 8,      /* times bytes_max that may wait to be folded; on a machine with much memory ... */
+    BEHIND_TIMES_MAX = 32, /* ... up to so many, */
+    BEHIND_SHARE = 16,     /* as long as that is such a part of it: it takes in a burst of some seconds */
     ROWS_PER_FOLD = 1 << 22,
     BYTES_PER_FOLD = 1 << 28,  /* of records; the last one may be over it */
     OTHERS_PER_FOLD = 1 << 16, /* of other tables than STATE: LMDB 0.9 has bugs over 131,071 dirty pages */
     PAGES_PER_TXN = 256,       /* that STATE rows stand on: 1 MiB, one or two milliseconds of the disk's time, ... */
     PAGES_PER_TXN_MAX = 8192,  /* ... and when folding is behind: each costs two syncs, but more pages cost LMDB more */
     SPREAD_MAX_MS = 2000,
-    BUFFER_KEPT_MAX = 1 << 20, /* bytes of a batch's memory that is kept for the next one */
-    HELD_MAX = BEHIND_MAX / 2, /* times bytes_max that may wait because of a photograph */
+    BUFFER_KEPT_MAX = 1 << 20,   /* bytes of a batch's memory that is kept for the next one */
+    HELD_MAX = BEHIND_TIMES / 2, /* times bytes_max that may wait because of a photograph */
 };
 
 /* ---- rows -------------------------------------------------------------------------------------------------------- */
@@ -462,11 +465,21 @@ static void *run(void *context)
     return NULL;
 }
 
+/* Commits wait when more than this is to be folded. */
+static size_t left_max(size_t bytes_max)
+{
+    size_t memory = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
+    size_t times = memory / BEHIND_SHARE / bytes_max;
+    times = times < BEHIND_TIMES ? BEHIND_TIMES : times < BEHIND_TIMES_MAX ? times : BEHIND_TIMES_MAX;
+    return times * bytes_max;
+}
+
 enum troupe_error troupe__fold_start(struct troupe__fold *fold, struct troupe__lmdb_env *tables, uint64_t folded,
                                      size_t bytes_max, unsigned interval_ms)
 {
     pthread_condattr_t monotonic;
-    *fold = (struct troupe__fold){.tables = tables, .bytes_max = bytes_max, .interval_ms = interval_ms};
+    *fold = (struct troupe__fold){
+        .tables = tables, .bytes_max = bytes_max, .left_max = left_max(bytes_max), .interval_ms = interval_ms};
     atomic_init(&fold->folded, folded);
     fold->pushed = folded;
     pthread_condattr_init(&monotonic);
@@ -482,11 +495,11 @@ enum troupe_error troupe__fold_reserve(struct troupe__fold *fold, size_t size, c
 {
     enum troupe_error result = TROUPE_OK;
     pthread_mutex_lock(&fold->mutex);
-    while (fold->failed == TROUPE_OK && fold->left > BEHIND_MAX * fold->bytes_max) {
+    while (fold->failed == TROUPE_OK && fold->left > fold->left_max) {
         pthread_cond_wait(&fold->done, &fold->mutex);
     }
     fold->open = fold->open ? fold->open : new_segment(fold, 0);
-    if (fold->failed == TROUPE_EIO || (fold->failed != TROUPE_OK && fold->left > BEHIND_MAX * fold->bytes_max)) {
+    if (fold->failed == TROUPE_EIO || (fold->failed != TROUPE_OK && fold->left > fold->left_max)) {
         result = fold->failed;
         snprintf(error, error_size, "nothing of the epoch is on disk: %s%s",
                  result == TROUPE_EIO ? "" : "too much waits to be folded: ", fold->error);

@@ -32,7 +32,8 @@ struct troupe__fold_segment {
 
 struct troupe__fold {
     struct troupe__lmdb_env *tables;
-    size_t bytes_max;
+    size_t bytes_max; /* that wait for the next fold; beyond that it begins at once */
+    size_t left_max;  /* that wait to be folded at all; beyond that commits wait */
     unsigned interval_ms;
     _Atomic uint64_t folded;       /* the tables on disk hold everything up to this epoch */
     _Atomic uint64_t transactions; /* committed to the tables so far */
@@ -92,7 +93,7 @@ bool troupe__fold_row_check(MDB_val key, MDB_val value, struct troupe_bytes *ret
 enum troupe_error troupe__fold_start(struct troupe__fold *fold, struct troupe__lmdb_env *tables, uint64_t folded,
                                      size_t bytes_max, unsigned interval_ms);
 
-/* Make sure that a record of `size` bytes can be pushed. Waits while folding is behind by 8 times bytes_max.
+/* Make sure that a record of `size` bytes can be pushed. Waits while folding is behind by left_max.
  * Errors: TROUPE_ENOSPACE when it is behind and cannot go on; TROUPE_EIO when it never will; TROUPE_ENOMEM. */
 enum troupe_error troupe__fold_reserve(struct troupe__fold *fold, size_t size, char *error, size_t error_size);
 
