@@ -16,9 +16,10 @@
 
 #include "core/pack.h"
 #include "runtime/cli/client.h"
+#include "runtime/cli/progress.h"
 #include "runtime/photographer.h"
 
-enum { ANSWER_MS = 30000, LOOK_MS = 500 };
+enum { ANSWER_MS = 30000, LOOK_MS = 200 };
 
 /* Two connections a node: on one the part is awaited, on the other it is told what to do meanwhile. */
 struct subject {
@@ -34,9 +35,10 @@ struct live {
     size_t count;
     bool troupe;
     struct troupe__photographer photographer;
-    struct troupe__subject *states; /* the photographer's */
-    const char *directory;          /* of the parts, absolute */
-    enum troupe_error result;       /* the first failure, with `error`: what fails later fails because of it */
+    struct troupe__subject *states;    /* the photographer's */
+    const char *directory;             /* of the parts, absolute */
+    struct troupe__progress *progress; /* NULL: nothing is drawn */
+    enum troupe_error result;          /* the first failure, with `error`: what fails later fails because of it */
     char *error;
     size_t error_size;
 };
@@ -159,6 +161,28 @@ static void receive_answer(struct live *live, size_t node)
     troupe__photographer_answered(&live->photographer, node, reply.ok, reply.sequence);
 }
 
+/* How far each node's part is: its file grows as it is written. */
+static void draw_progress(struct live *live)
+{
+    char text[512];
+    size_t size = 0;
+    text[0] = '\0';
+    if (!live->progress || !troupe__progress_due(live->progress)) {
+        return;
+    }
+    for (size_t i = 0; i < live->count && size < sizeof text - 128; i++) {
+        char path[PATH_MAX];
+        struct stat status;
+        bool fits = (size_t)snprintf(path, sizeof path, "%.3900s/node-%s.part", live->directory,
+                                     live->subjects[i].name) < sizeof path;
+        off_t written = fits && stat(path, &status) == 0 ? status.st_size : 0;
+        size +=
+            (size_t)snprintf(text + size, sizeof text - size, "%s%s: %s bytes%s", i ? ", " : "", live->subjects[i].name,
+                             troupe__progress_number((uint64_t)written), live->states[i].finished ? ", done" : "");
+    }
+    troupe__progress_draw(live->progress, text);
+}
+
 /* However long it takes, as long as the node lives: one that has died meanwhile has forgotten what it was to do. */
 static void await_part(struct live *live, size_t node, struct troupe__snapshot_part *part)
 {
@@ -167,6 +191,7 @@ static void await_part(struct live *live, size_t node, struct troupe__snapshot_p
     enum troupe_error result;
     while ((result = troupe__client_receive(&subject->part, LOOK_MS, &reply)) == TROUPE_ETIMEOUT &&
            troupe__node_process(subject->data) == subject->process) {
+        draw_progress(live);
     }
     if (result != TROUPE_OK) {
         bool died = result == TROUPE_ETIMEOUT;
@@ -225,11 +250,13 @@ static enum troupe_error take_into(struct live *live, struct troupe__snapshot *s
 }
 
 enum troupe_error troupe__live_snapshot(const char *data, const struct troupe__cluster *cluster, const char *target,
-                                        struct troupe__snapshot *ret, char *error, size_t error_size)
+                                        struct troupe__progress *progress, struct troupe__snapshot *ret, char *error,
+                                        size_t error_size)
 {
     const char *slash = strrchr(target, '/'), *name = slash ? slash + 1 : target;
     struct live live = {.count = cluster ? cluster->slots.node_count : 1,
                         .troupe = cluster != NULL,
+                        .progress = progress,
                         .error = error,
                         .error_size = error_size};
     struct troupe__snapshot snapshot = {.taken_ms = wall_ms(), .part_count = live.count, .is_troupe = live.troupe};
@@ -272,6 +299,9 @@ enum troupe_error troupe__live_snapshot(const char *data, const struct troupe__c
     live.directory = absolute;
     result = result == TROUPE_OK ? take_into(&live, &snapshot) : result;
     close_subjects(&live);
+    if (progress) {
+        troupe__progress_end(progress);
+    }
     if (made) {
         char unused[64];
         bool good = result == TROUPE_OK;

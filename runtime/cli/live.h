@@ -5,13 +5,16 @@
 #ifndef TROUPE_RUNTIME_CLI_LIVE_H
 #define TROUPE_RUNTIME_CLI_LIVE_H
 
+#include "runtime/cli/progress.h"
 #include "runtime/cluster.h"
 #include "runtime/snapshot.h"
 
 /* Take a snapshot of the node that runs on `data`, or with a `cluster` of all nodes of the troupe whose directories
- * stand in `data`, into the new directory `target`. Errors, each with a text: TROUPE_ENOTFOUND (a node does not run),
+ * stand in `data`, into the new directory `target`. With `progress` (may be NULL) a
+ * terminal shows how far each is. Errors, each with a text: TROUPE_ENOTFOUND (a node does not run),
  * TROUPE_EBUSY (`target` exists, or another snapshot is being taken), what a node says; nothing is left then. */
 enum troupe_error troupe__live_snapshot(const char *data, const struct troupe__cluster *cluster, const char *target,
-                                        struct troupe__snapshot *ret, char *error, size_t error_size);
+                                        struct troupe__progress *progress, struct troupe__snapshot *ret, char *error,
+                                        size_t error_size);
 
 #endif

@@ -221,7 +221,7 @@ static bool take(const struct troupe__schedule *schedule)
     strftime(name, sizeof name, "auto-%Y-%m-%dT%H-%M-%SZ", &parts);
     path_of(schedule->data, name, path);
     enum troupe_error result =
-        troupe__live_snapshot(schedule->data, schedule->cluster, path, &snapshot, error, sizeof error);
+        troupe__live_snapshot(schedule->data, schedule->cluster, path, NULL, &snapshot, error, sizeof error);
     if (result != TROUPE_OK) {
         report(schedule, TROUPE_WARNING, "no snapshot: %s (%s)", error, troupe_error_text(result));
         return false;

@@ -265,7 +265,8 @@ static enum troupe_error take_live(const struct options *options, const struct t
         if (i > 0) {
             nanosleep(&(struct timespec){0, PAUSE_NS}, NULL);
         }
-        result = troupe__live_snapshot(options->data, cluster, path, ret, error, error_size);
+        struct troupe__progress progress = {.command = "snapshot create"};
+        result = troupe__live_snapshot(options->data, cluster, path, &progress, ret, error, error_size);
     }
     return result;
 }
