@@ -42,6 +42,8 @@ send odd/o add '{"count":5}'
 send box/late later '{"ms":3600000,"count":4}'
 troupe 0 run "$dir/v1.so" --data "$dir/one" --input "$in" --output "$dir/one.out" --until-idle
 troupe 0 snapshot create --data "$dir/one" --name before
+troupe 0 snapshot show before --data "$dir/one"
+says 'written by module evolve 0.1'
 
 # What is good is said to be, and nothing is touched.
 bytes_of "$dir/one" >"$dir/bytes"

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "core/actor.h"
+#include "core/specs.h"
 #include "runtime/check.h"
 #include "runtime/cli/client.h"
 #include "runtime/cli/cluster_file.h"
@@ -121,14 +122,27 @@ struct count {
     uint64_t other_values; /* of types beyond TYPES_MAX */
     unsigned char last[TROUPE__ROW_KEY_MAX];
     size_t last_size; /* up to the actor's key and its NUL */
+    char module[96];  /* that wrote it, and its version; "": not known */
 };
+
+static void note_module(struct count *count, struct troupe_bytes row)
+{
+    struct troupe__specs specs;
+    if (troupe__specs_decode(row, &specs) == TROUPE_OK) {
+        snprintf(count->module, sizeof count->module, "%s %s", specs.module, specs.module_version);
+        troupe__specs_fini(&specs);
+    }
+}
 
 /* Rows are sorted: those of an actor stand together. */
 static enum troupe_error count_row(void *context, enum troupe__table table, struct troupe_bytes key,
                                    struct troupe_bytes value)
 {
     struct count *count = context;
-    (void)value;
+    if (table == TROUPE__META && key.size == strlen(TROUPE__SPECS_ROW) &&
+        memcmp(key.data, TROUPE__SPECS_ROW, key.size) == 0) {
+        note_module(count, value);
+    }
     if (table != TROUPE__STATE || key.size < 4) {
         return TROUPE_OK;
     }
@@ -179,8 +193,9 @@ static long long part_size(const char *directory, const struct troupe__snapshot_
 
 static void print_part(const char *directory, const struct troupe__snapshot_part *part, const struct count *count)
 {
-    printf("node %s: epoch %" PRIu64 ", %" PRIu64 " bytes of rows, %lld on disk\n", part->node, part->epoch,
-           part->summary.row_bytes, part_size(directory, part));
+    printf("node %s: epoch %" PRIu64 ", %" PRIu64 " bytes of rows, %lld on disk%s%s\n", part->node, part->epoch,
+           part->summary.row_bytes, part_size(directory, part), count->module[0] ? ", written by module " : "",
+           count->module);
     for (size_t table = 0; table < TROUPE__TABLE_COUNT; table++) {
         if (part->summary.rows[table] > 0) {
             printf("  %-10s %" PRIu64 "\n", troupe__view_table_names[table], part->summary.rows[table]);
@@ -198,8 +213,13 @@ static void print_part(const char *directory, const struct troupe__snapshot_part
 
 static void print_part_json(const char *directory, const struct troupe__snapshot_part *part, const struct count *count)
 {
-    printf("{\"node\":\"%s\",\"epoch\":%" PRIu64 ",\"row_bytes\":%" PRIu64 ",\"file_bytes\":%lld,\"rows\":{",
-           part->node, part->epoch, part->summary.row_bytes, part_size(directory, part));
+    struct troupe__buffer module = {0};
+    troupe__json_write_string(count->module, strlen(count->module), &module);
+    printf("{\"node\":\"%s\",\"epoch\":%" PRIu64 ",\"row_bytes\":%" PRIu64
+           ",\"file_bytes\":%lld,\"module\":%.*s,\"rows\":{",
+           part->node, part->epoch, part->summary.row_bytes, part_size(directory, part), (int)module.size,
+           (const char *)module.data);
+    troupe__buffer_free(&module);
     for (size_t table = 0; table < TROUPE__TABLE_COUNT; table++) {
         printf("%s\"%s\":%" PRIu64, table ? "," : "", troupe__view_table_names[table], part->summary.rows[table]);
     }
