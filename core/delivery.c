@@ -496,7 +496,10 @@ enum troupe_error troupe__delivery_run(struct troupe_context *ctx, const struct 
         .attempt = message->attempt + 1,
         .job_attempts = message->job_attempts,
     };
-    enum troupe_error result = troupe__delivery_migrate(ctx, message, &seen.body);
+    enum troupe_error result = TROUPE_OK;
+    if (message->version > 0 || actor->type->declared->messages) {
+        result = troupe__delivery_migrate(ctx, message, &seen.body);
+    }
     result = result == TROUPE_OK ? actor->type->declared->handler(ctx, &seen) : result;
     if ((unsigned)result >= TROUPE_ERROR_COUNT) {
         result =

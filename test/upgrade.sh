@@ -131,3 +131,15 @@ troupe 0 run "$dir/v2.so" --data "$dir/three" --input "$in" --output "$dir/three
 troupe 1 run "$dir/v1.so" --data "$dir/three" --until-idle
 says "the module knows 0"
 ok "all of it for messages, too"
+
+# Nodes of a troupe are asked before one of them is started.
+in=$dir/in4
+for i in 1 2 3 4 5 6 7 8; do send "box/b$i" add '{"hundredths":1}'; done
+troupe 0 run "$dir/v2.so" --nodes 2 --data "$dir/four" --input "$in" --output "$dir/four.out" --until-idle
+bytes_of "$dir/four" >"$dir/bytes"
+troupe 1 run "$dir/v1.so" --nodes 2 --data "$dir/four" --output "$dir/four.out" --until-idle
+says "n[12]: module 'evolve' 0.1 cannot read what is here: type 'test/box': value 'count'"
+bytes_of "$dir/four" | cmp - "$dir/bytes" || fail "a refused module changed the directory of a troupe"
+troupe 1 snapshot check-upgrade "$dir/four" "$dir/v1.so"
+says "newer: type 'test/box': value 'count': .*(8 rows"
+ok "a troupe refuses as its nodes do"

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "runtime/admission.h"
 #include "runtime/cli/cluster_file.h"
 #include "runtime/cli/config.h"
 #include "runtime/cli/local.h"
@@ -490,10 +491,26 @@ static bool companion_init(struct companion *companion, const struct run *run, c
     return !companion->is_needed || companion->child.guard;
 }
 
+/* A node that refuses the module would be started again for ever: so they are asked before any of them is. What else
+ * is wrong with a directory its node says itself. */
+static enum troupe_error admit_members(const struct run *all, char *error, size_t error_size)
+{
+    enum troupe_error result = TROUPE_OK;
+    for (uint16_t i = 0; i < all->cluster.slots.node_count && result == TROUPE_OK; i++) {
+        char data[PATH_MAX], text[700];
+        snprintf(data, sizeof data, "%.3000s/%s", all->node.data, all->cluster.nodes[i].name);
+        if (troupe__admission_ask(all->node.module, data, text, sizeof text) == TROUPE_EVERSION) {
+            snprintf(error, error_size, "%s: %s", all->cluster.nodes[i].name, text);
+            result = TROUPE_EVERSION;
+        }
+    }
+    return result;
+}
+
 /* --nodes: all of them under one supervisor. */
 static int run_nodes(struct run *all)
 {
-    char error[512];
+    char error[768];
     bool until_idle = all->node.until != TROUPE_UNTIL_STOPPED;
     if (all->cluster_path || all->unsupervised) {
         return troupe__wrong("run", "with --nodes leave out", all->cluster_path ? "--cluster" : "--no-supervisor");
@@ -512,6 +529,10 @@ static int run_nodes(struct run *all)
     enum troupe_error result =
         troupe__local_cluster(all->node.data, (uint16_t)all->nodes, &all->cluster, error, sizeof error);
     if (result != TROUPE_OK) {
+        return fail(error, result);
+    }
+    if ((result = admit_members(all, error, sizeof error)) != TROUPE_OK) {
+        troupe__cluster_fini(&all->cluster);
         return fail(error, result);
     }
     tell_endpoints(all);
