@@ -46,7 +46,7 @@ mkfifo "$dir/in"
 awk -v transfers=20000000 -v accounts=1000 -f "$bank/transfers.awk" >"$dir/in" &
 feeder=$!
 "$build/troupe" run "$build/samples/bank.so" --nodes 2 --data "$dir/one" --output "$dir/out" --input "$dir/in" \
-    --every 1s --keep 2 --keep-journal >>"$dir/log" 2>&1 &
+    --every 1s --keep 2 --check --keep-journal >>"$dir/log" 2>&1 &
 pid=$!
 wait_for "two snapshots by the clock" has_taken 2
 # Who takes them is the one child that is no node.
@@ -66,6 +66,7 @@ wait_for "a snapshot by hand" by_hand
 [ "$(find "$dir/one/snapshots" -name 'auto-*.writing' | wc -l)" -le 1 ] || fail "what was begun is left"
 wait_for "more than are kept" has_taken $(($(taken) + 2))
 troupe 0 snapshot verify by-hand --data "$dir/one"
+! grep -q 'the check of module' "$dir/log" || fail "the check found something: $(grep 'the check of module' "$dir/log")"
 echo "$(taken) snapshots by the clock, over a kill of a node and of who takes them; old ones go, others stay"
 
 # The journals go back as far as the oldest snapshot.
@@ -108,3 +109,18 @@ echo "a snapshot in a pipe is verified, shown and restored; one that is cut off 
 
 troupe 2 run "$build/samples/bank.so" --every 1s --no-supervisor
 troupe 2 run "$build/samples/bank.so" --every soon
+troupe 2 run "$build/samples/greeter.so" --every 1s --check
+
+# A bank that makes money is found by its own check, which runs over what the clock takes.
+sed 's/balance + amount)/balance + amount + (amount % 10 == 7))/' "$bank/bank.c" >"$dir/bad_bank.c"
+${CC:-cc} -std=c11 -Icore -shared -fPIC -o "$dir/bad_bank.so" "$dir/bad_bank.c"
+awk -v transfers=2000 -v accounts=100 -f "$bank/transfers.awk" >"$dir/transfers"
+"$build/troupe" run "$dir/bad_bank.so" --data "$dir/rich" --output "$dir/rich.out" --input "$dir/transfers" \
+    --every 1s --check >>"$dir/log" 2>&1 &
+pid=$!
+found() { grep -q "level=error .*snapshot auto-.*: the check of module 'bank' found 1 faults: .* accounts were opened" "$dir/log"; }
+wait_for "the check to find the money" found
+kill -TERM "$pid"
+wait "$pid" || fail "exit status $? after SIGTERM"
+pid=
+echo "the module's check runs over each snapshot by the clock"

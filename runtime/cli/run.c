@@ -40,6 +40,7 @@ struct run {
     char listen_default[TROUPE__ENDPOINT_SIZE];
     bool unsupervised, listen_none;
     int64_t every_ms; /* a snapshot; 0: none by the clock */
+    bool checks;      /* each of them, by the module's check */
     unsigned long keep;
     struct troupe__progress progress;
 };
@@ -154,6 +155,13 @@ static const char *set_keep_journal(void *run, const char *value)
     return NULL;
 }
 
+static const char *set_check(void *run, const char *value)
+{
+    (void)value;
+    ((struct run *)run)->checks = true;
+    return NULL;
+}
+
 static const char *set_every(void *run, const char *value)
 {
     return troupe__schedule_parse(value, &((struct run *)run)->every_ms) ? NULL : "a time, as 30s, 10m, 6h or 1d";
@@ -244,6 +252,7 @@ static const struct troupe__option options[] = {
      "keep all that happens, for `troupe restore --at`: back to any second\nsince the oldest snapshot"},
     {"every", "TIME", set_every, "take a snapshot so often, as 30s, 10m, 6h or 1d, in DIR/snapshots, ..."},
     {"keep", "N", set_keep, "... and remove older ones when there are more than N (default: 24)"},
+    {"check", NULL, set_check, "... and run the module's check over each; what it finds is logged as an error"},
     {"listen", "ENDPOINT", set_listen,
      "where clients reach it: ipc://PATH, tcp://HOST:PORT (PORT *: any\nfree one) or none; may be repeated (default: "
      "ipc://DIR/socket, and\nthe cluster file's client_endpoint). With --nodes once for each node,\nbeside its socket"},
@@ -481,6 +490,7 @@ static bool companion_init(struct companion *companion, const struct run *run, c
                                                     .cluster = cluster,
                                                     .every_ms = run->every_ms,
                                                     .keep = run->keep,
+                                                    .module = run->checks ? run->node.module : NULL,
                                                     .log = troupe__log_line,
                                                     .log_context = &companion->log};
     companion->child = (struct troupe__child){.name = "snapshots",
@@ -628,6 +638,9 @@ int troupe__run(int argc, char **argv)
     run.node.module = troupe__module_load("run", run.module_path);
     if (!run.node.module) {
         return TROUPE__EXIT_WRONG;
+    }
+    if (run.checks && !run.node.module->check) {
+        return troupe__wrong("run", "there is no check, see troupe.h, in the module for", "--check");
     }
     run.node.log = troupe__log_line;
     run.node.log_context = &run.log;

@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "runtime/check.h"
 #include "runtime/cli/client.h"
 #include "runtime/cli/live.h"
 #include "runtime/files.h"
@@ -228,6 +229,10 @@ static bool take(const struct troupe__schedule *schedule)
     }
     report(schedule, TROUPE_INFO, "snapshot %s taken in %" PRId64 " ms", name, snapshot.took_ms);
     troupe__snapshot_fini(&snapshot);
+    if (schedule->module &&
+        (result = troupe__check_snapshot(schedule->module, path, error, sizeof error)) != TROUPE_OK) {
+        report(schedule, TROUPE_ERROR, "snapshot %s: %s", name, error);
+    }
     return true;
 }
 

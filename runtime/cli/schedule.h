@@ -15,7 +15,8 @@ struct troupe__schedule {
     const char *data;
     const struct troupe__cluster *cluster; /* NULL: one node that is alone */
     int64_t every_ms;
-    unsigned long keep; /* how many */
+    unsigned long keep;                 /* how many */
+    const struct troupe_module *module; /* whose check runs over each of them; NULL: none */
     troupe_log_fn log;
     void *log_context;
 };
