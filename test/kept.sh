@@ -27,7 +27,11 @@ finish_node() {
     KEPT=finish troupe run "$dir/kept.so" --data "$1" --output "$2" --until-idle
     python3 - "$2" "$3" <<'P' || fail "$format: wrong records in $2"
 import json, sys
-records = [json.loads(line) for line in open(sys.argv[1])]
+records = []
+for record in map(json.loads, open(sys.argv[1])):
+    # Where the output stood goes by its path: a directory that was moved puts out again what was not known to be out.
+    if sys.argv[2] != "moved" or record not in records:
+        records.append(record)
 by_egress = {}
 for record in records:
     by_egress.setdefault(record["egress"], []).append(record)
@@ -102,7 +106,7 @@ for kept in "$dir/today" test/fixtures/*.tar.gz; do
     cp -r "$at/node" "$at/copy"
     troupe snapshot create --data "$at/copy" --to "$at" --name again
     troupe snapshot verify "$at/again" --module "$dir/kept.so"
-    finish_node "$at/node" "$at/node.out" whole
+    finish_node "$at/node" "$at/node.out" "$([ -d "$kept" ] && echo whole || echo moved)"
     troupe restore "$at/snapshot" --data "$at/restored"
     finish_node "$at/restored" "$at/restored.out" restored
     finish_troupe "$at/troupe" "$at/troupe.out" whole
