@@ -107,7 +107,7 @@ void troupe__sim_forget_truth(struct troupe__sim_node *node)
     free(node->cuts);
     node->cuts = NULL;
     node->cut_count = node->cut_capacity = 0;
-    memset(node->truth, 0, node->simulator->options.node_count * sizeof *node->truth);
+    memset(node->truth, 0, node->simulator->node_max * sizeof *node->truth);
     node->truth_colour = 0;
 }
 
@@ -220,11 +220,15 @@ static void check_end_of_node(struct troupe__sim_node *node)
 {
     struct troupe__simulator *simulator = node->simulator;
     const struct troupe__machine *machine = &node->machine;
-    if (!node->alive || node->committing || !node->inputs_over || machine->waiting > 0 || machine->timers.count > 0 ||
+    bool inputs_over = true;
+    for (uint16_t i = 0; i < simulator->source_count; i++) {
+        inputs_over = inputs_over && node->sources[i].over;
+    }
+    if (!node->alive || node->committing || !inputs_over || machine->waiting > 0 || machine->timers.count > 0 ||
         machine->jobs.count > 0 || troupe__machine_dirty(machine)) {
-        troupe__sim_fail(simulator, "node %u did not come to its end: %s, input %zu, %zu messages and %zu timers wait",
-                         node->number, node->alive ? "alive" : "down", node->input_index, machine->waiting,
-                         machine->timers.count);
+        troupe__sim_fail(simulator, "node %u did not come to its end: %s, %s, %zu messages and %zu timers wait",
+                         node->number, node->alive ? "alive" : "down",
+                         inputs_over ? "all inputs taken" : "input is left", machine->waiting, machine->timers.count);
         return;
     }
     for (uint16_t peer = 0; peer < simulator->options.node_count; peer++) {

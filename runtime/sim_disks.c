@@ -1,5 +1,9 @@
 /* sim_disks.c - disks of simulated nodes are emptied, or older copies of them put back.
  * SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "runtime/recast.h"
 #include "runtime/simulation.h"
 
 #define RETRY_NS (20 * TROUPE__SIM_MS) /* while there is no snapshot yet */
@@ -31,6 +35,142 @@ static enum troupe_error restore_part(struct troupe__sim_node *node, const char 
     return result == TROUPE_OK ? troupe__sim_read_truth(node, directory, part, error, error_size) : result;
 }
 
+/* ---- other numbers of nodes: rows are dealt out anew ------------------------------------------------------------ */
+
+struct part_source {
+    struct troupe__recast_source base;
+    struct troupe__snapshot_rows *rows;
+};
+
+struct disks {
+    struct troupe__recast_sink base;
+    struct troupe__simulator *simulator;
+};
+
+struct dealing {
+    struct part_source sources[TROUPE__NODES_MAX];
+    struct troupe__recast_source *bases[TROUPE__NODES_MAX];
+    uint64_t released[TROUPE__NODES_MAX];
+    uint16_t heirs[TROUPE__NODES_MAX], predecessors[TROUPE__NODES_MAX];
+    struct disks disks;
+};
+
+static enum troupe_error next_row(struct troupe__recast_source *source, enum troupe__table *ret_table,
+                                  struct troupe_bytes *ret_key, struct troupe_bytes *ret_value, char *error,
+                                  size_t error_size)
+{
+    return troupe__snapshot_next_row(((struct part_source *)source)->rows, ret_table, ret_key, ret_value, error,
+                                     error_size);
+}
+
+/* Each row an epoch of its own. */
+static enum troupe_error commit_row(struct troupe__store *store, struct troupe__buffer *record, char *error,
+                                    size_t error_size)
+{
+    enum troupe_error result =
+        record->failed ? TROUPE_ENOMEM
+                       : store->commit(store, ++store->last_epoch, (struct troupe_bytes){record->data, record->size});
+    if (result != TROUPE_OK) {
+        snprintf(error, error_size, "%s", record->failed ? "out of memory" : store->error);
+    }
+    store->refresh(store);
+    troupe__buffer_free(record);
+    return result;
+}
+
+static enum troupe_error set_row(struct troupe__recast_sink *sink, uint16_t node, enum troupe__table table,
+                                 struct troupe_bytes key, struct troupe_bytes value, char *error, size_t error_size)
+{
+    struct troupe__buffer record = {0};
+    troupe__record_set(&record, table, key.data, key.size, value.data, value.size);
+    return commit_row(((struct disks *)sink)->simulator->nodes[node].store, &record, error, error_size);
+}
+
+static enum troupe_error find_row(struct troupe__recast_sink *sink, uint16_t node, enum troupe__table table,
+                                  struct troupe_bytes key, bool remove, char *error, size_t error_size)
+{
+    struct troupe__store *store = ((struct disks *)sink)->simulator->nodes[node].store;
+    struct troupe__buffer record = {0};
+    struct troupe_bytes value;
+    enum troupe_error result = store->read(store, table, key, &value);
+    if (result != TROUPE_OK || !remove) {
+        return result;
+    }
+    troupe__record_remove(&record, table, key.data, key.size);
+    return commit_row(store, &record, error, error_size);
+}
+
+static enum troupe_error deal(struct dealing *dealing, struct troupe__simulator *simulator, const char *directory,
+                              const struct troupe__snapshot *snapshot, char *error, size_t error_size)
+{
+    struct troupe__recast_options options = {.sources = dealing->bases,
+                                             .source_count = (uint16_t)snapshot->part_count,
+                                             .released = dealing->released,
+                                             .heirs = dealing->heirs,
+                                             .slots = &simulator->slots,
+                                             .predecessors = dealing->predecessors,
+                                             .sink = &dealing->disks.base};
+    struct troupe__recast_counts counts;
+    enum troupe_error result = TROUPE_OK;
+    dealing->disks = (struct disks){{set_row, find_row}, simulator};
+    for (uint16_t i = 0; i < snapshot->part_count && result == TROUPE_OK; i++) {
+        const struct troupe__snapshot_part *part = part_of(snapshot, i);
+        dealing->sources[i].base.next = next_row;
+        dealing->bases[i] = &dealing->sources[i].base;
+        dealing->released[i] = part->released;
+        dealing->heirs[i] = i % simulator->options.node_count;
+        result = troupe__snapshot_open_part(directory, part, &dealing->sources[i].rows, error, error_size);
+    }
+    for (uint16_t i = 0; i < simulator->options.node_count && result == TROUPE_OK; i++) {
+        struct troupe__sim_node *node = &simulator->nodes[i];
+        dealing->predecessors[i] = i < snapshot->part_count ? i : TROUPE__RECAST_NOBODY;
+        troupe__sim_forget_truth(node);
+        troupe__sim_go_back_outside(node);
+        result = troupe__sim_node_open_store(node, error, error_size);
+        result = result == TROUPE_OK ? node->store->replay(node->store, NULL, NULL) : result;
+    }
+    result = result == TROUPE_OK ? troupe__recast(&options, &counts, error, error_size) : result;
+    for (uint16_t i = 0; i < snapshot->part_count; i++) {
+        troupe__snapshot_close_part(dealing->sources[i].rows);
+    }
+    for (uint16_t i = 0; i < simulator->options.node_count; i++) {
+        if (simulator->nodes[i].store) {
+            simulator->nodes[i].store->close(simulator->nodes[i].store);
+            simulator->nodes[i].store = NULL;
+        }
+    }
+    return result;
+}
+
+static enum troupe_error restore_others(struct troupe__simulator *simulator, const char *directory,
+                                        const struct troupe__snapshot *snapshot, char *error, size_t error_size)
+{
+    simulator->options.node_count = simulator->options.restore_nodes;
+    troupe__slots_spread(&simulator->slots, simulator->slots.cluster, simulator->slots.generation,
+                         simulator->options.node_count);
+    struct dealing *dealing = calloc(1, sizeof *dealing);
+    if (!dealing) {
+        snprintf(error, error_size, "out of memory");
+        return TROUPE_ENOMEM;
+    }
+    enum troupe_error result = deal(dealing, simulator, directory, snapshot, error, error_size);
+    free(dealing);
+    return result;
+}
+
+/* ---- restoring --------------------------------------------------------------------------------------------------- */
+
+static enum troupe_error restore_same(struct troupe__simulator *simulator, const char *directory,
+                                      const struct troupe__snapshot *snapshot, char *error, size_t error_size)
+{
+    enum troupe_error result = TROUPE_OK;
+    for (uint16_t i = 0; i < simulator->options.node_count && result == TROUPE_OK; i++) {
+        troupe__sim_go_back_outside(&simulator->nodes[i]);
+        result = restore_part(&simulator->nodes[i], directory, part_of(snapshot, i), error, error_size);
+    }
+    return result;
+}
+
 void troupe__sim_restore(struct troupe__simulator *simulator)
 {
     char directory[PATH_MAX], error[512] = "";
@@ -42,26 +182,33 @@ void troupe__sim_restore(struct troupe__simulator *simulator)
     }
     troupe__sim_abandon_snapshots(simulator);
     simulator->slots.generation++;
-    for (uint16_t i = 0; i < simulator->options.node_count && result == TROUPE_OK; i++) {
+    for (uint16_t i = 0; i < simulator->options.node_count; i++) {
         struct troupe__sim_node *node = &simulator->nodes[i];
         troupe__sim_node_take_down(node);
         troupe__memory_disk_free(node->disk);
         node->disk = NULL;
         node->starts = 0;
-        if (snapshot) {
-            troupe__sim_go_back_outside(node);
-            result = restore_part(node, directory, part_of(snapshot, i), error, sizeof error);
-        } else {
+        if (!snapshot) {
             troupe__sim_forget_outside(node);
             troupe__sim_forget_truth(node);
         }
-        troupe__sim_push(simulator, simulator->now_ns + TROUPE__SIM_RESTART_NS, TROUPE__SIM_START, node);
+    }
+    uint16_t others = simulator->options.restore_nodes;
+    if (snapshot) {
+        result = others && others != snapshot->part_count
+                     ? restore_others(simulator, directory, snapshot, error, sizeof error)
+                     : restore_same(simulator, directory, snapshot, error, sizeof error);
     }
     if (result != TROUPE_OK) {
         troupe__sim_fail(simulator, "restore: %s", error);
         return;
     }
+    for (uint16_t i = 0; i < simulator->options.node_count; i++) {
+        troupe__sim_push(simulator, simulator->now_ns + TROUPE__SIM_RESTART_NS, TROUPE__SIM_START,
+                         &simulator->nodes[i]);
+    }
     simulator->result.restored = snapshot != NULL;
+    simulator->result.moved = snapshot && snapshot->part_count != simulator->options.node_count;
     if (simulator->options.restored) {
         simulator->options.restored(simulator->options.context);
     }

@@ -120,7 +120,7 @@ void troupe__sim_draw(struct troupe__sim_options *options, uint64_t seed, unsign
     };
     options->calm_ns = draw(seed, 0, 200, 1000) * TROUPE__SIM_MS;
     options->run_budget = (uint32_t)draw(seed, 1, 1, 16);
-    options->snapshots = (uint32_t)draw(seed, 8, 10, 90);
+    options->snapshots = (uint32_t)draw(seed, 8, 5, 50);
     options->links.window = draw(seed, 2, 200, 3000);
     options->links.outbox_memory_max = draw(seed, 3, 100, 2000);
     options->links.outbox_size_max = draw(seed, 4, 300, 5000);

@@ -5,8 +5,6 @@
 #include <assert.h>
 #include <stdio.h>
 
-#define INPUT_ROW "simulator.input" /* META: varint, how many inputs the node has taken */
-
 static const int64_t wall_begin_ms = INT64_C(1700000000000);
 
 /* ---- clocks ------------------------------------------------------------------------------------------------------ */
@@ -85,13 +83,27 @@ static void on_frame(void *context, int peer, struct troupe_bytes frame)
     troupe__sim_check_links(node);
 }
 
-static void read_input_position(struct troupe__sim_node *node)
+static bool is_own_source(const struct troupe__sim_node *node, uint16_t source)
 {
-    struct troupe_bytes mark = troupe__machine_read_mark(&node->machine, INPUT_ROW);
-    struct troupe__cursor cursor = {mark.data, (const unsigned char *)mark.data + mark.size, false};
-    node->input_index = mark.data ? (size_t)troupe__cursor_varint(&cursor) : 0;
-    node->input_at_ns = 0;
-    node->inputs_over = !node->simulator->options.input;
+    return source % node->simulator->options.node_count == node->number;
+}
+
+static void name_input(char name[static 16], uint16_t source)
+{
+    snprintf(name, 16, "input/%u", source);
+}
+
+static void read_input_positions(struct troupe__sim_node *node)
+{
+    for (uint16_t i = 0; i < node->simulator->source_count; i++) {
+        char name[16];
+        name_input(name, i);
+        struct troupe_bytes mark = troupe__machine_read_mark(&node->machine, name);
+        struct troupe__cursor cursor = {mark.data, (const unsigned char *)mark.data + mark.size, false};
+        node->sources[i] =
+            (struct troupe__sim_source){.index = mark.data ? (size_t)troupe__cursor_varint(&cursor) : 0,
+                                        .over = !node->simulator->options.input || !is_own_source(node, i)};
+    }
 }
 
 enum troupe_error troupe__sim_node_open_store(struct troupe__sim_node *node, char *error, size_t error_size)
@@ -134,6 +146,9 @@ void troupe__sim_node_start(struct troupe__sim_node *node)
     links.chance = (uint32_t)troupe__id_mix(simulator->slots.generation, troupe__id_mix(node->number, ++node->starts));
     result = troupe__links_open(&node->machine, &links, &node->links, error, sizeof error);
     node->durable = node->store->last_epoch;
+    if (result == TROUPE_OK && node->links->colour > node->truth_colour) { /* It has just been restored. */
+        node->truth_colour = node->links->colour;
+    }
     result = result == TROUPE_OK ? troupe__sim_open_camera(node) : result;
     if (result == TROUPE_OK) {
         result = troupe__machine_set_now(&node->machine, wall_ms(node, simulator->now_ns));
@@ -145,42 +160,55 @@ void troupe__sim_node_start(struct troupe__sim_node *node)
     troupe__sim_let_out(node, &node->machine.unreleased);
     wire->on_frame = on_frame;
     wire->context = node;
-    read_input_position(node);
+    read_input_positions(node);
     troupe__sim_wake(node, simulator->now_ns + TROUPE__SIM_TURN_NS);
 }
 
 /* ---- steps ------------------------------------------------------------------------------------------------------- */
 
-static bool take_input(struct troupe__sim_node *node)
+static bool take_line(struct troupe__sim_node *node, uint16_t number)
 {
     struct troupe__simulator *simulator = node->simulator;
     const struct troupe__sim_options *options = &simulator->options;
+    struct troupe__sim_source *source = &node->sources[number];
     struct troupe__sim_input input;
-    if (node->inputs_over || node->input_at_ns > simulator->now_ns || node->machine.held) {
+    if (source->over || source->at_ns > simulator->now_ns || node->machine.held) {
         return false;
     }
-    if (!options->input(options->context, node->number, node->input_index, &input)) {
-        node->inputs_over = true;
+    if (!options->input(options->context, number, source->index, &input)) {
+        source->over = true;
         return false;
     }
-    node->input_at_ns = input.at_ns;
+    source->at_ns = input.at_ns;
     if (input.at_ns > simulator->now_ns) {
         return false;
     }
-    unsigned char mark[10];
+    char name[16];
+    unsigned char mark[20];
     struct troupe__buffer buffer = {.data = mark, .capacity = sizeof mark};
-    troupe__buffer_put_varint(&buffer, ++node->input_index);
-    uint64_t number;
+    name_input(name, number);
+    troupe__buffer_put_varint(&buffer, ++source->index); /* As a node's: the position, and the line there. */
+    troupe__buffer_put_varint(&buffer, source->index);
+    uint64_t ask;
     const struct troupe__response *known;
     enum troupe_error result =
-        input.ask ? troupe__machine_ask(&node->machine, input.id, input.to, input.type, input.body, &number, &known)
+        input.ask ? troupe__machine_ask(&node->machine, input.id, input.to, input.type, input.body, &ask, &known)
                   : troupe__machine_arrive(&node->machine, input.id, input.to, input.type, input.body);
     if (result != TROUPE_OK ||
-        troupe__machine_mark(&node->machine, INPUT_ROW, (struct troupe_bytes){mark, buffer.size}) != TROUPE_OK) {
+        troupe__machine_mark(&node->machine, name, (struct troupe_bytes){mark, buffer.size}) != TROUPE_OK) {
         troupe__sim_fail(simulator, "node %u: input: %s", node->number, node->machine.error);
         return false;
     }
     return true;
+}
+
+static bool take_input(struct troupe__sim_node *node)
+{
+    bool taken = false;
+    for (uint16_t i = 0; i < node->simulator->source_count && !taken; i++) {
+        taken = take_line(node, i);
+    }
+    return taken;
 }
 
 static void send_all(struct troupe__sim_node *node)
@@ -221,8 +249,9 @@ static uint64_t next_turn(struct troupe__sim_node *node, uint64_t links_ns)
         uint64_t due_ns = moment_of(node, node->machine.ctx.now_ms + due);
         next_ns = due_ns < next_ns ? due_ns : next_ns;
     }
-    if (!node->inputs_over && !node->machine.held) {
-        next_ns = node->input_at_ns < next_ns ? node->input_at_ns : next_ns;
+    for (uint16_t i = 0; i < node->simulator->source_count && !node->machine.held; i++) {
+        const struct troupe__sim_source *source = &node->sources[i];
+        next_ns = !source->over && source->at_ns < next_ns ? source->at_ns : next_ns;
     }
     if (troupe__machine_runnable(&node->machine) || next_ns < soon_ns) {
         next_ns = soon_ns;

@@ -208,6 +208,9 @@ void troupe__sim_node_lost(struct troupe__sim_node *node)
 {
     struct troupe__sim_snapshots *snapshots = node->simulator->snapshots;
     for (size_t i = 0; snapshots && i < snapshots->count; i++) {
+        if (node->number >= snapshots->sessions[i]->snapshot.part_count) {
+            continue; /* It is of when there were fewer nodes. */
+        }
         struct sitting *sitting = &snapshots->sessions[i]->sittings[node->number];
         if (!snapshots->sessions[i]->over && sitting->armed_life == node->life + 1 && !sitting->has_reported) {
             send(sitting, TROUPE__SIM_GONE, 0, 0);

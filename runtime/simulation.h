@@ -64,6 +64,13 @@ struct troupe__sim_outside {
     bool again; /* the node was restored: the next record may be one that has left */
 };
 
+/* An input of a node. */
+struct troupe__sim_source {
+    size_t index; /* of the next line */
+    uint64_t at_ns;
+    bool over;
+};
+
 struct troupe__sim_node {
     struct troupe__simulator *simulator;
     uint16_t number;
@@ -81,9 +88,7 @@ struct troupe__sim_node {
     char name[16];
     struct troupe_job_context *runs, *runs_last; /* jobs that are being done, first begun first ended */
     uint64_t jobs;
-    size_t input_index;
-    bool inputs_over;
-    uint64_t input_at_ns;
+    struct troupe__sim_source *sources; /* simulator->source_count; of those that are not its own all are over */
     int64_t clock_offset_ms, clock_drift_ppm;
     struct troupe__link_row *truth; /* durable, one per node */
     uint64_t truth_colour;
@@ -97,7 +102,8 @@ struct troupe__simulator {
     struct troupe__sim_options options;
     struct troupe__slots slots;
     struct troupe__sim_network *network;
-    struct troupe__sim_node *nodes;
+    struct troupe__sim_node *nodes; /* node_max: there may be more or fewer of them after a restore */
+    uint16_t node_max, source_count;
     struct troupe__sim_event *events; /* a binary heap */
     size_t event_count, event_capacity;
     uint64_t order, now_ns;

@@ -276,6 +276,7 @@ enum troupe_error troupe__simulator_run(struct troupe__simulator *simulator, str
     }
     simulator->result.now_ns = simulator->now_ns;
     simulator->result.hash = troupe__id_mix(simulator->result.hash, simulator->result.event_hash);
+    simulator->result.nodes = simulator->options.node_count;
     *ret = simulator->result;
     for (uint16_t i = 0; i < simulator->options.node_count; i++) {
         const struct troupe__sim_node *node = &simulator->nodes[i];
@@ -315,23 +316,26 @@ struct troupe__simulator *troupe__simulator_new(const struct troupe__sim_options
     own->delay_max_ns = or_default(own->delay_max_ns, 2 * TROUPE__SIM_MS);
     own->commit_ns = or_default(own->commit_ns, 200000);
     own->run_budget = own->run_budget ? own->run_budget : 64;
+    simulator->source_count = own->node_count;
+    simulator->node_max = own->restore_nodes > own->node_count ? own->restore_nodes : own->node_count;
     troupe__slots_spread(&simulator->slots, 1, 1, own->node_count);
     struct troupe__sim_network_options network = {.oracle = own->oracle,
-                                                  .node_count = own->node_count,
+                                                  .node_count = simulator->node_max,
                                                   .delay_min_ns = own->delay_min_ns,
                                                   .delay_max_ns = own->delay_max_ns,
                                                   .loss = own->faults.loss,
                                                   .duplication = own->faults.duplication,
                                                   .reordering = own->faults.reordering};
     simulator->network = troupe__sim_network_new(&network);
-    simulator->nodes = calloc(own->node_count, sizeof *simulator->nodes);
+    simulator->nodes = calloc(simulator->node_max, sizeof *simulator->nodes);
     bool ok =
         simulator->network && simulator->nodes && (!own->snapshot_directory || troupe__sim_open_snapshots(simulator));
-    for (uint16_t i = 0; ok && i < own->node_count; i++) {
+    for (uint16_t i = 0; ok && i < simulator->node_max; i++) {
         struct troupe__sim_node *node = &simulator->nodes[i];
         *node = (struct troupe__sim_node){.simulator = simulator, .number = i, .turn_at_ns = TROUPE__NEVER};
-        node->truth = calloc(own->node_count, sizeof *node->truth);
-        ok = node->truth != NULL;
+        node->truth = calloc(simulator->node_max, sizeof *node->truth);
+        node->sources = calloc(simulator->source_count, sizeof *node->sources);
+        ok = node->truth && node->sources;
     }
     if (!ok) {
         troupe__simulator_free(simulator);
@@ -345,7 +349,7 @@ void troupe__simulator_free(struct troupe__simulator *simulator)
     if (!simulator) {
         return;
     }
-    for (uint16_t i = 0; simulator->nodes && i < simulator->options.node_count; i++) {
+    for (uint16_t i = 0; simulator->nodes && i < simulator->node_max; i++) {
         struct troupe__sim_node *node = &simulator->nodes[i];
         if (node->alive) {
             troupe__sim_node_take_down(node);
@@ -356,6 +360,7 @@ void troupe__simulator_free(struct troupe__simulator *simulator)
             troupe__sim_forget_truth(node);
         }
         free(node->truth);
+        free(node->sources);
         troupe__epoch_fini(&node->epoch);
     }
     troupe__sim_close_snapshots(simulator);

@@ -49,6 +49,7 @@ struct troupe__sim_options { /* Zero numbers take the defaults. */
     /* Then all disks become what the last complete snapshot holds, or empty when there is none, and a new generation
      * begins; frames of the old one are under way. 0: not. */
     uint64_t restore_ns;
+    uint16_t restore_nodes; /* that many nodes go on then, on stores in memory; 0: as many as before */
     /* Node 0's disk is copied, and later the old copy is put back: only stores in memory. From then on the run may fail
      * with a link that is lost, which is what should come of it. 0: not. */
     uint64_t copy_ns, put_back_ns;
@@ -64,8 +65,9 @@ struct troupe__sim_options { /* Zero numbers take the defaults. */
     bool (*taken)(void *context, const char *directory, const struct troupe__snapshot *snapshot, char *error,
                   size_t error_size);
     struct troupe__links_options links; /* its limits; the rest is the simulator's */
-    /* Input `index` (from 0) of a node, if there is one; valid until the next call. NULL: none. */
-    bool (*input)(void *context, uint16_t node, size_t index, struct troupe__sim_input *ret);
+    /* Line `index` (from 0) of an input, if there is one; valid until the next call. Input i is node i's; when fewer
+     * nodes go on they share them. NULL: none. */
+    bool (*input)(void *context, uint16_t input, size_t index, struct troupe__sim_input *ret);
     /* A record has left for good, for the first time. NULL: not told. */
     void (*record)(void *context, uint16_t node, const struct troupe__egress *egress);
     /* All disks have been restored: records that have left may come again, or were never made. NULL: not told. */
@@ -87,7 +89,8 @@ struct troupe__sim_result {
     uint64_t event_hash; /* of every event: the same for any kind of store, whenever it folds */
     uint64_t now_ns, events, deliveries, frames, crashes, commits, records, dead;
     uint64_t snapshots, snapshots_failed; /* complete; given up, because a node or another one was in the way */
-    bool restored;                        /* from a snapshot */
+    bool restored, moved;                 /* from a snapshot; to another number of nodes */
+    uint16_t nodes;                       /* at the end */
     char failure[512];                    /* "": none */
 };
 

@@ -65,7 +65,7 @@ MUTANTS = [
     ("a cut that has gone by taken all the same", "runtime/camera.c", [
         ("links ? colour <= links->colour : colour != 0", "!links && colour != 0")]),
     ("a part reported before its colour is durable", "runtime/camera.c", [
-        ("    if (durable >= camera->report_after) {", "    if (true) {")]),
+        ("durable >= camera->report_after && ", "")]),
     ("a cut in the middle of a colour", "runtime/camera.c", [
         ("machine->links ? machine->epoch - 1 : machine->epoch;", "machine->epoch;")]),
     ("a part without its mail", "runtime/snapshot.c", [
@@ -80,6 +80,10 @@ MUTANTS = [
         ("    return wrapped->kind == TROUPE__FORWARDED_ASK ? join_ask(machine, wrapped, id) : TROUPE_OK;",
          "    return wrapped->kind == TROUPE__FORWARDED_ASK ? enter(machine, wrapped, (struct troupe__id){0, 0}, body)\n"
          "                                                  : TROUPE_OK;")]),
+    ("what flew is dealt out though it was taken in", "runtime/recast.c", [
+        ("number > recast->olds[to].accepted[from] ?", "true ?")]),
+    ("what flew is not dealt out", "runtime/recast.c", [
+        ("number > recast->olds[to].accepted[from] ?", "false ?")]),
     ("leaving before it is noted", "core/link.c", [ # one seed in a thousand; a claim of link_test.c
         ("    link->row.left = link->ever_up ? link->row.sent : link->row.left;\n",
          "    link->row.left = link->row.sent;\n")], "core/link_test"),
