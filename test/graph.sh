@@ -1,28 +1,11 @@
 # graph.sh - tokens that wander over several nodes (test/module/graph.c); sourced by the tests of faults between nodes.
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# The caller sets tokens, hops, points, pad, deadline_s, and defines start NODE INPUT. Environment: BUILD (build),
-# TROUPE_SEED, TROUPE_KEEP=1 (keep the directory).
+# The caller sets tokens, hops, points, pad, deadline_s, and defines start NODE INPUT. Environment: see preamble.sh.
 
-# shellcheck disable=SC2034
-build=${BUILD:-build}
-seed=${TROUPE_SEED:-$((RANDOM + 1))}
-RANDOM=$seed
-dir=$(mktemp -d "${TMPDIR:-/tmp}/troupe-graph.XXXXXX")
+. "$(dirname "${BASH_SOURCE[0]}")/preamble.sh"
 declare -A pid=() # of the nodes by number, and of what else runs
-finish() {
-    local status=$?
-    [ ${#pid[@]} = 0 ] || kill -9 "${pid[@]}" 2>/dev/null || true
-    [ -z "${at_end:-}" ] || $at_end
-    if [ $status != 0 ] || [ -n "${TROUPE_KEEP:-}" ]; then echo "kept: $dir (seed $seed)"; else rm -rf "$dir"; fi
-}
-trap finish EXIT
-trap 'exit 130' INT TERM
-fail() {
-    echo "FAILED: $* (seed $seed)"
-    tail -n 6 "$dir"/log.*
-    exit 1
-}
+sanitized() { nm -D "$build/libtroupe.so" | grep -q '__[at]san_init'; } # memory is measured without
 
 lines() { cat "$dir"/out.n? 2>/dev/null | grep -c "\"egress\":\"$1\"" || true; }
 

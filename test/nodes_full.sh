@@ -9,8 +9,7 @@ tokens=${TROUPE_TOKENS:-20000}
 nodes=3 points=48 hops=12 pad=300
 deadline_s=90
 . "$(dirname "$0")/graph.sh"
-at_end=unmount
-unmount() { umount -l "$dir/n2" 2>/dev/null || true; }
+at_exit() { umount -l "$dir/n2" 2>/dev/null || true; }
 
 start() {
     "$build/troupe" run "$dir/graph.so" --cluster "$dir/cluster.yaml" --node "n$1" --data "$dir/n$1" \
