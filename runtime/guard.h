@@ -28,7 +28,7 @@ struct troupe__suspect {
 
 struct troupe__guard {
     volatile uint32_t delivering; /* a handler is running */
-    volatile uint32_t opened;     /* the node could be opened, at least once */
+    volatile uint32_t opened;     /* the node could be opened by this start */
     volatile uint32_t suspect_count;
     volatile uint64_t number; /* of the delivery, from 1 in each process */
     uint64_t fingerprint;

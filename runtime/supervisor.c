@@ -30,6 +30,7 @@ struct charge {
     pid_t pid;
     int64_t start_ms;             /* when it is to be, or was, started */
     int64_t pause_ms;             /* the next one */
+    bool was_open;                /* at an earlier start */
     unsigned deaths;              /* in a row, soon after the start and by nothing that it handled */
     uint64_t seen_number;         /* the delivery under way at the last look */
     unsigned looks, report_looks; /* how often it was seen since, and when to say so */
@@ -87,6 +88,8 @@ static void start(struct supervisor *supervisor, struct charge *charge)
 {
     pid_t parent = getpid();
     charge->start_ms = monotonic_ms();
+    charge->was_open |= charge->child->guard->opened != 0;
+    charge->child->guard->opened = 0;
     charge->pid = fork();
     if (charge->pid < 0) {
         report(supervisor, charge, TROUPE_ERROR, "cannot start the node's process: %s", strerror(errno));
@@ -106,10 +109,10 @@ static void start(struct supervisor *supervisor, struct charge *charge)
     exit(charge->child->run(charge->child->context));
 }
 
-/* Killed from outside while it did its work is no death of its own. */
+/* Killed from outside once it was open is no death of its own. */
 static bool is_barren(const struct charge *charge, int signal)
 {
-    return monotonic_ms() - charge->start_ms < BARREN_MS && (signal != SIGKILL || charge->child->guard->number == 0);
+    return monotonic_ms() - charge->start_ms < BARREN_MS && (signal != SIGKILL || !charge->child->guard->opened);
 }
 
 static void report_crash(struct supervisor *supervisor, struct charge *charge, int signal)
@@ -209,7 +212,8 @@ static void take_end(struct supervisor *supervisor, struct charge *charge, int s
         return;
     }
     int code = WEXITSTATUS(status);
-    if (code == EXIT_FAILURE && charge->child->needed && (guard->opened || !alone) && !supervisor->stopping) {
+    if (code == EXIT_FAILURE && charge->child->needed && (guard->opened || charge->was_open || !alone) &&
+        !supervisor->stopping) {
         report(supervisor, charge, TROUPE_ERROR, "node has failed; starting it again in %lld ms",
                (long long)charge->pause_ms);
         pause_charge(supervisor, charge);

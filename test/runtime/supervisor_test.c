@@ -29,7 +29,7 @@ static int play(void *context)
     struct node *node = context;
     node->starts++;
     if (node->works) {
-        node->guard->number++;
+        node->guard->opened = 1;
     }
     if (node->starts <= node->deaths) {
         signal(node->signal, SIG_DFL); /* No sanitizer is to make a report of it. */
@@ -111,7 +111,7 @@ static void a_node_that_dies_a_few_times_is_started_again(void **state)
     free_nodes(node, 1);
 }
 
-/* By whoever does so: it gets on each time. One that does not is as good as dead, e.g. for lack of memory. */
+/* By whoever does so: it could be opened. One that could not is as good as dead, e.g. for lack of memory. */
 static void a_node_that_is_killed_while_it_works_is_never_given_up(void **state)
 {
     (void)state;
