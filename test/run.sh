@@ -25,7 +25,7 @@ run_one() {
 export -f run_one
 
 # The long ones first, so that none of them runs alone at the end.
-long='/(states_test|backlog\.sh|models\.sh|mutants\.sh|damage_test)$'
+long='/(sim_test|nodes_slow\.sh|nodes_kill\.sh|states_test|backlog\.sh|models\.sh|mutants\.sh|damage_test|snapshot_kill\.sh|cuts\.sh)$'
 {
     printf '%s\n' "$@" | grep -E "$long"
     printf '%s\n' "$@" | grep -vE "$long"
