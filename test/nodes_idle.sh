@@ -47,7 +47,9 @@ await() {
 # Kill processes of the troupe at random, the one that looks whether it is idle too.
 harass() {
     local killed=0 supervisor victim
-    supervisor=$(pgrep -P "$pid") || return 0 # The child of `timeout`.
+    until supervisor=$(pgrep -P "$pid"); do # The child of `timeout`.
+        kill -0 "$pid" 2>/dev/null || return 0
+    done
     while [ $killed -lt "$kills" ] && kill -0 "$pid" 2>/dev/null; do
         sleep "0.$(printf %03d $((RANDOM % 50)))"
         mapfile -t children < <(pgrep -P "$supervisor" || true)
