@@ -20,7 +20,7 @@ PACKAGES := gcc g++ make pkg-config python3 clang clang-format libclang-rt-dev \
             libxxhash-dev \
             libyaml-dev \
             libzstd-dev \
-            shellcheck \
+            procps shellcheck \
             spin \
             python3-zmq python3-msgpack
 

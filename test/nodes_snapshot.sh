@@ -59,7 +59,7 @@ while [ $taken -lt "$snapshots" ]; do
     snapshot create --name "s$taken" || fail "no snapshot"
     snapshot verify "s$taken" --module "$build/samples/bank.so" || fail "snapshot s$taken is not good"
     snapshot show "s$taken" --json || fail "cannot show"
-    flying=$((flying + $(grep -o '"outbox":[0-9]*\|"mail":[0-9]*' "$dir/said" | cut -d: -f2 | paste -sd+ | bc)))
+    flying=$((flying + $(grep -o '"outbox":[0-9]*\|"mail":[0-9]*' "$dir/said" | cut -d: -f2 | awk "{ sum += \$1 } END { print sum + 0 }")))
     taken=$((taken + 1))
 done
 echo "$taken snapshots of $nodes nodes at $(lines one) of $transfers transfers, $flying rows of messages waiting or flying in them"
