@@ -61,7 +61,7 @@ finish_troupe() {
         done
     else
         until "$build/troupe" snapshot create --data "$1" --name end >/dev/null 2>&1 &&
-            [ "$("$build/troupe" snapshot show end --data "$1" --json | grep -o '"\(mail\|outbox\)":[0-9]*' | cut -d: -f2 | paste -sd+ | bc)" = 0 ]; do
+            [ "$("$build/troupe" snapshot show end --data "$1" --json | grep -o '"\(mail\|outbox\)":[0-9]*' | cut -d: -f2 | awk "{ sum += \$1 } END { print sum + 0 }")" = 0 ]; do
             rm -rf "$1/snapshots"
             [ $SECONDS -lt $end ] && kill -0 $pid || fail "$format: not all is passed on"
             sleep 0.02
