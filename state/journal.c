@@ -397,8 +397,7 @@ enum troupe_error troupe__journal_look(struct troupe__journal *journal, const ch
     MDB_cursor *cursor = NULL;
     MDB_val key, value;
     *journal = (struct troupe__journal){.last = 0};
-    enum troupe_error result =
-        troupe__lmdb_env_look(directory, "journal.mdb", TROUPE__JOURNAL_MAP_MAX, &journal->file, error, error_size);
+    enum troupe_error result = troupe__lmdb_env_look(directory, "journal.mdb", &journal->file, error, error_size);
     if (result != TROUPE_OK) {
         return result;
     }

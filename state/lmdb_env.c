@@ -160,14 +160,20 @@ static int create(const char *directory, const char *path, size_t map_size, trou
     return code ? code : troupe__sync_path(directory);
 }
 
-enum troupe_error troupe__lmdb_env_look(const char *directory, const char *name, size_t map_size,
-                                        struct troupe__lmdb_env *ret, char *error, size_t error_size)
+enum troupe_error troupe__lmdb_env_look(const char *directory, const char *name, struct troupe__lmdb_env *ret,
+                                        char *error, size_t error_size)
 {
     char path[PATH_MAX];
     if ((size_t)snprintf(path, sizeof path, "%s/%s", directory, name) >= sizeof path) {
         snprintf(error, error_size, "read %s: the path is too long", directory);
         return TROUPE_EINVAL;
     }
+    struct stat status;
+    if (stat(path, &status)) {
+        status.st_size = 0; /* Opening says why. */
+    }
+    /* What is read is there already, or comes within this moment. */
+    size_t map_size = (size_t)status.st_size * 2 + ((size_t)1 << 28);
     int code = open_env(path, MDB_RDONLY, map_size, NULL, ret);
     if (code == EACCES || code == EROFS) { /* Its lock file cannot be written: nobody writes to it either. */
         code = open_env(path, MDB_RDONLY | MDB_NOLOCK, map_size, NULL, ret);

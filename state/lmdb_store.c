@@ -599,8 +599,7 @@ static enum troupe_error open_files(struct lmdb_store *store, const struct troup
     size_t map_size = options->map_size > 0 ? options->map_size : (size_t)64 << 30;
     /* Read-only: the shared flock keeps writers out, so LMDB's locks are not needed, nor the right to write them. */
     unsigned flags = options->read_only ? MDB_RDONLY | MDB_NOLOCK : options->sync ? 0 : MDB_NOSYNC;
-    size_t journal_size =
-        options->keep_journal && map_size < TROUPE__JOURNAL_MAP_MAX ? TROUPE__JOURNAL_MAP_MAX : map_size;
+    size_t journal_size = options->keep_journal && options->map_size == 0 ? TROUPE__JOURNAL_MAP_MAX : map_size;
     struct troupe__journal first;
     enum troupe_error result;
     if (!exists(store->directory, "tables.mdb")) {
