@@ -275,6 +275,11 @@ static enum troupe_error start_response(struct start *start, struct troupe_bytes
     if (removed) {
         return TROUPE_OK;
     }
+    if (!response && troupe__responses_find_open(&machine->responses, number)) {
+        snprintf(machine->error, sizeof machine->error, "two asks have number %llu: run troupe doctor",
+                 (unsigned long long)number);
+        return TROUPE_ECORRUPT;
+    }
     response =
         response ? response : troupe__responses_add(&machine->responses, id, number, troupe__response_slot(value));
     if (!response || (answered && !troupe__responses_answer(&machine->responses, response, start->epoch,
