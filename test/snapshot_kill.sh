@@ -44,7 +44,7 @@ wait_for() {
         sleep 0.02
     done
 }
-bytes() { stat -c %s "$dir"/one.out.* 2>/dev/null | awk '{ sum += $1 } END { printf "%d", sum }'; }
+bytes() { stat -c %s "$dir"/one.out.* 2>/dev/null | awk '{ sum += $1 } END { printf "%.0f", sum }'; } # mawk's %d ends at 2^31.
 has_bytes() { [ "$(bytes)" -gt "$1" ]; }
 goes_on() { wait_for "the bank to go on" has_bytes "$(bytes)"; }
 verify() {
