@@ -296,34 +296,25 @@ enum troupe_error troupe__cut_next(struct troupe__cut_walk *walk, struct troupe_
 
 /* ---- what the nodes say ------------------------------------------------------------------------------------------ */
 
-static bool is_name(struct troupe_bytes key, const char *name)
-{
-    return key.size == strlen(name) && memcmp(key.data, name, key.size) == 0;
-}
-
-/* A META row: "counters" (runtime/view.h) and "link/PEER" (runtime/links.h). */
+/* A META row: "counters" (runtime/counters.h) and "link/PEER" (runtime/links.h). */
 static bool note_row(struct troupe__cut *cut, const struct troupe__cut_row *row)
 {
     struct troupe__cut_node *node = &cut->nodes[row->node];
-    if (is_name(row->key, "counters")) {
-        struct troupe__cursor cursor = {row->value.data, (const unsigned char *)row->value.data + row->value.size,
-                                        false};
-        for (int i = 0; i < 4; i++) { /* sequence, timer, egress, released */
-            (void)troupe__cursor_varint(&cursor);
-        }
-        node->now_ms = (int64_t)troupe__cursor_varint(&cursor);
-        return !cursor.failed;
-    }
-    char name[16] = "", *end;
-    if (row->key.size < 6 || row->key.size >= sizeof name || memcmp(row->key.data, "link/", 5) != 0) {
-        return true;
+    struct troupe__counters counters;
+    if (troupe__counters_is(row->key)) {
+        bool good = troupe__counters_decode(row->value, &counters);
+        node->now_ms = good ? (int64_t)counters.now_ms : 0;
+        return good;
     }
     if (cut->node_count == 1) {
         return true; /* One of a troupe, without its peers. */
     }
-    memcpy(name, row->key.data, row->key.size);
-    unsigned long peer = strtoul(name + 5, &end, 10);
-    return *end == '\0' && peer < cut->node_count && troupe__links_row_decode(row->value, &node->links[peer]);
+    struct troupe__link_row link;
+    int peer = troupe__links_row_read(row->key, row->value, cut->node_count, &link);
+    if (peer >= 0) {
+        node->links[peer] = link;
+    }
+    return peer != TROUPE__LINK_ROW_BAD;
 }
 
 enum troupe_error troupe__cut_ready(struct troupe__cut *cut)

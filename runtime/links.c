@@ -120,7 +120,7 @@ static enum troupe_error begin_incarnation(struct troupe__links *links)
                                 (struct troupe_bytes){links->row.data, links->row.size});
 }
 
-bool troupe__links_row_decode(struct troupe_bytes value, struct troupe__link_row *ret)
+static bool decode_row(struct troupe_bytes value, struct troupe__link_row *ret)
 {
     struct troupe__cursor cursor = {value.data, (const unsigned char *)value.data + value.size, false};
     struct troupe__link_row row;
@@ -136,13 +136,30 @@ bool troupe__links_row_decode(struct troupe_bytes value, struct troupe__link_row
     return true;
 }
 
+int troupe__links_row_read(struct troupe_bytes key, struct troupe_bytes value, size_t node_count,
+                           struct troupe__link_row *ret)
+{
+    static const char prefix[] = "link/";
+    char number[8] = "", *end;
+    size_t size = key.size - (sizeof prefix - 1);
+    if (key.size < sizeof prefix - 1 || memcmp(key.data, prefix, sizeof prefix - 1) != 0) {
+        return TROUPE__LINK_ROW_NONE;
+    }
+    if (size == 0 || size >= sizeof number) {
+        return TROUPE__LINK_ROW_BAD;
+    }
+    memcpy(number, (const char *)key.data + sizeof prefix - 1, size);
+    unsigned long peer = strtoul(number, &end, 10);
+    return *end == '\0' && peer < node_count && decode_row(value, ret) ? (int)peer : TROUPE__LINK_ROW_BAD;
+}
+
 static enum troupe_error read_row(struct troupe__links *links, uint16_t node, struct troupe__link_row *row)
 {
     char name[16];
     snprintf(name, sizeof name, LINK_ROW_FORMAT, node);
     struct troupe_bytes mark = troupe__machine_read_mark(links->machine, name);
     *row = (struct troupe__link_row){0};
-    return !mark.data || troupe__links_row_decode(mark, row) ? TROUPE_OK : TROUPE_ECORRUPT;
+    return !mark.data || decode_row(mark, row) ? TROUPE_OK : TROUPE_ECORRUPT;
 }
 
 static enum troupe_error open_link(struct troupe__links *links, uint16_t node)

@@ -113,8 +113,12 @@ static inline uint64_t troupe__colour_of(int64_t time_ms)
 /* Likewise, and have the open epoch sealed even if nothing else is in it: who takes a snapshot waits for that. */
 void troupe__links_begin_colour(struct troupe__links *links, uint64_t colour);
 
-/* The META row "link/NODE". Returns false when it is malformed. */
-bool troupe__links_row_decode(struct troupe_bytes value, struct troupe__link_row *ret);
+enum { TROUPE__LINK_ROW_NONE = -1, TROUPE__LINK_ROW_BAD = -2 };
+
+/* Read a META row that may be "link/NODE": returns NODE, below `node_count`; or that it is another row, or malformed.
+ */
+int troupe__links_row_read(struct troupe_bytes key, struct troupe_bytes value, size_t node_count,
+                           struct troupe__link_row *ret);
 
 /* ---- for the machine --------------------------------------------------------------------------------------------- */
 

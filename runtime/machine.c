@@ -671,13 +671,10 @@ static void seal_counters(struct troupe__machine *machine)
             egress->changed = false;
         }
     }
+    struct troupe__counters counters = {machine->sequence,        machine->ctx.timer_last,       machine->egress_number,
+                                        machine->egress_released, (uint64_t)machine->ctx.now_ms, machine->waiting};
     machine->scratch.size = 0;
-    troupe__buffer_put_varint(&machine->scratch, machine->sequence);
-    troupe__buffer_put_varint(&machine->scratch, machine->ctx.timer_last);
-    troupe__buffer_put_varint(&machine->scratch, machine->egress_number);
-    troupe__buffer_put_varint(&machine->scratch, machine->egress_released);
-    troupe__buffer_put_varint(&machine->scratch, (uint64_t)machine->ctx.now_ms);
-    troupe__buffer_put_varint(&machine->scratch, machine->waiting);
+    troupe__counters_encode(&counters, &machine->scratch);
     troupe__record_set(&machine->record, TROUPE__META, TROUPE__COUNTERS_ROW, strlen(TROUPE__COUNTERS_ROW),
                        machine->scratch.data, machine->scratch.size);
     machine->counters_changed = false;

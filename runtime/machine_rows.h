@@ -3,10 +3,10 @@
 #ifndef TROUPE_RUNTIME_MACHINE_ROWS_H
 #define TROUPE_RUNTIME_MACHINE_ROWS_H
 
+#include "runtime/counters.h"
 #include "runtime/machine.h"
 
 /* META rows. */
-#define TROUPE__COUNTERS_ROW "counters"
 #define TROUPE__EGRESS_PREFIX "egress/" /* name -> varint: the last sequence */
 #define TROUPE__ID_PREFIX                                                                                              \
     "id/" /* the two halves of an id -> varints: when it was taken in, in ms; slot of its actor                        \

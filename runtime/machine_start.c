@@ -112,6 +112,23 @@ static enum troupe_error start_ids(struct start *start)
     return result;
 }
 
+static enum troupe_error start_counters(struct troupe__machine *machine, struct troupe_bytes value)
+{
+    struct troupe__counters counters;
+    if (!troupe__counters_decode(value, &counters) || counters.sequence > TROUPE__NUMBER_MAX ||
+        counters.timer > TROUPE__NUMBER_MAX) {
+        snprintf(machine->error, sizeof machine->error, "the counters' row is malformed: run troupe doctor");
+        return TROUPE_ECORRUPT;
+    }
+    machine->sequence = counters.sequence;
+    machine->ctx.timer_last = counters.timer;
+    machine->egress_number = counters.egress;
+    machine->egress_released = counters.egress_released;
+    machine->ctx.now_ms = (int64_t)counters.now_ms;
+    machine->waiting = (size_t)counters.waiting;
+    return TROUPE_OK;
+}
+
 static enum troupe_error start_meta(struct start *start, struct troupe_bytes key, bool removed,
                                     struct troupe_bytes value)
 {
@@ -139,18 +156,8 @@ static enum troupe_error start_meta(struct start *start, struct troupe_bytes key
         egress->sequence = troupe__cursor_varint(&cursor);
         return TROUPE_OK;
     }
-    if (key.size == strlen(TROUPE__COUNTERS_ROW) && memcmp(key.data, TROUPE__COUNTERS_ROW, key.size) == 0) {
-        machine->sequence = troupe__cursor_varint(&cursor);
-        machine->ctx.timer_last = troupe__cursor_varint(&cursor);
-        machine->egress_number = troupe__cursor_varint(&cursor);
-        machine->egress_released = troupe__cursor_varint(&cursor);
-        machine->ctx.now_ms = (int64_t)troupe__cursor_varint(&cursor);
-        machine->waiting = (size_t)troupe__cursor_varint(&cursor);
-        if (cursor.failed || machine->sequence > TROUPE__NUMBER_MAX || machine->ctx.timer_last > TROUPE__NUMBER_MAX) {
-            snprintf(machine->error, sizeof machine->error, "the counters' row is malformed: run troupe doctor");
-            return TROUPE_ECORRUPT;
-        }
-        return TROUPE_OK;
+    if (troupe__counters_is(key)) {
+        return start_counters(machine, value);
     }
     return troupe__machine_remember(machine, key.data, key.size, value);
 }

@@ -29,7 +29,8 @@ struct old_node {
     enum troupe__table table; /* of the row that is next; TROUPE__TABLE_COUNT at the end */
     struct troupe_bytes key, value;
     struct troupe__buffer meta; /* its META rows but for the ids, as a record */
-    uint64_t sequence, timer_last, egress_number, egress_released, now_ms, colour;
+    struct troupe__counters counters;
+    uint64_t colour;
     uint64_t *accepted; /* by the number of the sender */
 };
 
@@ -141,37 +142,24 @@ static bool is_left_behind(struct troupe_bytes key)
     return has_prefix(key, link_prefix) || has_prefix(key, TROUPE__RETURN_PREFIX);
 }
 
-static bool note_link(struct recast *recast, struct old_node *old)
-{
-    struct troupe__link_row link;
-    char number[8] = "", *end;
-    size_t size = old->key.size - strlen(link_prefix);
-    if (size >= sizeof number || !troupe__links_row_decode(old->value, &link)) {
-        return false;
-    }
-    memcpy(number, (const char *)old->key.data + strlen(link_prefix), size);
-    unsigned long peer = strtoul(number, &end, 10);
-    if (*end || peer >= recast->old_count) {
-        return false;
-    }
-    old->accepted[peer] = link.accepted;
-    return true;
-}
-
 /* Returns false when the row is malformed. */
 static bool note_meta(struct recast *recast, struct old_node *old)
 {
     struct troupe__cursor cursor = cursor_of(old->value);
-    if (is(old->key, TROUPE__COUNTERS_ROW)) {
-        old->sequence = troupe__cursor_varint(&cursor);
-        old->timer_last = troupe__cursor_varint(&cursor);
-        old->egress_number = troupe__cursor_varint(&cursor);
-        old->egress_released = troupe__cursor_varint(&cursor);
-        old->now_ms = troupe__cursor_varint(&cursor);
-    } else if (is(old->key, colour_row)) {
+    if (troupe__counters_is(old->key)) {
+        return troupe__counters_decode(old->value, &old->counters);
+    }
+    struct troupe__link_row link;
+    int peer = troupe__links_row_read(old->key, old->value, recast->old_count, &link);
+    if (peer >= 0) {
+        old->accepted[peer] = link.accepted;
+        return true;
+    }
+    if (peer == TROUPE__LINK_ROW_BAD) {
+        return false;
+    }
+    if (is(old->key, colour_row)) {
         old->colour = troupe__cursor_varint(&cursor);
-    } else if (has_prefix(old->key, link_prefix)) {
-        return note_link(recast, old);
     } else if (!is_left_behind(old->key)) {
         troupe__record_set(&old->meta, TROUPE__META, old->key.data, old->key.size, old->value.data, old->value.size);
     }
@@ -445,7 +433,8 @@ static enum troupe_error set_new_id(struct recast *recast, uint16_t node, struct
 {
     uint64_t now_ms = 0;
     for (uint16_t i = 0; i < recast->old_count; i++) {
-        now_ms = recast->olds[i].now_ms > now_ms ? recast->olds[i].now_ms : now_ms;
+        uint64_t then_ms = recast->olds[i].counters.now_ms;
+        now_ms = then_ms > now_ms ? then_ms : now_ms;
     }
     recast->row.size = 0;
     troupe__buffer_put_varint(&recast->row, now_ms);
@@ -602,8 +591,10 @@ static void note_released(struct recast *recast)
     for (uint16_t i = 0; i < recast->old_count; i++) {
         struct old_node *old = &recast->olds[i];
         uint64_t released = recast->options->released[i];
-        released = released < old->egress_number ? released : old->egress_number;
-        old->egress_released = released > old->egress_released ? released : old->egress_released;
+        released = released < old->counters.egress ? released : old->counters.egress;
+        if (released > old->counters.egress_released) {
+            old->counters.egress_released = released;
+        }
     }
 }
 
@@ -613,7 +604,8 @@ static void note_sequences(struct recast *recast)
 {
     uint64_t last = 0;
     for (uint16_t i = 0; i < recast->old_count; i++) {
-        last = recast->olds[i].sequence > last ? recast->olds[i].sequence : last;
+        uint64_t sequence = recast->olds[i].counters.sequence;
+        last = sequence > last ? sequence : last;
     }
     for (uint16_t i = 0; i < recast->new_count; i++) {
         recast->news[i].sequence = last;
@@ -631,8 +623,8 @@ static enum troupe_error inherit(struct recast *recast, uint16_t node)
     const struct old_node *old = &recast->olds[before];
     struct troupe__cursor cursor = {old->meta.data, old->meta.data + old->meta.size, false};
     struct troupe__change change;
-    new->egress_number = old->egress_number;
-    new->egress_released = old->egress_released;
+    new->egress_number = old->counters.egress;
+    new->egress_released = old->counters.egress_released;
     while (troupe__record_next(&cursor, &change)) {
         if (has_prefix(change.key, TROUPE__EGRESS_PREFIX)) {
             size_t prefix = strlen(TROUPE__EGRESS_PREFIX);
@@ -661,7 +653,7 @@ static enum troupe_error recast_egress(struct recast *recast, uint16_t from)
     uint64_t first = new->egress_number + 1;
     recast->row.size = 0;
     while (troupe__egress_next(&cursor, &egress)) {
-        if (egress.number <= old->egress_released) {
+        if (egress.number <= old->counters.egress_released) {
             continue;
         }
         if (as_before) {
@@ -691,19 +683,14 @@ static struct troupe_bytes name_bytes(const char *name)
 static enum troupe_error set_counters(struct recast *recast, uint16_t node)
 {
     struct new_node *new = &recast->news[node];
-    uint64_t timer_last = 0, now_ms = 0;
+    struct troupe__counters counters = {new->sequence, 0, new->egress_number, new->egress_released, 0, new->waiting};
     for (uint16_t i = 0; i < recast->old_count; i++) {
-        const struct old_node *old = &recast->olds[i];
-        timer_last = old->timer_last > timer_last ? old->timer_last : timer_last;
-        now_ms = old->now_ms > now_ms ? old->now_ms : now_ms;
+        const struct troupe__counters *old = &recast->olds[i].counters;
+        counters.timer = old->timer > counters.timer ? old->timer : counters.timer;
+        counters.now_ms = old->now_ms > counters.now_ms ? old->now_ms : counters.now_ms;
     }
     recast->row.size = 0;
-    troupe__buffer_put_varint(&recast->row, new->sequence);
-    troupe__buffer_put_varint(&recast->row, timer_last);
-    troupe__buffer_put_varint(&recast->row, new->egress_number);
-    troupe__buffer_put_varint(&recast->row, new->egress_released);
-    troupe__buffer_put_varint(&recast->row, now_ms);
-    troupe__buffer_put_varint(&recast->row, new->waiting);
+    troupe__counters_encode(&counters, &recast->row);
     enum troupe_error result = set_row(recast, node, TROUPE__META, name_bytes(TROUPE__COUNTERS_ROW));
     for (size_t i = 0; i < new->egress_count &&result == TROUPE_OK; i++) {
         char key[sizeof TROUPE__EGRESS_PREFIX + TROUPE_NAME_MAX];

@@ -103,20 +103,22 @@ enum troupe_error troupe__restore_begin(const char *data, struct troupe__restore
     return result;
 }
 
-enum troupe_error troupe__restore_end(struct troupe__restore *restore, bool good, char *error, size_t error_size)
+enum troupe_error troupe__restore_end(struct troupe__restore *restore, enum troupe_error result, char *error,
+                                      size_t error_size)
 {
     char parent[PATH_MAX], unused[PATH_MAX];
-    enum troupe_error result = TROUPE_OK;
     snprintf(parent, sizeof parent, "%s", restore->data);
     *strrchr(parent, '/') = '\0';
-    if (good) {
-        result = troupe__files_sync(restore->fresh, error, error_size);
-        if (result == TROUPE_OK && rename(restore->fresh, restore->data)) {
-            result = troupe__files_fail("rename", restore->fresh, error, error_size);
+    result = result == TROUPE_OK ? troupe__files_sync(restore->fresh, error, error_size) : result;
+    if (result == TROUPE_OK && rename(restore->fresh, restore->data)) {
+        result = troupe__files_fail("rename", restore->fresh, error, error_size);
+    } else if (result == TROUPE_OK) {
+        result = troupe__files_sync(parent[0] ? parent : "/", error, error_size);
+        if (result != TROUPE_OK) {
+            troupe__files_remove(restore->data, unused, sizeof unused); /* It might be gone after a crash. */
         }
-        result = result == TROUPE_OK ? troupe__files_sync(parent[0] ? parent : "/", error, error_size) : result;
     }
-    if (!good || result != TROUPE_OK) {
+    if (result != TROUPE_OK) {
         troupe__files_remove(restore->fresh, unused, sizeof unused);
     }
     close(restore->lock_fd);

@@ -36,7 +36,9 @@ enum troupe_error troupe__restore_nodes(struct troupe__restore *restore, const c
                                         const struct troupe__snapshot *snapshot, const struct troupe__cluster *cluster,
                                         struct troupe__recast_counts *ret, char *error, size_t error_size);
 
-/* With `good`: there is DATA from now on, durable. Else, and when that fails, nothing is left. */
-enum troupe_error troupe__restore_end(struct troupe__restore *restore, bool good, char *error, size_t error_size);
+/* `result` is what came of it. TROUPE_OK: there is DATA from now on, durable. Else, and when that fails, nothing is
+ * left. Returns `result`, with `error` as it was, or the error of the renaming. */
+enum troupe_error troupe__restore_end(struct troupe__restore *restore, enum troupe_error result, char *error,
+                                      size_t error_size);
 
 #endif

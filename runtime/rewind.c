@@ -146,7 +146,7 @@ enum troupe_error troupe__rewind_make(struct troupe__history *history, uint64_t 
                                       const struct troupe__snapshot *base, const char *target,
                                       struct troupe__snapshot *ret, char *error, size_t error_size)
 {
-    char writing[PATH_MAX], scratch[PATH_MAX], unused[64];
+    char writing[PATH_MAX], scratch[PATH_MAX];
     enum troupe_error result = troupe__files_join(writing, target, "", ".writing", error, error_size);
     result = result == TROUPE_OK ? troupe__files_join(scratch, target, "", ".store", error, error_size) : result;
     result = result == TROUPE_OK ? troupe__snapshot_begin(target, error, error_size) : result;
@@ -163,8 +163,5 @@ enum troupe_error troupe__rewind_make(struct troupe__history *history, uint64_t 
         result = troupe__snapshot_check_cut(writing, ret, error, error_size);
     }
     result = result == TROUPE_OK ? troupe__snapshot_write_manifest(writing, ret, error, error_size) : result;
-    bool good = result == TROUPE_OK;
-    enum troupe_error ended =
-        troupe__snapshot_end(target, good, good ? error : unused, good ? error_size : sizeof unused);
-    return good ? ended : result;
+    return troupe__snapshot_end(target, result, error, error_size);
 }

@@ -116,20 +116,17 @@ static enum troupe_error read_truth_row(void *context, enum troupe__table table,
                                         struct troupe_bytes value)
 {
     struct troupe__sim_node *node = context;
-    char name[16] = "";
     if (table != TROUPE__META) {
         return TROUPE_ECLOSED;
     }
-    if (key.size >= sizeof name) {
-        return TROUPE_OK;
+    struct troupe__link_row link;
+    int peer = troupe__links_row_read(key, value, node->simulator->options.node_count, &link);
+    if (peer == TROUPE__LINK_ROW_BAD) {
+        return TROUPE_ECORRUPT;
     }
-    memcpy(name, key.data, key.size);
-    if (strncmp(name, "link/", 5) == 0) {
-        unsigned long peer = strtoul(name + 5, NULL, 10);
-        bool good = peer < node->simulator->options.node_count && troupe__links_row_decode(value, &node->truth[peer]);
-        return good ? TROUPE_OK : TROUPE_ECORRUPT;
-    }
-    if (strcmp(name, "colour") == 0) {
+    if (peer >= 0) {
+        node->truth[peer] = link;
+    } else if (key.size == strlen("colour") && memcmp(key.data, "colour", key.size) == 0) {
         struct troupe__cursor cursor = {value.data, (const unsigned char *)value.data + value.size, false};
         node->truth_colour = troupe__cursor_varint(&cursor);
     }

@@ -237,7 +237,7 @@ static void complete(struct troupe__sim_session *session)
     enum troupe_error result = troupe__snapshot_check_cut(writing, &session->snapshot, error, sizeof error);
     result = result == TROUPE_OK ? troupe__snapshot_write_manifest(writing, &session->snapshot, error, sizeof error)
                                  : result;
-    result = result == TROUPE_OK ? troupe__snapshot_end(target, true, error, sizeof error) : result;
+    result = result == TROUPE_OK ? troupe__snapshot_end(target, TROUPE_OK, error, sizeof error) : result;
     result = result == TROUPE_OK ? troupe__snapshot_read(target, &read, error, sizeof error) : result;
     if (result == TROUPE_OK) {
         bool good = !options->taken || options->taken(options->context, target, &read, error, sizeof error);
@@ -262,7 +262,7 @@ static void give_up(struct troupe__sim_session *session)
     char target[PATH_MAX], writing[PATH_MAX], error[512] = "";
     target_of(session, target);
     writing_of(session, writing);
-    troupe__snapshot_end(target, false, error, sizeof error);
+    troupe__snapshot_end(target, TROUPE_ECLOSED, error, sizeof error);
     if (is_there(writing) || is_there(target)) {
         troupe__sim_fail(session->simulator, "snapshot %u was given up and left something behind", session->number);
     }

@@ -43,21 +43,23 @@ enum troupe_error troupe__snapshot_begin(const char *target, char *error, size_t
     return result;
 }
 
-enum troupe_error troupe__snapshot_end(const char *target, bool good, char *error, size_t error_size)
+enum troupe_error troupe__snapshot_end(const char *target, enum troupe_error result, char *error, size_t error_size)
 {
     const char *slash = strrchr(target, '/');
     char writing[PATH_MAX], parent[PATH_MAX], unused[64];
-    enum troupe_error result = troupe__files_join(writing, target, "", ".writing", error, error_size);
-    if (result != TROUPE_OK) {
-        return result;
+    if (troupe__files_join(writing, target, "", ".writing", unused, sizeof unused) != TROUPE_OK) {
+        return result; /* Nor can it have been begun. */
     }
     snprintf(parent, sizeof parent, "%.*s", slash ? (int)(slash - target) : 1, slash ? target : ".");
-    if (good && rename(writing, target)) {
+    if (result == TROUPE_OK && rename(writing, target)) {
         result = troupe__files_fail("rename", writing, error, error_size);
-    } else if (good) {
+    } else if (result == TROUPE_OK) {
         result = troupe__files_sync(parent[0] ? parent : "/", error, error_size);
+        if (result != TROUPE_OK) {
+            troupe__files_remove(target, unused, sizeof unused); /* It might be gone after a crash. */
+        }
     }
-    if (!good || result != TROUPE_OK) {
+    if (result != TROUPE_OK) {
         troupe__files_remove(writing, unused, sizeof unused);
     }
     return result;

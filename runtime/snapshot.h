@@ -54,9 +54,10 @@ enum troupe_error troupe__snapshot_write_manifest(const char *directory, const s
  */
 enum troupe_error troupe__snapshot_begin(const char *target, char *error, size_t error_size);
 
-/* With `good`, when parts and manifest are in TARGET.writing: rename it to TARGET, synced. Else, and when that fails,
- * remove it. */
-enum troupe_error troupe__snapshot_end(const char *target, bool good, char *error, size_t error_size);
+/* `result` is what came of it. TROUPE_OK, with parts and manifest in TARGET.writing: rename it to TARGET, synced. Else,
+ * and when that fails, nothing is left of it. Returns `result`, with `error` as it was, or the error of the renaming.
+ */
+enum troupe_error troupe__snapshot_end(const char *target, enum troupe_error result, char *error, size_t error_size);
 
 /* Take a snapshot of a stopped node's directory `data` into the new directory `target`, whose last name is the
  * snapshot's. What the journal has beyond the tables is folded first. Errors, each with a text: TROUPE_EINVAL (a bad

@@ -20,22 +20,18 @@ static enum troupe_error note_link(void *context, enum troupe__table table, stru
                                    struct troupe_bytes value)
 {
     struct cut *cut = context;
-    char name[16] = "";
     if (table != TROUPE__META) {
         return TROUPE_ECLOSED;
     }
-    if (key.size < 6 || key.size >= sizeof name || memcmp(key.data, "link/", 5) != 0) {
-        return TROUPE_OK;
-    }
-    memcpy(name, key.data, key.size);
-    char *end;
-    unsigned long peer = strtoul(name + 5, &end, 10);
     struct troupe__link_row link;
-    if (*end || peer >= cut->count || !troupe__links_row_decode(value, &link)) {
+    int peer = troupe__links_row_read(key, value, cut->count, &link);
+    if (peer == TROUPE__LINK_ROW_BAD) {
         cut->malformed = true;
         return TROUPE_ECLOSED;
     }
-    cut->links[cut->node * cut->count + peer] = link;
+    if (peer >= 0) {
+        cut->links[cut->node * cut->count + (size_t)peer] = link;
+    }
     return TROUPE_OK;
 }
 

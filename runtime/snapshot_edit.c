@@ -113,14 +113,7 @@ struct change {
 static char *copy_text(void *context, const void *data, size_t size)
 {
     struct change *change = context;
-    if (size >= sizeof change->text - change->text_size) {
-        return NULL;
-    }
-    char *to = change->text + change->text_size;
-    memcpy(to, data, size);
-    to[size] = '\0';
-    change->text_size += size + 1;
-    return to;
+    return troupe__copy_into(change->text, sizeof change->text, &change->text_size, data, size);
 }
 
 static enum troupe_error unpack(struct change *change, char *error, size_t error_size, struct troupe_bytes body,
@@ -601,13 +594,11 @@ static enum troupe_error scan_view(void *source, enum troupe__table table, struc
 
 static enum troupe_error write_part(struct troupe__edit *edit, size_t index, const char *writing)
 {
-    static const char name[] = "counters";
     struct troupe__edit_part *part = &edit->parts[index];
     struct troupe__snapshot_part *said = &edit->snapshot.parts[index], written;
     struct troupe__buffer counters = {0};
-    troupe__view_counters_encode(&part->counters, &counters);
-    enum troupe_error result =
-        set_row(edit, part, TROUPE__META, (struct troupe_bytes){name, sizeof name - 1}, &counters);
+    troupe__counters_encode(&part->counters, &counters);
+    enum troupe_error result = set_row(edit, part, TROUPE__META, troupe_string(TROUPE__COUNTERS_ROW), &counters);
     troupe__buffer_free(&counters);
     if (result != TROUPE_OK) {
         return result;
@@ -625,7 +616,7 @@ static enum troupe_error write_part(struct troupe__edit *edit, size_t index, con
 enum troupe_error troupe__edit_write(struct troupe__edit *edit, const char *target)
 {
     const char *slash = strrchr(target, '/'), *name = slash ? slash + 1 : target;
-    char writing[PATH_MAX], unused[64];
+    char writing[PATH_MAX];
     if (!troupe__snapshot_name_valid(name)) {
         return fail(edit, TROUPE_EINVAL, "'%.64s' cannot name a snapshot: 1 to %d letters, digits, '-', '_' and '.'",
                     name, TROUPE__SNAPSHOT_NAME_MAX);
@@ -645,8 +636,5 @@ enum troupe_error troupe__edit_write(struct troupe__edit *edit, const char *targ
     result = result == TROUPE_OK
                  ? troupe__snapshot_write_manifest(writing, &edit->snapshot, edit->error, sizeof edit->error)
                  : result;
-    bool good = result == TROUPE_OK;
-    enum troupe_error ended =
-        troupe__snapshot_end(target, good, good ? edit->error : unused, good ? sizeof edit->error : sizeof unused);
-    return good ? ended : result;
+    return troupe__snapshot_end(target, result, edit->error, sizeof edit->error);
 }

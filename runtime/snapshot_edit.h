@@ -11,7 +11,7 @@
 
 struct troupe__edit_part {
     struct troupe__view view;
-    struct troupe__view_counters counters;
+    struct troupe__counters counters;
     struct troupe__specs specs;
     size_t settled; /* rows of state that are in order */
     bool open;

@@ -92,7 +92,7 @@ static enum troupe_error receive_one(int from, const char *directory, bool *ret_
 
 enum troupe_error troupe__snapshot_receive(int from, const char *target, char *error, size_t error_size)
 {
-    char writing[PATH_MAX], unused[64];
+    char writing[PATH_MAX];
     bool last = false;
     enum troupe_error result = troupe__files_join(writing, target, "", ".writing", error, error_size);
     result = result == TROUPE_OK ? troupe__snapshot_begin(target, error, error_size) : result;
@@ -102,8 +102,5 @@ enum troupe_error troupe__snapshot_receive(int from, const char *target, char *e
     while (result == TROUPE_OK && !last) {
         result = receive_one(from, writing, &last, error, error_size);
     }
-    bool good = result == TROUPE_OK;
-    enum troupe_error ended =
-        troupe__snapshot_end(target, good, good ? error : unused, good ? error_size : sizeof unused);
-    return good ? ended : result;
+    return troupe__snapshot_end(target, result, error, error_size);
 }

@@ -33,14 +33,7 @@ void troupe__snapshot_put(struct troupe__buffer *buffer, const char *format, ...
 static char *copy_text(void *context, const void *data, size_t size)
 {
     struct troupe__snapshot_text *taken = context;
-    if (size >= sizeof taken->text - taken->size) {
-        return NULL;
-    }
-    char *to = taken->text + taken->size;
-    memcpy(to, data, size);
-    to[size] = '\0';
-    taken->size += size + 1;
-    return to;
+    return troupe__copy_into(taken->text, sizeof taken->text, &taken->size, data, size);
 }
 
 bool troupe__snapshot_get(struct troupe__snapshot_text *taken, struct troupe_bytes body, const char *format, ...)

@@ -82,7 +82,7 @@ enum troupe_error troupe__snapshot_take(const char *data, const char *target, st
                                         size_t error_size)
 {
     const char *slash = strrchr(target, '/'), *name = slash ? slash + 1 : target;
-    char writing[PATH_MAX], unused[64];
+    char writing[PATH_MAX];
     struct troupe__store *store;
     if (!troupe__snapshot_name_valid(name)) {
         snprintf(error, error_size, "'%.64s' cannot name a snapshot: 1 to %d letters, digits, '-', '_' and '.'", name,
@@ -113,10 +113,7 @@ enum troupe_error troupe__snapshot_take(const char *data, const char *target, st
     snapshot.took_ms = wall_ms() - snapshot.taken_ms;
     result = result == TROUPE_OK ? troupe__snapshot_write_manifest(writing, &snapshot, error, error_size) : result;
     if (begun) {
-        bool good = result == TROUPE_OK;
-        enum troupe_error ended =
-            troupe__snapshot_end(target, good, good ? error : unused, good ? error_size : sizeof unused);
-        result = good ? ended : result;
+        result = troupe__snapshot_end(target, result, error, error_size);
     }
     if (result != TROUPE_OK) {
         troupe__snapshot_fini(&snapshot);

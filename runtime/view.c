@@ -12,8 +12,6 @@
 const char *const troupe__view_table_names[TROUPE__TABLE_COUNT] = {"meta",   "state", "mail",     "timer",  "dead",
                                                                    "egress", "job",   "response", "outbox", "sweep"};
 
-static const char counters_name[] = "counters";
-
 /* ---- rows -------------------------------------------------------------------------------------------------------- */
 
 static enum troupe_error add_row(struct troupe__view *view, enum troupe__table table, struct troupe_bytes key,
@@ -325,36 +323,16 @@ enum troupe_error troupe__view_job(struct troupe__view *view, const struct troup
     return result;
 }
 
-enum troupe_error troupe__view_counters(struct troupe__view *view, struct troupe__view_counters *ret)
+enum troupe_error troupe__view_counters(struct troupe__view *view, struct troupe__counters *ret)
 {
-    const struct troupe__view_row *row =
-        troupe__view_find(view, TROUPE__META, (struct troupe_bytes){counters_name, sizeof counters_name - 1});
+    const struct troupe__view_row *row = troupe__view_find(view, TROUPE__META, troupe_string(TROUPE__COUNTERS_ROW));
     if (!row) {
-        *ret = (struct troupe__view_counters){0};
+        *ret = (struct troupe__counters){0};
         return TROUPE_ENOTFOUND;
     }
-    struct troupe__cursor cursor = cursor_of(row->value);
-    struct troupe__view_counters counters;
-    counters.sequence = troupe__cursor_varint(&cursor);
-    counters.timer = troupe__cursor_varint(&cursor);
-    counters.egress = troupe__cursor_varint(&cursor);
-    counters.egress_released = troupe__cursor_varint(&cursor);
-    counters.now_ms = troupe__cursor_varint(&cursor);
-    counters.waiting = troupe__cursor_varint(&cursor);
-    if (cursor.failed || cursor.at != cursor.end) {
+    if (!troupe__counters_decode(row->value, ret)) {
         snprintf(view->error, sizeof view->error, "the counters' row is malformed: run troupe doctor");
         return TROUPE_ECORRUPT;
     }
-    *ret = counters;
     return TROUPE_OK;
-}
-
-void troupe__view_counters_encode(const struct troupe__view_counters *counters, struct troupe__buffer *buffer)
-{
-    troupe__buffer_put_varint(buffer, counters->sequence);
-    troupe__buffer_put_varint(buffer, counters->timer);
-    troupe__buffer_put_varint(buffer, counters->egress);
-    troupe__buffer_put_varint(buffer, counters->egress_released);
-    troupe__buffer_put_varint(buffer, counters->now_ms);
-    troupe__buffer_put_varint(buffer, counters->waiting);
 }

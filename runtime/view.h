@@ -9,6 +9,7 @@
 #include "core/job.h"
 #include "core/message.h"
 #include "core/store.h"
+#include "runtime/counters.h"
 
 /* One allocation: the struct, the key, the value. */
 struct troupe__view_row {
@@ -97,12 +98,8 @@ enum troupe_error troupe__view_mail(struct troupe__view *view, const struct trou
 enum troupe_error troupe__view_job(struct troupe__view *view, const struct troupe__view_row *row,
                                    struct troupe__job **ret);
 
-struct troupe__view_counters {
-    uint64_t sequence, timer, egress, egress_released, now_ms, waiting;
-};
 /* META "counters". TROUPE_ENOTFOUND: this node never committed anything; all are 0. */
-enum troupe_error troupe__view_counters(struct troupe__view *view, struct troupe__view_counters *ret);
-void troupe__view_counters_encode(const struct troupe__view_counters *counters, struct troupe__buffer *buffer);
+enum troupe_error troupe__view_counters(struct troupe__view *view, struct troupe__counters *ret);
 
 /* The row of that key; NULL when there is none. */
 const struct troupe__view_row *troupe__view_find(const struct troupe__view *view, enum troupe__table table,

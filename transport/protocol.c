@@ -21,18 +21,10 @@ static enum troupe_error unpack(struct troupe_bytes bytes, troupe__copy_fn copy,
     return result;
 }
 
-/* NULL, which is "out of memory" to the caller, when the request's texts are over their limit. */
 static char *copy_to_request(void *context, const void *data, size_t size)
 {
     struct troupe__request *request = context;
-    if (size >= sizeof request->text - request->text_size) {
-        return NULL;
-    }
-    char *copy = request->text + request->text_size;
-    memcpy(copy, data, size);
-    copy[size] = '\0';
-    request->text_size += size + 1;
-    return copy;
+    return troupe__copy_into(request->text, sizeof request->text, &request->text_size, data, size);
 }
 
 static enum troupe_error split_address(struct troupe__request *request, char *error, size_t error_size)

@@ -303,11 +303,7 @@ enum troupe_error troupe__live_snapshot(const char *data, const struct troupe__c
         troupe__progress_end(progress);
     }
     if (made) {
-        char unused[64];
-        bool good = result == TROUPE_OK;
-        enum troupe_error ended =
-            troupe__snapshot_end(target, good, good ? error : unused, good ? error_size : sizeof unused);
-        result = good ? ended : result;
+        result = troupe__snapshot_end(target, result, error, error_size);
     }
     if (result != TROUPE_OK) {
         troupe__snapshot_fini(&snapshot);

@@ -83,7 +83,7 @@ static enum troupe_error move_dead(struct troupe__view *view, uint64_t number, s
                                    uint64_t *ret_number)
 {
     struct troupe__buffer record = {0}, value = {0};
-    struct troupe__view_counters counters;
+    struct troupe__counters counters;
     unsigned char key[8];
     troupe__put_be64(key, number);
     troupe__record_remove(&record, TROUPE__DEAD, key, sizeof key);
@@ -103,8 +103,9 @@ static enum troupe_error move_dead(struct troupe__view *view, uint64_t number, s
         troupe__put_be64(key, counters.sequence);
         troupe__record_set(&record, TROUPE__MAIL, key, sizeof key, value.data, value.size);
         value.size = 0;
-        troupe__view_counters_encode(&counters, &value);
-        troupe__record_set(&record, TROUPE__META, "counters", strlen("counters"), value.data, value.size);
+        troupe__counters_encode(&counters, &value);
+        troupe__record_set(&record, TROUPE__META, TROUPE__COUNTERS_ROW, strlen(TROUPE__COUNTERS_ROW), value.data,
+                           value.size);
     }
     if (record.failed || value.failed) {
         snprintf(view->error, sizeof view->error, "out of memory");

@@ -40,7 +40,7 @@ static enum troupe_error show_stats(const struct troupe__look *look, struct trou
 {
     static const char *const names[TROUPE__TABLE_COUNT] = {"meta",   "values", "mail",     "timers", "dead",
                                                            "egress", "jobs",   "response", "outbox", "sweeps"};
-    struct troupe__view_counters counters;
+    struct troupe__counters counters;
     (void)context;
     *ret_table = TROUPE__META;
     enum troupe_error result = troupe__view_counters(view, &counters);

@@ -146,7 +146,6 @@ static enum troupe_error restore(const struct options *options, const char *dire
     struct troupe__restore restore;
     struct troupe__cluster cluster = {.nodes = NULL};
     struct troupe__recast_counts counts;
-    char unused[512];
     bool alone;
     enum troupe_error result = troupe__snapshot_read(directory, &snapshot, error, error_size);
     if (result != TROUPE_OK) {
@@ -173,10 +172,7 @@ static enum troupe_error restore(const struct options *options, const char *dire
         result = troupe__local_write(restore.fresh, &cluster, error, error_size);
     }
     troupe__progress_end(&shown.progress);
-    bool good = result == TROUPE_OK;
-    enum troupe_error ended =
-        troupe__restore_end(&restore, good, good ? error : unused, good ? error_size : sizeof unused);
-    result = good ? ended : result;
+    result = troupe__restore_end(&restore, result, error, error_size);
     if (result == TROUPE_OK) {
         say_done(options, &snapshot, alone, &cluster, &counts);
     }

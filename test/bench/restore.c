@@ -199,7 +199,7 @@ static void make_snapshot(const char *target, struct troupe__snapshot *snapshot)
         first = last;
     }
     CHECK(troupe__snapshot_write_manifest(writing, snapshot, error, sizeof error) == TROUPE_OK);
-    CHECK(troupe__snapshot_end(target, true, error, sizeof error) == TROUPE_OK);
+    CHECK(troupe__snapshot_end(target, TROUPE_OK, error, sizeof error) == TROUPE_OK);
     free(keys);
 }
 
@@ -218,7 +218,7 @@ static double restore_ms(const char *directory, const char *data, const struct t
     int64_t start_ns = bench_now_ns();
     if (troupe__restore_begin(data, &restore, error, sizeof error) != TROUPE_OK ||
         troupe__restore_nodes(&restore, directory, snapshot, &cluster, &counts, error, sizeof error) != TROUPE_OK ||
-        troupe__restore_end(&restore, true, error, sizeof error) != TROUPE_OK) {
+        troupe__restore_end(&restore, TROUPE_OK, error, sizeof error) != TROUPE_OK) {
         bench_fail(__FILE__, __LINE__, "restore", error);
     }
     return (double)(bench_now_ns() - start_ns) / 1e6;

@@ -57,13 +57,12 @@ static int64_t money_in(struct troupe_bytes row)
 
 static bool take_link(struct cut *cut, struct troupe_bytes key, struct troupe_bytes value)
 {
-    char name[16] = "";
-    if (key.size < 6 || key.size >= sizeof name || memcmp(key.data, "link/", 5) != 0) {
-        return true;
+    struct troupe__link_row link;
+    int peer = troupe__links_row_read(key, value, NODES_MAX, &link);
+    if (peer >= 0) {
+        cut->links[cut->node][peer] = link;
     }
-    memcpy(name, key.data, key.size);
-    unsigned long peer = strtoul(name + 5, NULL, 10);
-    return peer < NODES_MAX && troupe__links_row_decode(value, &cut->links[cut->node][peer]);
+    return peer != TROUPE__LINK_ROW_BAD;
 }
 
 /* A row of an outbox: messages, the first of which has the key's number. */
