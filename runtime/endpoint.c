@@ -1,4 +1,4 @@
-/* endpoint.c - where clients reach a node: the socket, the requests under way, the tails.
+/* endpoint.c - where clients reach a node: the socket, and the requests under way.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "runtime/endpoint.h"
 
@@ -8,84 +8,31 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "runtime/node.h"
-#include "runtime/node_inspect.h"
+#include "runtime/endpoint_parts.h"
 #include "state/lmdb_store.h"
-#include "transport/gate.h"
 #include "transport/protocol.h"
 #include "transport/socket.h"
 
 enum {
-    NAME_MAX_SIZE = 255,    /* bytes of ZeroMQ's name of a peer */
     UNDER_WAY_MAX = 1024,   /* requests of one client */
     CLIENTS_MAX = 16384,    /* with anything under way */
-    TAILS_MAX = 256,        /* of all clients */
     QUEUE_MAX = 4096,       /* replies to one client that it has not read */
     REQUESTS_BUDGET = 256,  /* in one turn */
-    RECORDS_BUDGET = 1024,  /* to one tail in one turn */
     REFUSE_AFTER_MS = 1000, /* without room */
     AHEAD_MS = 5000,        /* a snapshot's colour is so far ahead */
     RETRY_MS = 10,          /* a tail's client has no room */
-    KEEPALIVE_MS = 10000,   /* an empty reply to a tail: whether its client is still there */
 };
 
-struct client {
-    struct client *next;
-    size_t under_way, tails;
-    uint8_t name_size;
-    unsigned char name[NAME_MAX_SIZE];
-};
-
-/* Whom a reply goes to. */
-struct caller {
-    struct troupe__endpoint *endpoint;
-    struct client *client;
-    uint64_t number;
-    bool delimited; /* the request came behind an empty frame, as a REQ socket sends it */
-};
-
-struct tail {
-    struct tail *next;
-    struct caller caller;
-    char egress[TROUPE_NAME_MAX + 1];
-    struct troupe__recent_place place;
-    uint64_t expected; /* the next sequence number; 0: whatever comes */
-    uint64_t promised; /* records up to this are out once `settled` is durable */
-    uint64_t settled;
-    uint64_t credit;
-    int64_t spoke_ms;
-};
-
-struct troupe__endpoint {
-    struct troupe_node *node;
-    struct troupe__socket *socket;
-    struct troupe__gate *gate; /* NULL: everybody may connect */
-    struct troupe__refusals refusals;
-    void (*wake)(void *context); /* the node's loop, from any thread */
-    ev_io readable;
-    struct client *clients[1024]; /* chains */
-    struct tail *tails;
-    size_t tail_count, client_count, under_way;
-    int64_t full_since_ms; /* 0: there was room */
-    bool waiting, retry;   /* requests wait for room; a tail waits for its client */
-    struct troupe__desk *desk;
-    struct troupe__buffer out, text;
-    struct troupe__request request; /* being handled */
-    struct troupe__endpoint_figures figures;
-    char file[PATH_MAX];
-    char error[512];
-};
-
-static int64_t now_ms(const struct troupe__endpoint *endpoint)
+int64_t troupe__endpoint_now_ms(const struct troupe__endpoint *endpoint)
 {
     return (int64_t)(troupe__monotonic_ns(endpoint->node->clock) / 1000000);
 }
 
 /* ---- clients ----------------------------------------------------------------------------------------------------- */
 
-static struct client **find_client(struct troupe__endpoint *endpoint, struct troupe_bytes name)
+static struct troupe__client **find_client(struct troupe__endpoint *endpoint, struct troupe_bytes name)
 {
-    struct client **at = &endpoint->clients[troupe__hash(name.data, name.size) % 1024];
+    struct troupe__client **at = &endpoint->clients[troupe__hash(name.data, name.size) % 1024];
     while (*at && ((*at)->name_size != name.size || memcmp((*at)->name, name.data, name.size) != 0)) {
         at = &(*at)->next;
     }
@@ -93,9 +40,9 @@ static struct client **find_client(struct troupe__endpoint *endpoint, struct tro
 }
 
 /* NULL when there are too many, or no memory. */
-static struct client *get_client(struct troupe__endpoint *endpoint, struct troupe_bytes name)
+static struct troupe__client *get_client(struct troupe__endpoint *endpoint, struct troupe_bytes name)
 {
-    struct client **at = find_client(endpoint, name);
+    struct troupe__client **at = find_client(endpoint, name);
     if (!*at && endpoint->client_count < CLIENTS_MAX && (*at = calloc(1, sizeof **at)) != NULL) {
         (*at)->name_size = (uint8_t)name.size;
         memcpy((*at)->name, name.data, name.size);
@@ -105,10 +52,10 @@ static struct client *get_client(struct troupe__endpoint *endpoint, struct troup
 }
 
 /* Forget a client with nothing under way. */
-static void let_client_go(struct troupe__endpoint *endpoint, struct client *client)
+void troupe__endpoint_let_go(struct troupe__endpoint *endpoint, struct troupe__client *client)
 {
     if (client->under_way == 0 && client->tails == 0) {
-        struct client **at = find_client(endpoint, (struct troupe_bytes){client->name, client->name_size});
+        struct troupe__client **at = find_client(endpoint, (struct troupe_bytes){client->name, client->name_size});
         assert(*at == client);
         *at = client->next;
         endpoint->client_count--;
@@ -118,7 +65,7 @@ static void let_client_go(struct troupe__endpoint *endpoint, struct client *clie
 
 /* ---- replies ----------------------------------------------------------------------------------------------------- */
 
-static enum troupe_error send_reply(const struct caller *caller, const struct troupe__reply *reply)
+enum troupe_error troupe__endpoint_send(const struct troupe__caller *caller, const struct troupe__reply *reply)
 {
     struct troupe__endpoint *endpoint = caller->endpoint;
     struct troupe_bytes parts[3] = {{caller->client->name, caller->client->name_size}};
@@ -133,23 +80,23 @@ static enum troupe_error send_reply(const struct caller *caller, const struct tr
     return troupe__socket_send(endpoint->socket, parts, count);
 }
 
-static void reply_or_drop(const struct caller *caller, const struct troupe__reply *reply)
+void troupe__endpoint_reply(const struct troupe__caller *caller, const struct troupe__reply *reply)
 {
-    caller->endpoint->figures.dropped += send_reply(caller, reply) != TROUPE_OK;
+    caller->endpoint->figures.dropped += troupe__endpoint_send(caller, reply) != TROUPE_OK;
 }
 
-static void reply_error(const struct caller *caller, enum troupe_error error, const char *text)
+void troupe__endpoint_refuse(const struct troupe__caller *caller, enum troupe_error error, const char *text)
 {
     struct troupe__reply reply = {.number = caller->number, .error = error, .text = text};
     caller->endpoint->figures.refused++;
-    reply_or_drop(caller, &reply);
+    troupe__endpoint_reply(caller, &reply);
 }
 
 /* ---- send and ask ------------------------------------------------------------------------------------------------ */
 
-static struct caller *begin(const struct caller *caller)
+static struct troupe__caller *begin(const struct troupe__caller *caller)
 {
-    struct caller *copy = malloc(sizeof *copy);
+    struct troupe__caller *copy = malloc(sizeof *copy);
     if (copy) {
         *copy = *caller;
         caller->client->under_way++;
@@ -158,26 +105,26 @@ static struct caller *begin(const struct caller *caller)
     return copy;
 }
 
-static void finish(struct caller *caller)
+static void finish(struct troupe__caller *caller)
 {
     caller->client->under_way--;
     caller->endpoint->under_way--;
-    let_client_go(caller->endpoint, caller->client);
+    troupe__endpoint_let_go(caller->endpoint, caller->client);
     free(caller);
 }
 
 static void on_done(void *context, enum troupe_error result)
 {
-    struct caller *caller = context;
+    struct troupe__caller *caller = context;
     struct troupe__reply reply = {.number = caller->number, .ok = result == TROUPE_OK, .error = result};
     reply.text = reply.ok ? NULL : "the node ended before this was known: send it again with the same id";
-    reply_or_drop(caller, &reply);
+    troupe__endpoint_reply(caller, &reply);
     finish(caller);
 }
 
 static void on_answer(void *context, const struct troupe_answer *answer)
 {
-    struct caller *caller = context;
+    struct troupe__caller *caller = context;
     struct troupe__reply reply = {.number = caller->number, .ok = answer->result == TROUPE_OK};
     if (reply.ok) {
         reply.type = answer->type;
@@ -186,25 +133,25 @@ static void on_answer(void *context, const struct troupe_answer *answer)
         reply.error = answer->result;
         reply.text = answer->text;
     }
-    reply_or_drop(caller, &reply);
+    troupe__endpoint_reply(caller, &reply);
     finish(caller);
 }
 
-static void take_message(struct troupe__endpoint *endpoint, const struct caller *caller, bool ask)
+static void take_message(struct troupe__endpoint *endpoint, const struct troupe__caller *caller, bool ask)
 {
     static const unsigned char nil[] = {0xc0};
     const struct troupe__request *request = &endpoint->request;
     if (!request->to || !request->type) {
-        reply_error(caller, TROUPE_EINVAL, "\"to\" and \"type\" are needed");
+        troupe__endpoint_refuse(caller, TROUPE_EINVAL, "\"to\" and \"type\" are needed");
         return;
     }
     if (caller->client->under_way > UNDER_WAY_MAX) { /* It counts this one too. */
-        reply_error(caller, TROUPE_EFULL, "1,024 requests of this client are under way: wait for a reply");
+        troupe__endpoint_refuse(caller, TROUPE_EFULL, "1,024 requests of this client are under way: wait for a reply");
         return;
     }
-    struct caller *waiting = begin(caller);
+    struct troupe__caller *waiting = begin(caller);
     if (!waiting) {
-        reply_error(caller, TROUPE_ENOMEM, "out of memory");
+        troupe__endpoint_refuse(caller, TROUPE_ENOMEM, "out of memory");
         return;
     }
     struct troupe_bytes body = request->body.data ? request->body : (struct troupe_bytes){nil, sizeof nil};
@@ -214,179 +161,7 @@ static void take_message(struct troupe__endpoint *endpoint, const struct caller 
             : troupe_node_send(endpoint->node, request->id, request->address, request->type, body, on_done, waiting);
     if (result != TROUPE_OK) {
         finish(waiting);
-        reply_error(caller, result, troupe_node_error(endpoint->node));
-    }
-}
-
-/* ---- tails ------------------------------------------------------------------------------------------------------- */
-
-static struct tail **find_tail(struct troupe__endpoint *endpoint, const struct caller *caller)
-{
-    struct tail **at = &endpoint->tails;
-    while (*at && ((*at)->caller.client != caller->client || (*at)->caller.number != caller->number)) {
-        at = &(*at)->next;
-    }
-    return at;
-}
-
-static void drop_tail(struct troupe__endpoint *endpoint, struct tail **at)
-{
-    struct tail *tail = *at;
-    *at = tail->next;
-    endpoint->tail_count--;
-    tail->caller.client->tails--;
-    let_client_go(endpoint, tail->caller.client);
-    free(tail);
-}
-
-static uint64_t last_sequence(const struct troupe__machine *machine, const char *egress)
-{
-    for (size_t i = 0; i < machine->egress_name_count; i++) {
-        if (strcmp(machine->egress_names[i].name, egress) == 0) {
-            return machine->egress_names[i].sequence;
-        }
-    }
-    return 0;
-}
-
-static void begin_tail(struct troupe__endpoint *endpoint, const struct caller *caller)
-{
-    const struct troupe__request *request = &endpoint->request;
-    const struct troupe__machine *machine = &endpoint->node->machine;
-    if (!request->egress || !request->egress[0] || strlen(request->egress) > TROUPE_NAME_MAX) {
-        reply_error(caller, TROUPE_EINVAL, "\"egress\" of 1 to 63 bytes is needed");
-        return;
-    }
-    if (request->credit < 1 || request->credit > TROUPE__CREDIT_MAX) {
-        reply_error(caller, TROUPE_EINVAL, "\"credit\" of 1 to 1024 records is needed");
-        return;
-    }
-    if (*find_tail(endpoint, caller)) {
-        reply_error(caller, TROUPE_EINVAL, "a tail of this client has this number already");
-        return;
-    }
-    struct tail *tail = endpoint->tail_count < TAILS_MAX ? calloc(1, sizeof *tail) : NULL;
-    if (!tail) {
-        reply_error(caller, TROUPE_EFULL, "256 tails are followed already, or memory is short: later");
-        return;
-    }
-    tail->caller = *caller;
-    strcpy(tail->egress, request->egress);
-    tail->expected = request->from;
-    if (request->from == 0) {
-        tail->place = troupe__recent_end(&endpoint->node->recent);
-    } else {
-        tail->promised = last_sequence(machine, tail->egress);
-        tail->settled = troupe__machine_dirty(machine) ? machine->epoch : machine->epoch - 1;
-    }
-    tail->credit = request->credit;
-    tail->spoke_ms = now_ms(endpoint);
-    tail->next = endpoint->tails;
-    endpoint->tails = tail;
-    endpoint->tail_count++;
-    caller->client->tails++;
-}
-
-/* The reply that ends the tail, for records that are not kept any more. */
-static bool tell_gap(const struct tail *tail, uint64_t first)
-{
-    char text[256];
-    if (first > 0) {
-        snprintf(text, sizeof text, "record %llu of egress %s is not kept any more, the first that is has number %llu",
-                 (unsigned long long)tail->expected, tail->egress, (unsigned long long)first);
-    } else {
-        snprintf(text, sizeof text, "record %llu of egress %s is not kept any more, nor the others up to %llu",
-                 (unsigned long long)tail->expected, tail->egress, (unsigned long long)tail->promised);
-    }
-    reply_error(&tail->caller, TROUPE_ENOTFOUND, text);
-    return false;
-}
-
-static enum troupe_error send_record(struct tail *tail, const struct troupe__egress *record)
-{
-    char key[TROUPE_KEY_MAX + 1];
-    snprintf(key, sizeof key, "%.*s", (int)record->key.size, (const char *)record->key.data);
-    struct troupe__reply reply = {.number = tail->caller.number,
-                                  .ok = true,
-                                  .more = true,
-                                  .key = key,
-                                  .sequence = record->sequence,
-                                  .body = record->body};
-    return send_reply(&tail->caller, &reply);
-}
-
-/* Send what there is credit for. Returns false when the tail ends: its client is gone, or records are. */
-static bool follow(struct troupe__endpoint *endpoint, struct tail *tail, bool *ret_more)
-{
-    const struct troupe__recent *recent = &endpoint->node->recent;
-    struct troupe__recent_place place = tail->place;
-    struct troupe__egress record;
-    int budget = RECORDS_BUDGET;
-    for (; tail->credit > 0 && budget > 0 && troupe__recent_next(recent, &place, &record); tail->place = place) {
-        if (strlen(tail->egress) != record.name.size || memcmp(tail->egress, record.name.data, record.name.size) != 0 ||
-            record.sequence < tail->expected) {
-            continue;
-        }
-        if (tail->expected > 0 && record.sequence > tail->expected) {
-            return tell_gap(tail, record.sequence);
-        }
-        enum troupe_error result = send_record(tail, &record);
-        if (result == TROUPE_EFULL) {
-            endpoint->retry = true;
-            return true;
-        }
-        if (result != TROUPE_OK) {
-            return false;
-        }
-        tail->spoke_ms = now_ms(endpoint);
-        tail->expected = record.sequence + 1;
-        tail->credit--;
-        budget--;
-    }
-    *ret_more |= budget == 0;
-    if (budget > 0 && tail->credit > 0 && tail->expected > 0 && tail->expected <= tail->promised &&
-        endpoint->node->durable >= tail->settled) {
-        return tell_gap(tail, 0);
-    }
-    if (now_ms(endpoint) - tail->spoke_ms >= KEEPALIVE_MS) {
-        struct troupe__reply reply = {.number = tail->caller.number, .ok = true, .more = true};
-        tail->spoke_ms = now_ms(endpoint);
-        return send_reply(&tail->caller, &reply) != TROUPE_ENOTFOUND;
-    }
-    return true;
-}
-
-static bool follow_all(struct troupe__endpoint *endpoint)
-{
-    bool more = false;
-    endpoint->retry = false;
-    for (struct tail **at = &endpoint->tails; *at;) {
-        if (follow(endpoint, *at, &more)) {
-            at = &(*at)->next;
-        } else {
-            drop_tail(endpoint, at);
-        }
-    }
-    return more;
-}
-
-static void change_tail(struct troupe__endpoint *endpoint, const struct caller *caller, bool cancel)
-{
-    const struct troupe__request *request = &endpoint->request;
-    struct tail **at = find_tail(endpoint, caller);
-    if (!*at) {
-        if (cancel) {
-            reply_error(caller, TROUPE_ENOTFOUND, "no tail of this client has this number");
-        }
-        return; /* Credit may cross the reply that ends its tail. */
-    }
-    if (cancel) {
-        struct troupe__reply reply = {.number = caller->number, .ok = true};
-        reply_or_drop(caller, &reply);
-        drop_tail(endpoint, at);
-    } else {
-        uint64_t room = TROUPE__CREDIT_MAX - (*at)->credit;
-        (*at)->credit += request->credit < room ? request->credit : room;
+        troupe__endpoint_refuse(caller, result, troupe_node_error(endpoint->node));
     }
 }
 
@@ -395,7 +170,7 @@ static void change_tail(struct troupe__endpoint *endpoint, const struct caller *
 static void on_finding(void *context, const struct troupe__finding *finding)
 {
     enum { CHUNK_SIZE = 1 << 20 };
-    struct caller *caller = context;
+    struct troupe__caller *caller = context;
     struct troupe__reply reply = {.number = caller->number,
                                   .ok = finding->result == TROUPE_OK,
                                   .error = finding->result,
@@ -408,16 +183,17 @@ static void on_finding(void *context, const struct troupe__finding *finding)
         reply.rows = (struct troupe_bytes){rest.data, size};
         rest = size > 0 ? (struct troupe_bytes){(const char *)rest.data + size, rest.size - size} : rest;
         reply.more = rest.size > 0;
-        sent = send_reply(caller, &reply);
+        sent = troupe__endpoint_send(caller, &reply);
     } while (reply.more && sent == TROUPE_OK);
     caller->endpoint->figures.dropped += sent != TROUPE_OK;
     finish(caller);
 }
 
-static void look(struct troupe__endpoint *endpoint, const struct caller *caller, enum troupe__desk_action action)
+static void look(struct troupe__endpoint *endpoint, const struct troupe__caller *caller,
+                 enum troupe__desk_action action)
 {
     const struct troupe__request *request = &endpoint->request;
-    struct caller *waiting = begin(caller);
+    struct troupe__caller *waiting = begin(caller);
     enum troupe_error result = TROUPE_ENOMEM;
     if (waiting) {
         result = troupe__desk_ask(endpoint->desk, action, (unsigned)(request->tables & UINT32_MAX), request->prefix,
@@ -427,28 +203,28 @@ static void look(struct troupe__endpoint *endpoint, const struct caller *caller,
         if (waiting) {
             finish(waiting);
         }
-        reply_error(caller, result,
-                    result == TROUPE_EFULL    ? "64 inspections wait already: later"
-                    : result == TROUPE_EINVAL ? "\"tables\" or \"prefix\" is wrong"
-                                              : "out of memory");
+        troupe__endpoint_refuse(caller, result,
+                                result == TROUPE_EFULL    ? "64 inspections wait already: later"
+                                : result == TROUPE_EINVAL ? "\"tables\" or \"prefix\" is wrong"
+                                                          : "out of memory");
     }
 }
 
 /* The lines in `text`. */
-static void reply_text(struct troupe__endpoint *endpoint, const struct caller *caller)
+static void reply_text(struct troupe__endpoint *endpoint, const struct troupe__caller *caller)
 {
     struct troupe__buffer *text = &endpoint->text;
     troupe__buffer_put_byte(text, 0);
     struct troupe__reply reply = {.number = caller->number, .ok = true, .text = (const char *)text->data};
     if (text->failed) {
         text->failed = false;
-        reply_error(caller, TROUPE_ENOMEM, "out of memory");
+        troupe__endpoint_refuse(caller, TROUPE_ENOMEM, "out of memory");
     } else {
-        reply_or_drop(caller, &reply);
+        troupe__endpoint_reply(caller, &reply);
     }
 }
 
-static void tell_figures(struct troupe__endpoint *endpoint, const struct caller *caller)
+static void tell_figures(struct troupe__endpoint *endpoint, const struct troupe__caller *caller)
 {
     endpoint->text.size = 0;
     troupe__desk_figures(endpoint->node, endpoint->request.json, &endpoint->text);
@@ -469,7 +245,7 @@ static void put_uint64(struct troupe__buffer *buffer, uint64_t number)
 static void on_taken(void *context, enum troupe_error result, const char *text,
                      const struct troupe__snapshot_part *part)
 {
-    struct caller *caller = context;
+    struct troupe__caller *caller = context;
     struct troupe__buffer *body = &caller->endpoint->text;
     struct troupe__reply reply = {.number = caller->number, .ok = result == TROUPE_OK, .error = result};
     reply.text = reply.ok ? NULL : text;
@@ -490,38 +266,38 @@ static void on_taken(void *context, enum troupe_error result, const char *text,
         body->failed = false;
         reply = (struct troupe__reply){.number = caller->number, .error = TROUPE_ENOMEM, .text = "out of memory"};
     }
-    reply_or_drop(caller, &reply);
+    troupe__endpoint_reply(caller, &reply);
     finish(caller);
 }
 
 /* Arm the camera; the first reply says so, the last that the part is written. */
-static void take_snapshot(struct troupe__endpoint *endpoint, const struct caller *caller)
+static void take_snapshot(struct troupe__endpoint *endpoint, const struct troupe__caller *caller)
 {
     const struct troupe__request *request = &endpoint->request;
-    struct caller *waiting = begin(caller);
+    struct troupe__caller *waiting = begin(caller);
     if (!waiting) {
-        reply_error(caller, TROUPE_ENOMEM, "out of memory");
+        troupe__endpoint_refuse(caller, TROUPE_ENOMEM, "out of memory");
         return;
     }
     enum troupe_error result =
         troupe__camera_arm(endpoint->node->camera, request->path ? request->path : "", request->colour, on_taken,
                            waiting, endpoint->error, sizeof endpoint->error);
     if (result != TROUPE_OK) {
-        reply_error(caller, result, endpoint->error);
+        troupe__endpoint_refuse(caller, result, endpoint->error);
         finish(waiting);
         return;
     }
     struct troupe__reply reply = {.number = caller->number, .ok = true, .more = true};
-    reply_or_drop(caller, &reply);
+    troupe__endpoint_reply(caller, &reply);
 }
 
 /* Give the open epoch a colour, or with 0 only say above which one that of a snapshot must be; answered at once. */
-static void take_colour(struct troupe__endpoint *endpoint, const struct caller *caller)
+static void take_colour(struct troupe__endpoint *endpoint, const struct troupe__caller *caller)
 {
     struct troupe_node *node = endpoint->node;
     struct troupe__reply reply = {.number = caller->number, .ok = true};
     if (!node->links) {
-        reply_error(caller, TROUPE_EINVAL, "this node is alone: it has no colour");
+        troupe__endpoint_refuse(caller, TROUPE_EINVAL, "this node is alone: it has no colour");
         return;
     }
     troupe__links_begin_colour(node->links, endpoint->request.colour);
@@ -529,41 +305,41 @@ static void take_colour(struct troupe__endpoint *endpoint, const struct caller *
     uint64_t soon = troupe__colour_of(node->machine.ctx.now_ms + AHEAD_MS);
     reply.sequence = troupe__camera_colour(node->camera);
     reply.sequence = reply.sequence < soon ? soon : reply.sequence;
-    reply_or_drop(caller, &reply);
+    troupe__endpoint_reply(caller, &reply);
 }
 
 /* Be no longer ready for a part, if it has not begun. */
-static void drop_snapshot(struct troupe__endpoint *endpoint, const struct caller *caller)
+static void drop_snapshot(struct troupe__endpoint *endpoint, const struct troupe__caller *caller)
 {
     struct troupe__reply reply = {.number = caller->number, .ok = true};
     troupe__camera_disarm(endpoint->node->camera, endpoint->request.colour, "it was given up");
-    reply_or_drop(caller, &reply);
+    troupe__endpoint_reply(caller, &reply);
 }
 
 /* What a kept journal holds from before `from` is not needed any more. */
-static void forget_journal(struct troupe__endpoint *endpoint, const struct caller *caller)
+static void forget_journal(struct troupe__endpoint *endpoint, const struct troupe__caller *caller)
 {
     struct troupe__reply reply = {.number = caller->number, .ok = true};
     if (endpoint->request.from > 0) {
         troupe__lmdb_store_forget(endpoint->node->store, endpoint->request.from - 1);
     }
-    reply_or_drop(caller, &reply);
+    troupe__endpoint_reply(caller, &reply);
 }
 
 /* ---- requests ---------------------------------------------------------------------------------------------------- */
 
-static void say_hello(const struct troupe__endpoint *endpoint, const struct caller *caller)
+static void say_hello(const struct troupe__endpoint *endpoint, const struct troupe__caller *caller)
 {
     char text[256];
     const struct troupe_module *module = endpoint->node->options.module;
     snprintf(text, sizeof text, "troupe " TROUPE_VERSION ", module %.100s %.60s", module->name ? module->name : "",
              module->version ? module->version : "");
     struct troupe__reply reply = {.number = caller->number, .ok = true, .text = text};
-    reply_or_drop(caller, &reply);
+    troupe__endpoint_reply(caller, &reply);
 }
 
 /* Which nodes the troupe has, and where clients reach them; of one that is alone nothing. */
-static void tell_nodes(struct troupe__endpoint *endpoint, const struct caller *caller)
+static void tell_nodes(struct troupe__endpoint *endpoint, const struct troupe__caller *caller)
 {
     const struct troupe__place *place = endpoint->node->place;
     struct troupe__buffer *text = &endpoint->text;
@@ -574,15 +350,15 @@ static void tell_nodes(struct troupe__endpoint *endpoint, const struct caller *c
     reply_text(endpoint, caller);
 }
 
-static void handle(struct troupe__endpoint *endpoint, const struct caller *caller)
+static void handle(struct troupe__endpoint *endpoint, const struct troupe__caller *caller)
 {
     const char *what = endpoint->request.what;
     if (strcmp(what, "send") == 0 || strcmp(what, "ask") == 0) {
         take_message(endpoint, caller, what[0] == 'a');
     } else if (strcmp(what, "tail") == 0) {
-        begin_tail(endpoint, caller);
+        troupe__endpoint_begin_tail(endpoint, caller);
     } else if (strcmp(what, "credit") == 0 || strcmp(what, "cancel") == 0) {
-        change_tail(endpoint, caller, what[1] == 'a');
+        troupe__endpoint_change_tail(endpoint, caller, what[1] == 'a');
     } else if (strcmp(what, "hello") == 0) {
         say_hello(endpoint, caller);
     } else if (strcmp(what, "snapshot") == 0) {
@@ -607,7 +383,7 @@ static void handle(struct troupe__endpoint *endpoint, const struct caller *calle
                  "journal.forget, "
                  "colour, dead.retry or dead.drop, not '%.60s'",
                  what);
-        reply_error(caller, TROUPE_EINVAL, endpoint->error);
+        troupe__endpoint_refuse(caller, TROUPE_EINVAL, endpoint->error);
     }
 }
 
@@ -619,15 +395,15 @@ static void take_request(struct troupe__endpoint *endpoint, const struct troupe_
     if (endpoint->gate && !frames->user) {
         return; /* Nobody authenticated it: the gate fails closed. */
     }
-    struct client *client = get_client(endpoint, frames->part[0]);
+    struct troupe__client *client = get_client(endpoint, frames->part[0]);
     if (!client) {
         endpoint->figures.dropped++; /* It hears nothing: there is no room to remember whom to tell. */
         return;
     }
-    struct caller caller = {endpoint, client, 0, delimited};
+    struct troupe__caller caller = {endpoint, client, 0, delimited};
     client->under_way++; /* It must not go while it is talked to. */
     if (frames->count != payload + 1 || frames->cut) {
-        reply_error(&caller, TROUPE_EINVAL, "a request is one frame");
+        troupe__endpoint_refuse(&caller, TROUPE_EINVAL, "a request is one frame");
     } else {
         enum troupe_error result =
             troupe__request_parse(frames->part[payload], &endpoint->request, endpoint->error, sizeof endpoint->error);
@@ -635,11 +411,11 @@ static void take_request(struct troupe__endpoint *endpoint, const struct troupe_
         if (result == TROUPE_OK) {
             handle(endpoint, &caller);
         } else {
-            reply_error(&caller, result, endpoint->error);
+            troupe__endpoint_refuse(&caller, result, endpoint->error);
         }
     }
     client->under_way--;
-    let_client_go(endpoint, client);
+    troupe__endpoint_let_go(endpoint, client);
 }
 
 /* Whether to take in requests now: while there is no room they wait, for a while. */
@@ -650,9 +426,9 @@ static bool may_receive(struct troupe__endpoint *endpoint)
         return true;
     }
     if (endpoint->full_since_ms == 0) {
-        endpoint->full_since_ms = now_ms(endpoint);
+        endpoint->full_since_ms = troupe__endpoint_now_ms(endpoint);
     }
-    return now_ms(endpoint) - endpoint->full_since_ms >= REFUSE_AFTER_MS;
+    return troupe__endpoint_now_ms(endpoint) - endpoint->full_since_ms >= REFUSE_AFTER_MS;
 }
 
 static void tell_refusals(struct troupe__endpoint *endpoint)
@@ -676,7 +452,7 @@ bool troupe__endpoint_turn(struct troupe__endpoint *endpoint)
         take_request(endpoint, &frames);
     }
     troupe__desk_turn(endpoint->desk);
-    bool more = follow_all(endpoint); /* With the tails and the credit that have just come. */
+    bool more = troupe__endpoint_follow(endpoint); /* With the tails and the credit that have just come. */
     bool readable = troupe__socket_ready(endpoint->socket) & TROUPE__SOCKET_READABLE;
     endpoint->waiting = readable && !may_receive(endpoint);
     return more || (readable && !endpoint->waiting);
@@ -684,15 +460,8 @@ bool troupe__endpoint_turn(struct troupe__endpoint *endpoint)
 
 int64_t troupe__endpoint_due_ms(const struct troupe__endpoint *endpoint)
 {
-    int64_t due_ms = INT64_MAX;
-    if (endpoint->waiting || endpoint->retry) {
-        return now_ms(endpoint) + RETRY_MS;
-    }
-    for (const struct tail *tail = endpoint->tails; tail; tail = tail->next) {
-        int64_t at_ms = tail->spoke_ms + KEEPALIVE_MS;
-        due_ms = at_ms < due_ms ? at_ms : due_ms;
-    }
-    return due_ms;
+    return endpoint->waiting || endpoint->retry ? troupe__endpoint_now_ms(endpoint) + RETRY_MS
+                                                : troupe__endpoint_tails_due_ms(endpoint);
 }
 
 struct troupe__endpoint_figures troupe__endpoint_figures(const struct troupe__endpoint *endpoint)
@@ -851,9 +620,7 @@ void troupe__endpoint_close(struct troupe__endpoint *endpoint)
         return;
     }
     troupe__desk_close(endpoint->desk);
-    while (endpoint->tails) {
-        drop_tail(endpoint, &endpoint->tails);
-    }
+    troupe__endpoint_drop_tails(endpoint);
     assert(endpoint->client_count == 0 && endpoint->under_way == 0);
     if (endpoint->file[0]) {
         unlink(endpoint->file);

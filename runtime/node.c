@@ -1,4 +1,4 @@
-/* node.c - a node: a machine with a loop, a committer thread, an input and an output.
+/* node.c - a node: a machine with a loop, a committer thread and an output.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "runtime/node.h"
 
@@ -12,24 +12,19 @@
 #include "runtime/endpoint.h"
 #include "runtime/memory.h"
 #include "state/lmdb_store.h"
-#include "transport/json.h"
 
 enum {
-    SWEEP_BUDGET = 256,   /* rows that have expired or were cleared */
-    RUN_BUDGET = 512,     /* deliveries between two looks at the loop */
-    LINES_BUDGET = 256,   /* lines taken in between two runs, ... */
-    WAITING_ENOUGH = 256, /* ... unless so many messages wait: what is finished in its epoch leaves no row ... */
-    LINES_TRICKLE = 8,    /* ... and then so few, so that messages that go around for ever do not stop the input */
-    WAITING_MAX = 8192,   /* messages that wait: beyond it none is taken in */
-    DRAIN_TURNS = 4,      /* runs without new lines before a busy epoch is sealed, for the same reason */
-    BUSY_TRIES = 50,      /* to open a directory in use, 20 ms apart */
-    JOBS_ENOUGH = 4096,   /* jobs without a result: beyond it nothing is taken in */
+    SWEEP_BUDGET = 256, /* rows that have expired or were cleared */
+    RUN_BUDGET = 512,   /* deliveries between two looks at the loop */
+    WAITING_MAX = 8192, /* messages that wait: beyond it none is taken in */
+    DRAIN_TURNS = 4,    /* runs without new lines before a busy epoch is sealed, for the same reason */
+    BUSY_TRIES = 50,    /* to open a directory in use, 20 ms apart */
+    JOBS_ENOUGH = 4096, /* jobs without a result: beyond it nothing is taken in */
 };
 
-static const char output_mark[] = "output", input_mark_prefix[] = "input/";
+static const char output_mark[] = "output";
 
-__attribute__((format(printf, 3, 4))) static void report(struct troupe_node *node, enum troupe_level level,
-                                                         const char *format, ...)
+void troupe__node_report(const struct troupe_node *node, enum troupe_level level, const char *format, ...)
 {
     char text[640];
     va_list args;
@@ -72,147 +67,11 @@ static void wake_loop(void *context)
     ev_async_send(node->loop, &node->wake);
 }
 
-/* ---- input ------------------------------------------------------------------------------------------------------- */
-
-/* A line that is no message: kept as a dead letter, so that nothing is lost, and the rest goes on. */
-static enum troupe_error refuse_line(struct troupe_node *node, struct troupe_bytes text, const char *reason)
-{
-    char why[512];
-    snprintf(why, sizeof why, "line %llu: %.300s (%.150s)", (unsigned long long)node->input.line, reason,
-             node->options.input);
-    report(node, TROUPE_ERROR, "%s; kept as a dead letter", why);
-    node->bad_lines++;
-    return troupe__machine_bury(&node->machine, why, text);
-}
-
-static bool blank(struct troupe_bytes text)
-{
-    const char *at = text.data;
-    for (size_t i = 0; i < text.size; i++) {
-        if (at[i] != ' ' && at[i] != '\t' && at[i] != '\r') {
-            return false;
-        }
-    }
-    return true;
-}
-
-static enum troupe_error take_line(struct troupe_node *node, struct troupe_bytes text)
-{
-    struct troupe__line line;
-    char error[300];
-    if (blank(text)) {
-        return TROUPE_OK;
-    }
-    enum troupe_error result = troupe__line_parse(text.data, text.size, &node->line, &line, error, sizeof error);
-    if (result == TROUPE_OK) {
-        result =
-            troupe__machine_arrive(&node->machine, line.id, troupe_to(line.to_type, line.to_key), line.type, line.body);
-        snprintf(error, sizeof error, "%.290s", node->machine.error);
-    }
-    return result == TROUPE_EINVAL || result == TROUPE_ETOOBIG ? refuse_line(node, text, error) : result;
-}
-
 bool troupe__node_has_room(const struct troupe_node *node)
 {
     return node->machine.jobs.count < JOBS_ENOUGH && node->machine.waiting < WAITING_MAX + node->machine.blocked &&
            !troupe__machine_full(&node->machine) && !node->machine.held &&
            troupe__machine_epoch_size(&node->machine) < TROUPE__RECORD_SIZE_MAX;
-}
-
-static int lines_wanted(const struct troupe_node *node)
-{
-    return node->machine.waiting < WAITING_ENOUGH + node->machine.blocked ? LINES_BUDGET : LINES_TRICKLE;
-}
-
-/* Take in what there is room for. */
-static enum troupe_error pump_input(struct troupe_node *node, bool *ret_more)
-{
-    *ret_more = false;
-    if (node->input.fd < 0 || node->stopping) {
-        return TROUPE_OK;
-    }
-    if (node->drain_turns > 0) {
-        *ret_more = true;
-        return TROUPE_OK;
-    }
-    enum troupe_error result = TROUPE_OK;
-    for (int i = 0; i < lines_wanted(node) && result == TROUPE_OK && troupe__node_has_room(node); i++) {
-        struct troupe_bytes text;
-        char error[300];
-        result = troupe__input_next(&node->input, &text, error, sizeof error);
-        if (result == TROUPE_ENOTFOUND) {
-            if (node->input.ended) {
-                report(node, TROUPE_INFO, "input %s ended after line %llu", node->input.path,
-                       (unsigned long long)node->input.line);
-                ev_io_stop(node->loop, &node->readable);
-                troupe__input_close(&node->input);
-            } else {
-                ev_io_start(node->loop, &node->readable);
-            }
-            return TROUPE_OK;
-        }
-        node->input_moved = node->input.regular; /* What came through a pipe leaves no position. */
-        if (result == TROUPE_OK) {
-            result = take_line(node, text);
-        } else if (result == TROUPE_ETOOBIG) {
-            result = refuse_line(node, text, error);
-        } else {
-            snprintf(node->error, sizeof node->error, "%s", error);
-            return result;
-        }
-    }
-    if (result != TROUPE_OK) {
-        snprintf(node->error, sizeof node->error, "%s", node->machine.error);
-    }
-    *ret_more = troupe__node_has_room(node);
-    return result;
-}
-
-static enum troupe_error open_input(struct troupe_node *node)
-{
-    if (!node->options.input) {
-        node->input.fd = -1;
-        return TROUPE_OK;
-    }
-    enum troupe_error result = troupe__input_open(&node->input, node->options.input, node->error, sizeof node->error);
-    if (result != TROUPE_OK || !node->input.regular) {
-        return result;
-    }
-    char name[sizeof input_mark_prefix + sizeof node->input.path];
-    snprintf(name, sizeof name, "%s%s", input_mark_prefix, node->input.path);
-    if (strlen(name) > TROUPE__ROW_KEY_MAX) {
-        snprintf(node->error, sizeof node->error,
-                 "input %.300s: the path is too long to remember a position by; use one of "
-                 "at most %d bytes",
-                 node->input.path, TROUPE__ROW_KEY_MAX - (int)strlen(input_mark_prefix));
-        return TROUPE_EINVAL;
-    }
-    struct troupe_bytes mark = troupe__machine_read_mark(&node->machine, name);
-    if (!mark.data) {
-        return TROUPE_OK;
-    }
-    struct troupe__cursor cursor = {mark.data, (const unsigned char *)mark.data + mark.size, false};
-    uint64_t offset = troupe__cursor_varint(&cursor), line = troupe__cursor_varint(&cursor);
-    report(node, TROUPE_INFO, "input %s goes on behind line %llu", node->input.path, (unsigned long long)line);
-    return troupe__input_seek(&node->input, offset, line, node->error, sizeof node->error);
-}
-
-static enum troupe_error mark_input(struct troupe_node *node)
-{
-    if (!node->input_moved || !node->input.regular) {
-        return TROUPE_OK;
-    }
-    node->input_moved = false;
-    char name[sizeof input_mark_prefix + sizeof node->input.path];
-    snprintf(name, sizeof name, "%s%s", input_mark_prefix, node->input.path);
-    struct troupe__buffer mark = {0};
-    troupe__buffer_put_varint(&mark, node->input.offset);
-    troupe__buffer_put_varint(&mark, node->input.line);
-    enum troupe_error result =
-        mark.failed ? TROUPE_ENOMEM
-                    : troupe__machine_mark(&node->machine, name, (struct troupe_bytes){mark.data, mark.size});
-    troupe__buffer_free(&mark);
-    return result;
 }
 
 /* ---- output ------------------------------------------------------------------------------------------------------ */
@@ -400,7 +259,7 @@ static enum troupe_error seal_if_due(struct troupe_node *node, bool busy)
         return TROUPE_OK;
     }
     node->drain_turns = 0;
-    enum troupe_error result = mark_input(node);
+    enum troupe_error result = troupe__node_mark_input(node);
     if (!node->options.output && node->released > node->machine.egress_released) {
         troupe__machine_released(&node->machine, node->released);
     }
@@ -450,7 +309,7 @@ static enum troupe_error turn(struct troupe_node *node, bool *ret_busy, bool *re
     }
     result = result == TROUPE_OK ? troupe__node_turn_jobs(node) : result;
     result = result == TROUPE_OK ? troupe__node_take_frames(node, &more_frames) : result;
-    result = result == TROUPE_OK ? pump_input(node, &more) : result;
+    result = result == TROUPE_OK ? troupe__node_pump_input(node, &more) : result;
     more = more || more_frames;
     if (result == TROUPE_OK && node->endpoint) {
         more |= troupe__endpoint_turn(node->endpoint);
@@ -511,9 +370,10 @@ static void end(struct troupe_node *node, enum troupe_error result)
     node->result = result;
     stop_watchers(node);
     if (result == TROUPE_OK) {
-        report(node, TROUPE_INFO, "node closed: %llu deliveries, %llu failures, %llu dead letters, %llu epochs",
-               (unsigned long long)node->machine.stats.deliveries, (unsigned long long)node->machine.stats.failures,
-               (unsigned long long)node->machine.stats.dead, (unsigned long long)node->machine.stats.epochs);
+        troupe__node_report(
+            node, TROUPE_INFO, "node closed: %llu deliveries, %llu failures, %llu dead letters, %llu epochs",
+            (unsigned long long)node->machine.stats.deliveries, (unsigned long long)node->machine.stats.failures,
+            (unsigned long long)node->machine.stats.dead, (unsigned long long)node->machine.stats.epochs);
     } else if (node->error[0] == '\0') {
         snprintf(node->error, sizeof node->error, "%s", troupe_error_text(result));
     }
@@ -742,16 +602,16 @@ enum troupe_error troupe__node_open(const struct troupe_node_options *options, c
         return result;
     }
     node->durable = node->store->last_epoch;
-    report(node, TROUPE_INFO, "node open: %s, epoch %llu, %zu messages waiting, durability %s", options->data,
-           (unsigned long long)node->store->last_epoch, node->machine.waiting,
-           options->durability == TROUPE_DISK ? "disk" : "process");
+    troupe__node_report(node, TROUPE_INFO, "node open: %s, epoch %llu, %zu messages waiting, durability %s",
+                        options->data, (unsigned long long)node->store->last_epoch, node->machine.waiting,
+                        options->durability == TROUPE_DISK ? "disk" : "process");
     result = open_loop(node);
     /* Before the time: what is due may be for another node. */
     snprintf(node->name, sizeof node->name, "%s", place ? place->cluster->nodes[place->self].name : "node");
     result = result == TROUPE_OK ? open_camera(node) : result;
     result = result == TROUPE_OK && place ? troupe__node_join(node, place) : result;
     result = result == TROUPE_OK ? troupe__machine_set_now(&node->machine, troupe__wall_ms(node->clock)) : result;
-    result = result == TROUPE_OK ? open_input(node) : result;
+    result = result == TROUPE_OK ? troupe__node_open_input(node) : result;
     if (node->options.listen_count > 0) {
         troupe__recent_push(&node->recent, &node->machine.unreleased);
     }

@@ -141,6 +141,19 @@ bool troupe__node_idle(const struct troupe_node *node);
 /* A number that grows whenever anything happens to messages here, until the node starts again. */
 uint64_t troupe__node_activity(const struct troupe_node *node);
 
+/* To the log function that the program gave, if any. */
+__attribute__((format(printf, 3, 4))) void troupe__node_report(const struct troupe_node *node, enum troupe_level level,
+                                                               const char *format, ...);
+
+/* ---- node_input.c ---- */
+
+/* Errors of these: with a text in `error`. */
+enum troupe_error troupe__node_open_input(struct troupe_node *node);
+/* Take in what there is room for; `*ret_more`: there may be more for which there is room. */
+enum troupe_error troupe__node_pump_input(struct troupe_node *node, bool *ret_more);
+/* At the seal: where the input stands is an effect of the epoch. Errors: TROUPE_ENOMEM, without a text. */
+enum troupe_error troupe__node_mark_input(struct troupe_node *node);
+
 /* ---- node_jobs.c ---- */
 
 /* Errors: with a text in `error`. */

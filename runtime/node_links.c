@@ -1,6 +1,5 @@
 /* node_links.c - a node as one of several: frames of the other nodes in and out.
  * SPDX-License-Identifier: Apache-2.0 */
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
@@ -9,19 +8,6 @@
 #include "transport/zmq_wire.h"
 
 enum { FRAMES_BUDGET = 64 /* taken in between two runs */ };
-
-__attribute__((format(printf, 3, 4))) static void report(const struct troupe_node *node, enum troupe_level level,
-                                                         const char *format, ...)
-{
-    char text[400];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    if (node->options.log) {
-        node->options.log(node->options.log_context, level, text);
-    }
-}
 
 /* Makes the loop turn; the descriptor is edge-triggered, so that it need not be stopped. Only the wire's own socket is
  * read, by nobody else: so when it has been read empty, nothing is there until the descriptor says so. */
@@ -98,9 +84,9 @@ enum troupe_error troupe__node_join(struct troupe_node *node, const struct troup
     node->frames.data = node;
     node->frames_ready = true;
     ev_io_start(node->loop, &node->frames);
-    report(node, TROUPE_INFO, "node %s of %u listens at %s%s", place->cluster->nodes[place->self].name,
-           place->cluster->slots.node_count, place->cluster->nodes[place->self].endpoint,
-           place->keys ? "" : ", without keys");
+    troupe__node_report(node, TROUPE_INFO, "node %s of %u listens at %s%s", place->cluster->nodes[place->self].name,
+                        place->cluster->slots.node_count, place->cluster->nodes[place->self].endpoint,
+                        place->keys ? "" : ", without keys");
     return TROUPE_OK;
 }
 
@@ -137,7 +123,7 @@ enum troupe_error troupe__node_take_frames(struct troupe_node *node, bool *ret_m
     *ret_more = node->frames_ready;
     char text[256];
     if (troupe__refusals_tell(&node->refusals, "a node was", text, sizeof text)) {
-        report(node, TROUPE_WARNING, "%s", text);
+        troupe__node_report(node, TROUPE_WARNING, "%s", text);
     }
     return fail(node, node->links_result);
 }
