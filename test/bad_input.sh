@@ -10,7 +10,6 @@ at_exit() { [ -z "$mounted" ] || umount "$mounted" 2>/dev/null || true; }
 pid=
 deadline_s=60 # for each wait; what hangs is a failure
 
-ok() { echo "ok: $*"; }
 
 # troupe STATUS ARGUMENT...: run the command, demand its exit status; its output is in log and stdout.
 troupe() {

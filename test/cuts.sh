@@ -1,29 +1,16 @@
 #!/bin/bash
 # cuts.sh - a bank whose nodes keep their journals goes back to moments between snapshots, on all nodes consistently.
 # SPDX-License-Identifier: Apache-2.0
-# Environment: BUILD (build), TROUPE_NODES (3), TROUPE_CUTS (2), how many are restored, TROUPE_KEEP=1.
+# Environment: see preamble.sh; TROUPE_NODES (3), TROUPE_CUTS (2), how many are restored.
 set -eu
+. "$(dirname "$0")/preamble.sh"
 
-build=${BUILD:-build}
 nodes=${TROUPE_NODES:-3}
 wanted=${TROUPE_CUTS:-2}
 accounts=1000
 deadline_s=60
 bank=$(dirname "$0")/../samples/bank
-dir=$(mktemp -d "${TMPDIR:-/tmp}/troupe-cuts.XXXXXX")
 pid=
-finish() {
-    local status=$?
-    [ -z "$pid" ] || kill -9 "$pid" 2>/dev/null || true
-    if [ $status != 0 ] || [ -n "${TROUPE_KEEP:-}" ]; then echo "kept: $dir"; else rm -rf "$dir"; fi
-}
-trap finish EXIT
-trap 'exit 130' INT TERM
-fail() {
-    echo "FAILED: $*"
-    tail -5 "$dir/log" "$dir/said" 2>/dev/null || true
-    exit 1
-}
 
 # start NAME [OPTION...]: start the troupe in NAME.
 start() {
@@ -37,16 +24,6 @@ stop() {
     kill -TERM "$pid"
     wait "$pid" || fail "exit status $? after SIGTERM"
     pid=
-}
-# wait_for WHAT COMMAND...: until it succeeds.
-wait_for() {
-    local what=$1 end=$((SECONDS + deadline_s))
-    shift
-    until "$@"; do
-        [ $SECONDS -lt $end ] || fail "waited $deadline_s s for $what"
-        kill -0 "$pid" 2>/dev/null || fail "the troupe has ended"
-        sleep 0.05
-    done
 }
 cuts() { "$build/troupe" snapshot cuts --data "$dir/one" --json >"$dir/cuts" 2>"$dir/said"; }
 count_cuts() { python3 -c 'import json, sys; print(len(json.load(open(sys.argv[1]))))' "$dir/cuts"; }
@@ -71,10 +48,10 @@ mkfifo "$dir/in"
 awk -v transfers=3000000 -v accounts=$accounts -f "$bank/transfers.awk" >"$dir/in" &
 awk -v accounts=$accounts -f "$bank/audit.awk" >"$dir/audit"
 start one --input "$dir/in"
-wait_for "a cut" has_cuts 1
+wait_for -p "$pid" has_cuts 1
 "$build/troupe" snapshot create --data "$dir/one" --name first >"$dir/said" 2>&1 || fail "no snapshot"
 from_snapshot() { cuts && [ "$(grep -o '"from":"first"' "$dir/cuts" | wc -l)" -ge $((wanted + 1)) ]; }
-wait_for "cuts after the snapshot" from_snapshot
+wait_for -p "$pid" from_snapshot
 kill -9 "$pid" # Nothing that the nodes could say at an end is needed.
 wait "$pid" 2>/dev/null || true
 pid=
@@ -96,10 +73,10 @@ for ((i = 0; i < wanted; i++)); do
         fail "cannot go back to ${times[$((i + 1))]}"
     [ ! -e "$dir/at$i.cut" ] && [ ! -e "$dir/at$i.cut.store" ] || fail "the snapshot of the cut is left"
     start "at$i"
-    wait_for "what waited in the cut" idle "at$i"
+    wait_for -p "$pid" idle "at$i"
     stop
     start "at$i" --input "$dir/audit"
-    wait_for "the balances" has_balances "at$i"
+    wait_for -p "$pid" has_balances "at$i"
     stop
     [ "$(total "at$i")" = $((accounts * 1000)) ] || fail "money was lost or made at ${times[$i]}: $(total "at$i")"
 done

@@ -1,24 +1,12 @@
 #!/bin/bash
 # kept.sh - directories and snapshots in each format that was kept, and in today's, open, hold all they did, and go on.
 # SPDX-License-Identifier: Apache-2.0
-# Environment: BUILD (build), TROUPE_KEEP=1 (keep the directory). test/fixtures/make.sh makes what is kept.
+# Environment: see preamble.sh. test/fixtures/make.sh makes what is kept.
 set -eu
+. "$(dirname "$0")/preamble.sh"
 
-build=${BUILD:-build}
-dir=$(mktemp -d "${TMPDIR:-/tmp}/troupe-kept.XXXXXX")
 deadline_s=60
 pid=
-finish() {
-    local status=$?
-    [ -z "$pid" ] || kill -9 "$pid" 2>/dev/null || true
-    if [ $status != 0 ] || [ -n "${TROUPE_KEEP:-}" ]; then echo "kept: $dir"; else rm -rf "$dir"; fi
-}
-trap finish EXIT
-fail() {
-    echo "FAILED: $*"
-    tail -5 "$dir/stdout" "$dir/log" 2>/dev/null || true
-    exit 1
-}
 # troupe ARGUMENT...: run the command, which must succeed.
 troupe() { timeout $deadline_s "$build/troupe" "$@" >"$dir/stdout" 2>"$dir/log" || fail "$format: troupe $*: exit status $?"; }
 

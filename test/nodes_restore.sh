@@ -2,32 +2,17 @@
 # nodes_restore.sh - a bank on four nodes is photographed at full load and restored to 1, 3 and 8 nodes, which run on;
 # restoring that is killed, or finds a full disk or a damaged snapshot, leaves nothing.
 # SPDX-License-Identifier: Apache-2.0
-# Environment: BUILD (build), TROUPE_TRANSFERS (20000), TROUPE_KEEP=1.
+# Environment: see preamble.sh; TROUPE_TRANSFERS (20000).
 set -eu
+. "$(dirname "$0")/preamble.sh"
 
-build=${BUILD:-build}
 nodes=4
 transfers=${TROUPE_TRANSFERS:-20000}
 accounts=1000
-deadline_s=60
 bank=$(dirname "$0")/../samples/bank
-dir=$(mktemp -d "${TMPDIR:-/tmp}/troupe-recast.XXXXXX")
 pid=
 mounted=
-finish() {
-    local status=$?
-    [ -z "$mounted" ] || umount "$mounted" || true
-    [ -z "$pid" ] || kill -9 "$pid" 2>/dev/null || true
-    if [ $status != 0 ] || [ -n "${TROUPE_KEEP:-}" ]; then echo "kept: $dir"; else rm -rf "$dir"; fi
-}
-trap finish EXIT
-trap 'exit 130' INT TERM
-fail() {
-    echo "FAILED: $*"
-    tail -5 "$dir/log" "$dir/said" 2>/dev/null || true
-    exit 1
-}
-ok() { echo "ok: $*"; }
+at_exit() { [ -z "$mounted" ] || umount "$mounted" || true; }
 lines() { cat "$dir/$1".out.* 2>/dev/null | wc -l; }
 troupe() { # troupe STATUS ARGUMENTS...: run it, and expect that status.
     local expected=$1 status=0
@@ -56,16 +41,6 @@ stop() {
     wait "$pid" || status=$?
     pid=
     [ $status = 0 ] || fail "exit status $status"
-}
-# wait_for WHAT COMMAND...: until it succeeds.
-wait_for() {
-    local what=$1 end=$((SECONDS + deadline_s))
-    shift
-    until "$@"; do
-        [ $SECONDS -lt $end ] || fail "waited $deadline_s s for $what"
-        kill -0 "$pid" 2>/dev/null || fail "the troupe has ended"
-        sleep 0.02
-    done
 }
 all_listen() { [ "$(ls "$dir/$1"/n*/endpoint 2>/dev/null | wc -l)" = "$nodes" ]; }
 has_lines() { [ "$(lines "$1")" -ge "$2" ]; }
@@ -119,8 +94,8 @@ split -n l/3 -d "$dir/transfers" "$dir/part."
 mapfile -t parts < <(cd "$dir" && ls part.*)
 
 start one $nodes "${parts[@]}"
-wait_for "all nodes" all_listen one
-wait_for "the first records" has_lines one $((transfers / 10))
+wait_for -p "$pid" all_listen one
+wait_for -p "$pid" has_lines one $((transfers / 10))
 troupe 0 snapshot create --data "$dir/one" --name cut
 troupe 0 snapshot show cut --data "$dir/one" --json
 cp "$dir/said" "$dir/shown"
@@ -146,10 +121,10 @@ for count in 1 3 8; do
     else
         for d in "$dir/$name"/n*; do troupe 0 doctor --data "$d"; done
         start $name $count "${parts[@]}"
-        wait_for "the transfers" has_transfers $name "$(left)"
+        wait_for -p "$pid" has_transfers $name "$(left)"
         stop
         start $name $count audit
-        wait_for "the balances" has_balances $name
+        wait_for -p "$pid" has_balances $name
         stop
     fi
     check $name >"$dir/checked" 2>&1 || { cat "$dir/checked"; fail "$count nodes: another outcome"; }

@@ -35,15 +35,18 @@ trap finish EXIT
 fail() {
     local file
     echo "FAILED: $* (TROUPE_SEED=$seed)"
-    for file in "$dir"/log* "$dir"/said "$dir"/out "$dir"/err; do
+    for file in "$dir"/log* "$dir"/said "$dir"/out "$dir"/err "$dir"/stdout "$dir"/error; do
         [ ! -f "$file" ] || tail -n 20 "$file" | sed 's/^/    /'
     done
     exit 1
 }
 
-# wait_for [-p PID] COMMAND..: until it succeeds, for at most 60 seconds, and only while the process is there.
+# ok TEXT..: what was shown.
+ok() { echo "ok: $*"; }
+
+# wait_for [-p PID] COMMAND..: until it succeeds, for at most deadline_s (60) seconds, and only while the process is there.
 wait_for() {
-    local end=$((SECONDS + 60)) process=
+    local end=$((SECONDS + ${deadline_s:-60})) process=
     if [ "$1" = -p ]; then
         process=$2
         shift 2

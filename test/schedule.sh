@@ -1,37 +1,12 @@
 #!/bin/bash
 # schedule.sh - snapshots by the clock go on whatever is killed; one as a stream is as good as one in a directory.
 # SPDX-License-Identifier: Apache-2.0
-# Environment: BUILD (build), TROUPE_KEEP=1 (keep the directory).
+# Environment: see preamble.sh.
 set -eu
+. "$(dirname "$0")/preamble.sh"
 
-build=${BUILD:-build}
-deadline_s=60
 bank=$(dirname "$0")/../samples/bank
-dir=$(mktemp -d "${TMPDIR:-/tmp}/troupe-schedule.XXXXXX")
 pid=
-feeder=
-finish() {
-    local status=$?
-    [ -z "$pid" ] || kill -9 "$pid" 2>/dev/null || true
-    [ -z "$feeder" ] || kill "$feeder" 2>/dev/null || true
-    if [ $status != 0 ] || [ -n "${TROUPE_KEEP:-}" ]; then echo "kept: $dir"; else rm -rf "$dir"; fi
-}
-trap finish EXIT
-trap 'exit 130' INT TERM
-fail() {
-    echo "FAILED: $*"
-    tail -5 "$dir/log" "$dir/said" 2>/dev/null || true
-    exit 1
-}
-wait_for() {
-    local what=$1 end=$((SECONDS + deadline_s))
-    shift
-    until "$@"; do
-        [ $SECONDS -lt $end ] || fail "waited $deadline_s s for $what"
-        kill -0 "$pid" 2>/dev/null || fail "the troupe has ended"
-        sleep 0.05
-    done
-}
 taken() { grep -c 'snapshot auto-.* taken' "$dir/log" || true; }
 has_taken() { [ "$(taken)" -ge "$1" ]; }
 # troupe STATUS ARGUMENT...: run the command, demand its exit status.
@@ -44,11 +19,10 @@ troupe() {
 
 mkfifo "$dir/in"
 awk -v transfers=20000000 -v accounts=1000 -f "$bank/transfers.awk" >"$dir/in" &
-feeder=$!
 "$build/troupe" run "$build/samples/bank.so" --nodes 2 --data "$dir/one" --output "$dir/out" --input "$dir/in" \
     --every 1s --keep 2 --check --keep-journal >>"$dir/log" 2>&1 &
 pid=$!
-wait_for "two snapshots by the clock" has_taken 2
+wait_for -p "$pid" has_taken 2
 # Who takes them is the one child that is no node.
 mapfile -t children < <(pgrep -P $pid)
 for child in "${children[@]}"; do
@@ -56,15 +30,15 @@ for child in "${children[@]}"; do
 done
 kill -9 "${taker:?nobody takes snapshots}"
 kill -9 "$(cat "$dir/one/n2/lock")"
-wait_for "snapshots after both were killed" has_taken $(($(taken) + 1))
+wait_for -p "$pid" has_taken $(($(taken) + 1))
 mapfile -t left < <("$build/troupe" snapshot list --data "$dir/one" | cut -f1)
 [ ${#left[@]} -le 3 ] && [ ${#left[@]} -ge 1 ] || fail "${#left[@]} are left: ${left[*]}" # One may be too much for a moment.
 # While the clock's is being taken there is no other one.
 create() { "$build/troupe" snapshot create --data "$dir/one" "$@" 2>"$dir/error"; }
 by_hand() { create --name by-hand >/dev/null; }
-wait_for "a snapshot by hand" by_hand
+wait_for -p "$pid" by_hand
 [ "$(find "$dir/one/snapshots" -name 'auto-*.writing' | wc -l)" -le 1 ] || fail "what was begun is left"
-wait_for "more than are kept" has_taken $(($(taken) + 2))
+wait_for -p "$pid" has_taken $(($(taken) + 2))
 troupe 0 snapshot verify by-hand --data "$dir/one"
 ! grep -q 'the check of module' "$dir/log" || fail "the check found something: $(grep 'the check of module' "$dir/log")"
 echo "$(taken) snapshots by the clock, over a kill of a node and of who takes them; old ones go, others stay"
@@ -80,7 +54,7 @@ assert cuts and all(cut["from"] for cut in cuts) and cuts[0]["time_ms"] >= int(s
 P
 
 piped() { create --to - --name piped >"$dir/stream"; }
-wait_for "a stream" piped
+wait_for -p "$pid" piped
 [ ! -e "$dir/one/snapshots/piped" ] || fail "it is left beside the others"
 kill -TERM "$pid"
 wait "$pid" || fail "exit status $? after SIGTERM"
@@ -119,7 +93,7 @@ awk -v transfers=2000 -v accounts=100 -f "$bank/transfers.awk" >"$dir/transfers"
     --every 1s --check >>"$dir/log" 2>&1 &
 pid=$!
 found() { grep -q "level=error .*snapshot auto-.*: the check of module 'bank' found 1 faults: .* accounts were opened" "$dir/log"; }
-wait_for "the check to find the money" found
+wait_for -p "$pid" found
 kill -TERM "$pid"
 wait "$pid" || fail "exit status $? after SIGTERM"
 pid=

@@ -8,7 +8,6 @@ set -eu
 bank=$(dirname "$0")/../samples/bank
 pid=
 deadline_s=60
-ok() { echo "ok: $*"; }
 
 # troupe STATUS ARGUMENT...: run the command, demand its exit status.
 troupe() {

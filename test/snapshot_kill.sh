@@ -2,51 +2,26 @@
 # snapshot_kill.sh - snapshots of a bank at full load while its nodes are killed and disks fill up: each that completes is
 # good to the cent, the others leave nothing, and the bank does not notice.
 # SPDX-License-Identifier: Apache-2.0
-# Environment: BUILD (build), TROUPE_NODES (4), TROUPE_SNAPSHOT_KILLS (2), a kill during every second snapshot,
-# TROUPE_KEEP=1.
+# Environment: see preamble.sh; TROUPE_NODES (4), TROUPE_SNAPSHOT_KILLS (2), a kill during every second snapshot.
 set -eu
+. "$(dirname "$0")/preamble.sh"
 
-build=${BUILD:-build}
 nodes=${TROUPE_NODES:-4}
 kills=${TROUPE_SNAPSHOT_KILLS:-2}
 snapshots=$((2 * kills))
 accounts=1000
+# shellcheck disable=SC2034 # preamble.sh reads it
 deadline_s=120
 bank=$(dirname "$0")/../samples/bank
-dir=$(mktemp -d "${TMPDIR:-/tmp}/troupe-snapkill.XXXXXX")
 pid=
-feeder=
-finish() {
-    local status=$?
-    [ -z "$pid" ] || kill -9 "$pid" 2>/dev/null || true
-    [ -z "$feeder" ] || kill "$feeder" 2>/dev/null || true
-    umount "$dir/full" 2>/dev/null || true
-    if [ $status != 0 ] || [ -n "${TROUPE_KEEP:-}" ]; then echo "kept: $dir"; else rm -rf "$dir"; fi
-}
-trap finish EXIT
-trap 'exit 130' INT TERM
-fail() {
-    echo "FAILED: $*"
-    tail -5 "$dir/log" "$dir/said" 2>/dev/null || true
-    exit 1
-}
 start() {
     "$build/troupe" run "$build/samples/bank.so" --nodes "$nodes" --data "$dir/one" --output "$dir/one.out" "$@" \
         >>"$dir/log" 2>&1 &
     pid=$!
 }
-wait_for() {
-    local what=$1 end=$((SECONDS + deadline_s))
-    shift
-    until "$@"; do
-        [ $SECONDS -lt $end ] || fail "waited $deadline_s s for $what"
-        kill -0 "$pid" 2>/dev/null || fail "the troupe has ended"
-        sleep 0.02
-    done
-}
 bytes() { stat -c %s "$dir"/one.out.* 2>/dev/null | awk '{ sum += $1 } END { printf "%.0f", sum }'; } # mawk's %d ends at 2^31.
 has_bytes() { [ "$(bytes)" -gt "$1" ]; }
-goes_on() { wait_for "the bank to go on" has_bytes "$(bytes)"; }
+goes_on() { wait_for -p "$pid" has_bytes "$(bytes)"; }
 verify() {
     "$build/troupe" snapshot verify "$1" --module "$build/samples/bank.so" --data "$dir/one" >"$dir/said" 2>&1 ||
         fail "snapshot $1 is not good"
@@ -56,12 +31,12 @@ answers() { "$build/troupe" snapshot create --data "$dir/one" --to "$dir/probe" 
 nothing_left() { # of a failed one
     [ ! -e "$1" ] && [ ! -e "$1.writing" ] || fail "it left $(ls -d "$1"*)"
 }
+at_exit() { umount "$dir/full" 2>/dev/null || true; }
 
 mkfifo "$dir/in"
 awk -v transfers=2000000000 -v accounts=$accounts -f "$bank/transfers.awk" >"$dir/in" &
-feeder=$!
 start --input "$dir/in"
-wait_for "the first records" has_bytes 10000
+wait_for -p "$pid" has_bytes 10000
 probes=0
 good=0
 failed=0
@@ -79,7 +54,7 @@ for ((i = 0; i < snapshots; i++)); do
         nothing_left "$dir/one/snapshots/s$i"
         failed=$((failed + 1))
     fi
-    wait_for "all nodes to answer" answers "p$((probes++))"
+    wait_for -p "$pid" answers "p$((probes++))"
 done
 goes_on
 [ $good -ge $((snapshots - kills)) ] || fail "only $good snapshots of $snapshots came about"

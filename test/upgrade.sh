@@ -1,23 +1,11 @@
 #!/bin/bash
 # upgrade.sh - a node goes from one version of its module to the next: what fails is told before, the rest is migrated.
 # SPDX-License-Identifier: Apache-2.0
-# Environment: BUILD (build), TROUPE_KEEP=1 (keep the directory).
+# Environment: see preamble.sh.
 set -eu
+. "$(dirname "$0")/preamble.sh"
 
-build=${BUILD:-build}
-dir=$(mktemp -d "${TMPDIR:-/tmp}/troupe-upgrade.XXXXXX")
 deadline_s=60
-finish() {
-    local status=$?
-    if [ $status != 0 ] || [ -n "${TROUPE_KEEP:-}" ]; then echo "kept: $dir"; else rm -rf "$dir"; fi
-}
-trap finish EXIT
-fail() {
-    echo "FAILED: $*"
-    tail -5 "$dir/stdout" "$dir/log" 2>/dev/null || true
-    exit 1
-}
-ok() { echo "ok: $*"; }
 
 # troupe STATUS ARGUMENT...: run the command, demand its exit status.
 troupe() {
