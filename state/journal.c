@@ -1,4 +1,4 @@
-/* journal.c - the journal of epochs: one LMDB file, one record per commit, one disk sync per record.
+/* journal.c - the journal of epochs: one LMDB file, one record per commit.
  * SPDX-License-Identifier: Apache-2.0
  *
  * On disk: (`journal.mdb`; all integers big-endian)
