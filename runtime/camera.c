@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "runtime/links.h"
+#include "runtime/stall.h"
 
 #define SNAPSHOT_ROW "snapshot" /* META: varint, the last epoch that was photographed; it makes an idle node commit */
 
@@ -23,6 +24,8 @@ struct troupe__camera {
     uint64_t report_after; /* the epoch that must be durable first */
     uint64_t egress_last;  /* the last record up to the cut */
     struct troupe__photo *photo;
+    struct troupe__stall stall; /* since it was armed, until the part is written */
+    uint64_t cut_ns;
     /* The writer's until `written`. */
     atomic_bool written;
     enum troupe_error result;
@@ -39,6 +42,11 @@ enum troupe_error troupe__camera_open(const struct troupe__camera_options *optio
     camera->options = *options;
     *ret = camera;
     return TROUPE_OK;
+}
+
+static uint64_t now_ns(struct troupe__camera *camera)
+{
+    return camera->options.clock ? troupe__monotonic_ns(camera->options.clock) : 0;
 }
 
 static void finish(struct troupe__camera *camera, enum troupe_error result, const char *text)
@@ -124,6 +132,8 @@ enum troupe_error troupe__camera_arm(struct troupe__camera *camera, const char *
     camera->taken = taken;
     camera->context = context;
     camera->part = (struct troupe__snapshot_part){.epoch = 0};
+    camera->stall = (struct troupe__stall){0};
+    troupe__stall_turn_begins(&camera->stall, now_ns(camera));
     camera->state = ARMED;
     return TROUPE_OK;
 }
@@ -170,6 +180,7 @@ void troupe__camera_before_seal(struct troupe__camera *camera)
         return;
     }
     camera->part.epoch = cut;
+    camera->cut_ns = now_ns(camera);
     camera->report_after = machine->epoch;
     camera->egress_last = machine->egress_sealed;
     atomic_store(&camera->written, false);
@@ -190,13 +201,32 @@ bool troupe__camera_waits_for_output(const struct troupe__camera *camera)
            machine->egress_released < camera->egress_last;
 }
 
+/* On the loop's thread: the writer fills in the part that it reports. */
+static void note_cost(struct troupe__camera *camera)
+{
+    camera->part.measured = camera->options.clock != NULL;
+    camera->part.took_us = (now_ns(camera) - camera->cut_ns) / 1000;
+    camera->part.stall_us = camera->stall.longest_ns / 1000;
+}
+
+void troupe__camera_turned(struct troupe__camera *camera, size_t delivered, bool waits)
+{
+    if (camera->state == ARMED || camera->photo) {
+        troupe__stall_turn_ends(&camera->stall, now_ns(camera), delivered, waits);
+    }
+}
+
 void troupe__camera_turn(struct troupe__camera *camera, uint64_t durable)
 {
+    if (camera->state == ARMED || camera->photo) {
+        troupe__stall_turn_begins(&camera->stall, now_ns(camera));
+    }
     if (camera->state != WRITING || !atomic_load(&camera->written)) {
         return;
     }
     if (camera->photo) {
         put_photo_away(camera);
+        note_cost(camera);
     }
     camera->part.released = camera->options.machine->egress_released;
     if (durable >= camera->report_after && !troupe__camera_waits_for_output(camera)) {

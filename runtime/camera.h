@@ -15,6 +15,7 @@
 #ifndef TROUPE_RUNTIME_CAMERA_H
 #define TROUPE_RUNTIME_CAMERA_H
 
+#include "core/clock.h"
 #include "runtime/machine.h"
 #include "runtime/snapshot.h"
 
@@ -27,6 +28,7 @@ typedef void (*troupe__taken_fn)(void *context, enum troupe_error result, const 
 struct troupe__camera_options {
     struct troupe__machine *machine; /* with its store, and with its links if it is one of several nodes */
     const char *name;                /* of the node */
+    struct troupe__clock *clock;     /* NULL: what a snapshot costs the node is not measured */
     /* Have troupe__camera_write called once, on any thread. Errors: TROUPE_ENOMEM. */
     enum troupe_error (*start)(void *context, struct troupe__camera *camera);
     /* Return when the write that was started has returned, or never will be called. */
@@ -62,7 +64,10 @@ void troupe__camera_write(struct troupe__camera *camera);
 /* Whether nothing but records that are not out for good yet keeps a part from being reported. */
 bool troupe__camera_waits_for_output(const struct troupe__camera *camera);
 
-/* Once in each turn: report what has been written; epochs up to `durable` are on the disk. */
+/* Once in each turn, at its beginning: report what has been written; epochs up to `durable` are on the disk. */
 void troupe__camera_turn(struct troupe__camera *camera, uint64_t durable);
+
+/* At the end of each turn: it has `delivered` so many, and something `waits` to be delivered. */
+void troupe__camera_turned(struct troupe__camera *camera, size_t delivered, bool waits);
 
 #endif

@@ -241,7 +241,7 @@ static void put_uint64(struct troupe__buffer *buffer, uint64_t number)
     troupe__buffer_put(buffer, bytes, sizeof bytes);
 }
 
-/* The body: an array of epoch, blocks, row_bytes, chain, released, and the rows of each table. */
+/* The body: an array of epoch, blocks, row_bytes, chain, released, the rows of each table, took_us and stall_us. */
 static void on_taken(void *context, enum troupe_error result, const char *text,
                      const struct troupe__snapshot_part *part)
 {
@@ -251,7 +251,9 @@ static void on_taken(void *context, enum troupe_error result, const char *text,
     reply.text = reply.ok ? NULL : text;
     body->size = 0;
     if (reply.ok) {
-        troupe__buffer_put_byte(body, 0x90 | (5 + TROUPE__TABLE_COUNT));
+        troupe__buffer_put_byte(body, 0xdc); /* msgpack: an array of a number of 2 bytes */
+        troupe__buffer_put_byte(body, 0);
+        troupe__buffer_put_byte(body, 5 + TROUPE__TABLE_COUNT + 2);
         put_uint64(body, part->epoch);
         put_uint64(body, part->summary.blocks);
         put_uint64(body, part->summary.row_bytes);
@@ -260,6 +262,8 @@ static void on_taken(void *context, enum troupe_error result, const char *text,
         for (size_t table = 0; table < TROUPE__TABLE_COUNT; table++) {
             put_uint64(body, part->summary.rows[table]);
         }
+        put_uint64(body, part->took_us);
+        put_uint64(body, part->stall_us);
         reply.body = (struct troupe_bytes){body->data, body->size};
     }
     if (body->failed) {

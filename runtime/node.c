@@ -344,6 +344,7 @@ static enum troupe_error turn(struct troupe_node *node, bool *ret_busy, bool *re
     if (done && node->committed.unsynced && !node->committed.busy) {
         troupe__committer_sync(node->committer);
     }
+    troupe__camera_turned(node->camera, count, runnable);
     *ret_done = done && settled(node);
     return result;
 }
@@ -518,6 +519,7 @@ static enum troupe_error open_camera(struct troupe_node *node)
     node->darkroom = (struct troupe__darkroom){.wake = wake_loop, .context = node};
     struct troupe__camera_options options = {.machine = &node->machine,
                                              .name = node->name,
+                                             .clock = node->clock,
                                              .start = troupe__darkroom_start,
                                              .join = troupe__darkroom_join,
                                              .context = &node->darkroom};

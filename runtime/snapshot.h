@@ -17,6 +17,10 @@ struct troupe__snapshot_part {
     uint64_t number;                          /* of the node, as slots and links know it */
     uint64_t epoch;                           /* the cut: all up to it is in the part, nothing beyond */
     uint64_t released; /* egress records up to this number were out for good when it was reported; 0: not known */
+    /* Of a node that ran: the time from its cut until its part was written, and the longest time meanwhile, from the
+     * request on, in which it had something to deliver and delivered nothing (runtime/stall.h). */
+    bool measured;
+    uint64_t took_us, stall_us;
     struct troupe__part_summary summary;
 };
 

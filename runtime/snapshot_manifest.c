@@ -2,8 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * A stream with the head {"what":"manifest"} and rows of table meta: "snapshot" -> msgpack map of name, taken_ms and
- * took_ms; "part/NODE" -> msgpack map of epoch, chain, blocks, row_bytes and rows (bin: a varint per table);
- * "cluster", of a troupe only. */
+ * took_ms; "part/NODE" -> msgpack map of epoch, chain, blocks, row_bytes and rows (bin: a varint per table), where
+ * it was measured of took_us and stall_us too; "cluster", of a troupe only. */
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
@@ -45,6 +45,22 @@ static enum troupe_error write_cluster_row(struct troupe__part_writer *writer, c
     return result;
 }
 
+/* What it cost the node is not known of all. */
+static void put_part(struct troupe__buffer *value, const struct troupe__snapshot_part *part, struct troupe_bytes rows)
+{
+    const struct troupe__part_summary *summary = &part->summary;
+    if (part->measured) {
+        troupe__snapshot_put(value, "{s:u,s:u,s:u,s:u,s:u,s:u,s:u,s:u,s:z}", "number", part->number, "epoch",
+                             part->epoch, "chain", summary->chain, "blocks", summary->blocks, "row_bytes",
+                             summary->row_bytes, "released", part->released, "took_us", part->took_us, "stall_us",
+                             part->stall_us, "rows", rows);
+    } else {
+        troupe__snapshot_put(value, "{s:u,s:u,s:u,s:u,s:u,s:u,s:z}", "number", part->number, "epoch", part->epoch,
+                             "chain", summary->chain, "blocks", summary->blocks, "row_bytes", summary->row_bytes,
+                             "released", part->released, "rows", rows);
+    }
+}
+
 static enum troupe_error write_manifest_rows(struct troupe__part_writer *writer,
                                              const struct troupe__snapshot *snapshot, char *error, size_t error_size)
 {
@@ -60,10 +76,7 @@ static enum troupe_error write_manifest_rows(struct troupe__part_writer *writer,
             troupe__buffer_put_varint(&rows, part->summary.rows[table]);
         }
         value.size = 0;
-        troupe__snapshot_put(&value, "{s:u,s:u,s:u,s:u,s:u,s:u,s:z}", "number", part->number, "epoch", part->epoch,
-                             "chain", part->summary.chain, "blocks", part->summary.blocks, "row_bytes",
-                             part->summary.row_bytes, "released", part->released, "rows",
-                             (struct troupe_bytes){rows.data, rows.size});
+        put_part(&value, part, (struct troupe_bytes){rows.data, rows.size});
         if (value.failed || rows.failed) {
             snprintf(error, error_size, "out of memory");
             result = TROUPE_ENOMEM;
@@ -137,14 +150,19 @@ static bool manifest_part(struct troupe__snapshot *snapshot, const char *node, s
     struct troupe__snapshot_part *part = &parts[snapshot->part_count];
     struct troupe__snapshot_text taken;
     struct troupe_bytes rows = {NULL, 0};
+    int64_t took_us = -1, stall_us = -1;
     *part = (struct troupe__snapshot_part){0};
     snprintf(part->node, sizeof part->node, "%.*s", (int)node_size, node);
     if (node_size > TROUPE__SNAPSHOT_NAME_MAX || !troupe__snapshot_name_valid(part->node) ||
-        !troupe__snapshot_get(&taken, value, "{s:u,s:u,s:u,s:u,s:u,s:u,s:z}", "number", &part->number, "epoch",
-                              &part->epoch, "chain", &part->summary.chain, "blocks", &part->summary.blocks, "row_bytes",
-                              &part->summary.row_bytes, "released", &part->released, "rows", &rows)) {
+        !troupe__snapshot_get(&taken, value, "{s:u,s:u,s:u,s:u,s:u,s:u,s?:i,s?:i,s:z}", "number", &part->number,
+                              "epoch", &part->epoch, "chain", &part->summary.chain, "blocks", &part->summary.blocks,
+                              "row_bytes", &part->summary.row_bytes, "released", &part->released, "took_us", &took_us,
+                              "stall_us", &stall_us, "rows", &rows)) {
         return false;
     }
+    part->measured = took_us >= 0 && stall_us >= 0;
+    part->took_us = part->measured ? (uint64_t)took_us : 0;
+    part->stall_us = part->measured ? (uint64_t)stall_us : 0;
     struct troupe__cursor cursor = {rows.data, (const unsigned char *)rows.data + rows.size, false};
     for (size_t table = 0; table < TROUPE__TABLE_COUNT && cursor.at != cursor.end; table++) {
         part->summary.rows[table] = troupe__cursor_varint(&cursor);

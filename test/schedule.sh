@@ -67,6 +67,7 @@ python3 - "$dir/said" <<'P' || fail "show: $(cat "$dir/said")"
 import json, sys
 shown = json.load(open(sys.argv[1]))
 assert {part["node"] for part in shown["parts"]} == {"n1", "n2"}
+assert all(0 < part["took_us"] < 60e6 and part["stall_us"] > 0 for part in shown["parts"]), shown
 assert all(part["file_bytes"] > 0 and part["types"]["bank/account"]["actors"] > 0 for part in shown["parts"])
 assert all(flight["messages"] > 0 and flight["from"] != flight["to"] for flight in shown["flights"])
 P

@@ -100,25 +100,28 @@ static void close_subjects(struct live *live)
     free(live->states);
 }
 
-/* The body: epoch, blocks, row_bytes, chain, released, rows of each table. */
+/* The body: epoch, blocks, row_bytes, chain, released, rows of each table, took_us, stall_us. */
 static bool take_part(struct troupe_bytes body, struct troupe__snapshot_part *part)
 {
     const unsigned char *at = body.data;
-    enum { NUMBERS = 5 + TROUPE__TABLE_COUNT };
+    enum { HEAD = 3, NUMBERS = 5 + TROUPE__TABLE_COUNT + 2 };
     uint64_t numbers[NUMBERS];
-    if (body.size != 1 + 9 * NUMBERS || at[0] != (0x90 | NUMBERS)) {
+    if (body.size != HEAD + 9 * NUMBERS || at[0] != 0xdc || at[1] != 0 || at[2] != NUMBERS) {
         return false;
     }
     for (size_t i = 0; i < NUMBERS; i++) {
-        if (at[1 + 9 * i] != 0xcf) {
+        if (at[HEAD + 9 * i] != 0xcf) {
             return false;
         }
-        numbers[i] = troupe__get_be64(at + 2 + 9 * i);
+        numbers[i] = troupe__get_be64(at + HEAD + 9 * i + 1);
     }
     part->epoch = numbers[0];
     part->released = numbers[4];
     part->summary = (struct troupe__part_summary){.blocks = numbers[1], .row_bytes = numbers[2], .chain = numbers[3]};
     memcpy(part->summary.rows, numbers + 5, sizeof part->summary.rows);
+    part->measured = true;
+    part->took_us = numbers[NUMBERS - 2];
+    part->stall_us = numbers[NUMBERS - 1];
     return true;
 }
 

@@ -16,8 +16,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "core/actor.h"
-#include "core/specs.h"
 #include "runtime/check.h"
 #include "runtime/cli/client.h"
 #include "runtime/cli/cluster_file.h"
@@ -29,12 +27,10 @@
 #include "runtime/cli/local.h"
 #include "runtime/cli/module.h"
 #include "runtime/cli/options.h"
-#include "runtime/cli/positions.h"
+#include "runtime/cli/snapshot_show.h"
 #include "runtime/cli/source.h"
 #include "runtime/cli/upgrade.h"
 #include "runtime/snapshot.h"
-#include "runtime/view.h"
-#include "transport/json.h"
 
 struct options {
     const char *data, *to, *name, *module;
@@ -104,173 +100,6 @@ static void time_text(int64_t time_ms, const char *format, char text[static 40])
     if (!gmtime_r(&seconds, &parts) || strftime(text, 40, format, &parts) == 0) {
         snprintf(text, 40, "%" PRId64, time_ms);
     }
-}
-
-/* ---- what a snapshot holds --------------------------------------------------------------------------------------- */
-
-enum { TYPES_MAX = 256 };
-
-struct type_count {
-    char name[TROUPE_NAME_MAX + 1];
-    uint64_t actors, values;
-};
-
-struct count {
-    struct troupe__positions positions;
-    struct type_count types[TYPES_MAX];
-    size_t type_count;
-    uint64_t other_values; /* of types beyond TYPES_MAX */
-    unsigned char last[TROUPE__ROW_KEY_MAX];
-    size_t last_size; /* up to the actor's key and its NUL */
-    char module[96];  /* that wrote it, and its version; "": not known */
-};
-
-static void note_module(struct count *count, struct troupe_bytes row)
-{
-    struct troupe__specs specs;
-    if (troupe__specs_decode(row, &specs) == TROUPE_OK) {
-        snprintf(count->module, sizeof count->module, "%s %s", specs.module, specs.module_version);
-        troupe__specs_fini(&specs);
-    }
-}
-
-/* Rows are sorted: those of an actor stand together. */
-static enum troupe_error count_row(void *context, enum troupe__table table, struct troupe_bytes key,
-                                   struct troupe_bytes value)
-{
-    struct count *count = context;
-    if (table == TROUPE__META && key.size == strlen(TROUPE__SPECS_ROW) &&
-        memcmp(key.data, TROUPE__SPECS_ROW, key.size) == 0) {
-        note_module(count, value);
-    }
-    if (table != TROUPE__STATE || key.size < 4) {
-        return TROUPE_OK;
-    }
-    const char *type = (const char *)key.data + 2, *end = (const char *)key.data + key.size;
-    const char *type_end = memchr(type, 0, (size_t)(end - type));
-    const char *key_end = type_end ? memchr(type_end + 1, 0, (size_t)(end - type_end - 1)) : NULL;
-    if (!key_end || type_end - type > TROUPE_NAME_MAX) {
-        return TROUPE_OK;
-    }
-    size_t size = (size_t)(key_end + 1 - (const char *)key.data), at = 0;
-    while (at < count->type_count && strcmp(count->types[at].name, type) != 0) {
-        at++;
-    }
-    if (at == TYPES_MAX) {
-        count->other_values++;
-        return TROUPE_OK;
-    }
-    if (at == count->type_count) {
-        count->types[count->type_count++] = (struct type_count){.actors = 0};
-        memcpy(count->types[at].name, type, (size_t)(type_end - type) + 1);
-    }
-    count->types[at].values++;
-    if (size != count->last_size || memcmp(count->last, key.data, size) != 0) {
-        count->types[at].actors++;
-        memcpy(count->last, key.data, size);
-        count->last_size = size;
-    }
-    return TROUPE_OK;
-}
-
-static enum troupe_error show_row(void *context, enum troupe__table table, struct troupe_bytes key,
-                                  struct troupe_bytes value)
-{
-    struct count *count = context;
-    if (table == TROUPE__META) {
-        troupe__positions_note(&count->positions, key, value);
-    }
-    return count_row(context, table, key, value);
-}
-
-static long long part_size(const char *directory, const struct troupe__snapshot_part *part)
-{
-    char path[PATH_MAX];
-    struct stat status;
-    bool fits = (size_t)snprintf(path, sizeof path, "%s/node-%s.part", directory, part->node) < sizeof path;
-    return fits && stat(path, &status) == 0 ? (long long)status.st_size : 0;
-}
-
-static void print_part(const char *directory, const struct troupe__snapshot_part *part, const struct count *count)
-{
-    printf("node %s: epoch %" PRIu64 ", %" PRIu64 " bytes of rows, %lld on disk%s%s\n", part->node, part->epoch,
-           part->summary.row_bytes, part_size(directory, part), count->module[0] ? ", written by module " : "",
-           count->module);
-    for (size_t table = 0; table < TROUPE__TABLE_COUNT; table++) {
-        if (part->summary.rows[table] > 0) {
-            printf("  %-10s %" PRIu64 "\n", troupe__view_table_names[table], part->summary.rows[table]);
-        }
-    }
-    for (size_t i = 0; i < count->type_count; i++) {
-        printf("  %s: %" PRIu64 " actors, %" PRIu64 " values\n", count->types[i].name, count->types[i].actors,
-               count->types[i].values);
-    }
-    troupe__positions_print(&count->positions);
-    if (count->other_values > 0) {
-        printf("  other types: %" PRIu64 " values\n", count->other_values);
-    }
-}
-
-static void print_part_json(const char *directory, const struct troupe__snapshot_part *part, const struct count *count)
-{
-    struct troupe__buffer module = {0};
-    troupe__json_write_string(count->module, strlen(count->module), &module);
-    printf("{\"node\":\"%s\",\"epoch\":%" PRIu64 ",\"row_bytes\":%" PRIu64
-           ",\"file_bytes\":%lld,\"module\":%.*s,\"rows\":{",
-           part->node, part->epoch, part->summary.row_bytes, part_size(directory, part), (int)module.size,
-           (const char *)module.data);
-    troupe__buffer_free(&module);
-    for (size_t table = 0; table < TROUPE__TABLE_COUNT; table++) {
-        printf("%s\"%s\":%" PRIu64, table ? "," : "", troupe__view_table_names[table], part->summary.rows[table]);
-    }
-    fputs("},\"types\":{", stdout);
-    for (size_t i = 0; i < count->type_count; i++) {
-        struct troupe__buffer name = {0};
-        troupe__json_write_string(count->types[i].name, strlen(count->types[i].name), &name);
-        printf("%s%.*s:{\"actors\":%" PRIu64 ",\"values\":%" PRIu64 "}", i ? "," : "", (int)name.size,
-               (const char *)name.data, count->types[i].actors, count->types[i].values);
-        troupe__buffer_free(&name);
-    }
-    fputs("}", stdout);
-    troupe__positions_print_json(&count->positions);
-    fputs("}", stdout);
-}
-
-static const char *node_name(const struct troupe__snapshot *snapshot, size_t number)
-{
-    size_t at = 0;
-    while (at + 1 < snapshot->part_count && snapshot->parts[at].number != number) {
-        at++;
-    }
-    return snapshot->parts[at].node;
-}
-
-/* What was on its way from node to node. */
-static enum troupe_error print_flights(const char *path, const struct troupe__snapshot *snapshot, bool json,
-                                       char *error, size_t error_size)
-{
-    size_t nodes = snapshot->part_count;
-    uint64_t *flights = calloc(nodes * nodes, sizeof *flights);
-    if (!flights) {
-        snprintf(error, error_size, "out of memory");
-        return TROUPE_ENOMEM;
-    }
-    enum troupe_error result = troupe__snapshot_flights(path, snapshot, flights, error, error_size);
-    bool first = true;
-    fputs(json ? ",\"flights\":[" : "", stdout);
-    for (size_t i = 0; i < nodes * nodes && result == TROUPE_OK; i++) {
-        const char *from = node_name(snapshot, i / nodes), *to = node_name(snapshot, i % nodes);
-        if (flights[i] > 0 && json) {
-            printf("%s{\"from\":\"%s\",\"to\":\"%s\",\"messages\":%" PRIu64 "}", first ? "" : ",", from, to,
-                   flights[i]);
-        } else if (flights[i] > 0) {
-            printf("in flight from %s to %s: %" PRIu64 " messages\n", from, to, flights[i]);
-        }
-        first = first && flights[i] == 0;
-    }
-    fputs(json ? "]" : "", stdout);
-    free(flights);
-    return result;
 }
 
 /* ---- the subcommands --------------------------------------------------------------------------------------------- */
@@ -425,44 +254,11 @@ static int list(struct options *options, const char *operand)
     return EXIT_SUCCESS;
 }
 
-/* Reads all of it, so what it prints has been checked. */
 static int show(struct options *options, const char *operand)
 {
-    char path[PATH_MAX], error[512], when[40];
-    struct troupe__snapshot snapshot;
+    char path[PATH_MAX], error[512];
     find_snapshot(options, operand, path);
-    enum troupe_error result = troupe__snapshot_read(path, &snapshot, error, sizeof error);
-    if (result != TROUPE_OK) {
-        return fail("snapshot show", error, result);
-    }
-    struct count *count = malloc(sizeof *count);
-    time_text(snapshot.taken_ms, "%Y-%m-%dT%H:%M:%SZ", when);
-    if (options->json) {
-        printf("{\"name\":\"%s\",\"taken_ms\":%" PRId64 ",\"took_ms\":%" PRId64 ",\"parts\":[", snapshot.name,
-               snapshot.taken_ms, snapshot.took_ms);
-    } else {
-        printf("%s: taken %s, in %" PRId64 " ms\n", snapshot.name, when, snapshot.took_ms);
-    }
-    for (size_t i = 0; count && i < snapshot.part_count && result == TROUPE_OK; i++) {
-        *count = (struct count){.type_count = 0};
-        result = troupe__snapshot_read_part(path, &snapshot.parts[i], show_row, count, error, sizeof error);
-        if (result == TROUPE_OK && options->json) {
-            fputs(i ? "," : "", stdout);
-            print_part_json(path, &snapshot.parts[i], count);
-        } else if (result == TROUPE_OK) {
-            print_part(path, &snapshot.parts[i], count);
-        }
-    }
-    fputs(options->json ? "]" : "", stdout);
-    if (count && result == TROUPE_OK && snapshot.is_troupe) {
-        result = print_flights(path, &snapshot, options->json, error, sizeof error);
-    }
-    fputs(options->json ? "}\n" : "", stdout);
-    troupe__snapshot_fini(&snapshot);
-    free(count);
-    if (!count) {
-        return fail("snapshot show", "out of memory", TROUPE_ENOMEM);
-    }
+    enum troupe_error result = troupe__snapshot_show(path, options->json, error, sizeof error);
     return result == TROUPE_OK ? EXIT_SUCCESS : fail("snapshot show", error, result);
 }
 
