@@ -366,6 +366,16 @@ unsigned troupe__socket_wait(struct troupe__socket *socket, unsigned wanted, lon
            (item.revents & ZMQ_POLLOUT ? TROUPE__SOCKET_WRITABLE : 0u);
 }
 
+void troupe__socket_wait_any(struct troupe__socket *const *sockets, size_t count, long timeout_ms)
+{
+    zmq_pollitem_t items[TROUPE__SOCKETS_MAX];
+    assert(count <= TROUPE__SOCKETS_MAX);
+    for (size_t i = 0; i < count; i++) {
+        items[i] = (zmq_pollitem_t){.socket = sockets[i]->zmq, .events = ZMQ_POLLIN};
+    }
+    (void)zmq_poll(items, (int)count, timeout_ms);
+}
+
 static int receive_part(struct troupe__socket *socket, zmq_msg_t *part)
 {
     int code;

@@ -87,6 +87,10 @@ unsigned troupe__socket_ready(struct troupe__socket *socket);
  * loop. Returns the bits; 0 after the timeout or a signal. */
 unsigned troupe__socket_wait(struct troupe__socket *socket, unsigned wanted, long timeout_ms);
 
+/* Block until something can be received from one of `count` sockets, 1,024 at most; else as troupe__socket_wait. */
+enum { TROUPE__SOCKETS_MAX = 1024 };
+void troupe__socket_wait_any(struct troupe__socket *const *sockets, size_t count, long timeout_ms);
+
 /* Errors: TROUPE_ENOTFOUND (nothing is there), TROUPE_EIO. */
 enum troupe_error troupe__socket_receive(struct troupe__socket *socket, struct troupe__frames *ret);
 

@@ -148,6 +148,13 @@ bool troupe__client_poll(struct troupe__client *client, struct troupe__reply *re
     return false;
 }
 
+enum troupe_error troupe__client_say_silent(struct troupe__client *client, int64_t timeout_ms)
+{
+    snprintf(client->error, sizeof client->error, "no answer from %.250s within %.3g s%s", client->endpoint,
+             (double)timeout_ms / 1000, client->keyed ? "; does its cluster file list the key?" : "");
+    return TROUPE_ETIMEOUT;
+}
+
 enum troupe_error troupe__client_receive(struct troupe__client *client, int64_t timeout_ms, struct troupe__reply *ret)
 {
     int64_t end_ms = monotonic_ms() + timeout_ms, left_ms;
@@ -157,7 +164,5 @@ enum troupe_error troupe__client_receive(struct troupe__client *client, int64_t 
         }
         troupe__socket_wait(client->socket, TROUPE__SOCKET_READABLE, (long)left_ms);
     }
-    snprintf(client->error, sizeof client->error, "no answer from %.250s within %.3g s%s", client->endpoint,
-             (double)timeout_ms / 1000, client->keyed ? "; does its cluster file list the key?" : "");
-    return TROUPE_ETIMEOUT;
+    return troupe__client_say_silent(client, timeout_ms);
 }

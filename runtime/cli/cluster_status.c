@@ -9,14 +9,15 @@
 #include <string.h>
 #include <time.h>
 
+#include "runtime/cli/chorus.h"
 #include "runtime/cli/options.h"
-#include "runtime/cli/reach.h"
 #include "runtime/cli/remote.h"
 #include "transport/json.h"
 
 enum {
     LOOK_MS = 500, /* between the two looks that a first rate is made of */
     HELLO_MS = 1500,
+    ANSWER_MS = 15000,
 };
 
 struct status {
@@ -26,8 +27,7 @@ struct status {
 };
 
 struct node {
-    struct troupe__client client;
-    bool connected, up;
+    bool up, told; /* told: on stderr, why it is down */
     char version[200];
     char *figures; /* owned; "" when it is down */
     uint64_t epoch, epoch_before;
@@ -83,49 +83,36 @@ static uint64_t link_figure(const struct node *node, const char *peer, const cha
     return figure(node, whole);
 }
 
-/* The version is what `hello` says. */
-static enum troupe_error ask_version(struct node *node)
+static void take_figures(struct node *node, const struct troupe__voice *voice)
 {
-    struct troupe__request request = {.what = "hello"};
-    struct troupe__reply reply;
-    enum troupe_error result = troupe__client_send(&node->client, &request);
-    result = result == TROUPE_OK ? troupe__client_receive(&node->client, HELLO_MS, &reply) : result;
-    snprintf(node->version, sizeof node->version, "%s", result == TROUPE_OK && reply.text ? reply.text : "");
-    return result;
-}
-
-static enum troupe_error look_at(const struct troupe__reach *reach, size_t index, struct node *node)
-{
-    const char *text = "";
-    enum troupe_error result = TROUPE_OK;
-    if (!node->connected) {
-        result = troupe__reach_connect(reach, &reach->nodes[index], &node->client);
-        node->connected = result == TROUPE_OK;
-    }
-    result = result == TROUPE_OK ? ask_version(node) : result;
-    result = result == TROUPE_OK ? troupe__remote_stats(&node->client, false, &text) : result;
+    const char *text = voice->result == TROUPE_OK && voice->reply.text ? voice->reply.text : "";
     free(node->figures);
-    node->figures = strdup(result == TROUPE_OK ? text : "");
-    node->up = result == TROUPE_OK && node->figures;
+    node->figures = strdup(text);
+    node->up = voice->result == TROUPE_OK && node->figures;
     node->epoch_before = node->epoch;
     node->at_before_ms = node->at_ms;
     node->at_ms = node->up ? monotonic_ms() : 0;
-    if (node->up) {
-        node->epoch = figure(node, "epoch");
-    } else if (node->connected) { /* It may come back elsewhere. */
-        troupe__client_close(&node->client);
-        node->connected = false;
-    }
-    return node->figures ? result : TROUPE_ENOMEM;
+    node->epoch = node->up ? figure(node, "epoch") : node->epoch;
 }
 
-/* `again`: only at those that have just answered. */
-static void look(const struct troupe__reach *reach, struct node *nodes, bool again)
+/* The version is what `hello` says. */
+static void greet(struct troupe__chorus *chorus, struct node *nodes)
 {
-    for (size_t i = 0; i < reach->count; i++) {
-        if (!again || nodes[i].up) {
-            (void)look_at(reach, i, &nodes[i]);
-        }
+    (void)troupe__chorus_greet(chorus, HELLO_MS);
+    for (size_t i = 0; i < chorus->reach->count; i++) {
+        const struct troupe__voice *voice = &chorus->voices[i];
+        snprintf(nodes[i].version, sizeof nodes[i].version, "%s",
+                 voice->result == TROUPE_OK && voice->reply.text ? voice->reply.text : "");
+    }
+}
+
+/* At those that have just answered. */
+static void look(struct troupe__chorus *chorus, struct node *nodes)
+{
+    const struct troupe__request stats = {.what = "stats"};
+    (void)troupe__chorus_ask(chorus, &stats, ANSWER_MS);
+    for (size_t i = 0; i < chorus->reach->count; i++) {
+        take_figures(&nodes[i], &chorus->voices[i]);
     }
 }
 
@@ -225,18 +212,33 @@ static bool all_is_well(const struct troupe__reach *reach, const struct node *no
     return well;
 }
 
-static bool watch(const struct status *status, const struct troupe__reach *reach, struct node *nodes)
+/* Why nodes are down, unless it was said the look before. */
+static void complain(const struct troupe__chorus *chorus, struct node *nodes)
 {
-    look(reach, nodes, false);
+    for (size_t i = 0; i < chorus->reach->count; i++) {
+        if (!nodes[i].up && !nodes[i].told) {
+            fprintf(stderr, "troupe cluster status: %s: %s\n", chorus->reach->nodes[i].name,
+                    chorus->voices[i].client.error);
+        }
+        nodes[i].told = !nodes[i].up;
+    }
+}
+
+static bool watch(const struct status *status, struct troupe__chorus *chorus, struct node *nodes)
+{
+    const struct troupe__reach *reach = chorus->reach;
+    greet(chorus, nodes);
+    look(chorus, nodes);
     nanosleep(&(struct timespec){LOOK_MS / 1000, LOOK_MS % 1000 * 1000000}, NULL); /* What a rate is made of. */
-    for (bool again = true;; again = false) {
-        look(reach, nodes, again);
+    for (;; greet(chorus, nodes)) {
+        look(chorus, nodes);
         (status->json ? print_json : print_table)(reach, nodes);
         if (status->watch_s > 0 && !status->json) {
             putchar('\n');
         }
-        if (fflush(stdout) || ferror(stdout) || status->watch_s == 0 ||
-            nanosleep(&(struct timespec){status->watch_s, 0}, NULL)) {
+        bool last = fflush(stdout) || ferror(stdout) || status->watch_s == 0;
+        complain(chorus, nodes);
+        if (last || nanosleep(&(struct timespec){status->watch_s, 0}, NULL)) {
             return !ferror(stdout) && all_is_well(reach, nodes);
         }
     }
@@ -275,12 +277,12 @@ int troupe__cluster_status(int argc, char **argv)
                              : status.reach.connect ? status.reach.connect
                                                     : "troupe-data");
     }
+    struct troupe__chorus chorus = {.reach = NULL};
     struct node *nodes = calloc(reach.count, sizeof *nodes);
-    code = nodes && watch(&status, &reach, nodes) ? EXIT_SUCCESS : EXIT_FAILURE;
+    code = nodes && troupe__chorus_open(&chorus, &reach) == TROUPE_OK && watch(&status, &chorus, nodes) ? EXIT_SUCCESS
+                                                                                                        : EXIT_FAILURE;
+    troupe__chorus_close(&chorus);
     for (size_t i = 0; nodes && i < reach.count; i++) {
-        if (nodes[i].connected) {
-            troupe__client_close(&nodes[i].client);
-        }
         free(nodes[i].figures);
     }
     free(nodes);

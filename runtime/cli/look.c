@@ -11,6 +11,8 @@
 #include "runtime/cli/progress.h"
 #include "runtime/cli/remote.h"
 
+enum { HELLO_MS = 3000 };
+
 /* ---- arguments --------------------------------------------------------------------------------------------------- */
 
 static const char *set_watch(void *look, const char *value)
@@ -175,44 +177,37 @@ static enum troupe_error load_local(const struct troupe__look *look, unsigned ta
     return result;
 }
 
-/* `*ret_asked`: the client is connected. */
-static enum troupe_error load(const struct troupe__look *look, const struct troupe__reach *reach,
-                              const struct troupe__reach_node *node, unsigned tables, struct troupe_bytes prefix,
-                              struct troupe__view *view, struct troupe__client *client, bool *ret_asked)
+static enum troupe_error load(const struct troupe__look *look, const struct troupe__reach_node *node, unsigned tables,
+                              struct troupe_bytes prefix, struct troupe__view *view, struct troupe__voice *voice)
 {
     enum troupe_error result = node->data[0] ? troupe__view_open(view, node->data, look->writable) : TROUPE_EBUSY;
     if (result != TROUPE_EBUSY) {
         return result == TROUPE_OK ? load_local(look, tables, prefix, view) : result;
     }
     /* A node runs on it: it is asked. */
-    result = troupe__reach_connect(reach, node, client);
-    *ret_asked = result == TROUPE_OK;
-    if (result == TROUPE_OK && reach->troupe) { /* The others need not wait for one that does not answer. */
-        result = troupe__remote_hello(client, TROUPE__HELLO_MS);
+    if (voice->result != TROUPE_OK) {
+        snprintf(view->error, sizeof view->error, "%s", voice->client.error);
+        return voice->result;
     }
-    if (result != TROUPE_OK) {
-        snprintf(view->error, sizeof view->error, "%s", client->error);
-        return result;
-    }
-    return troupe__remote_load(client, tables, prefix, view);
+    return troupe__remote_load(&voice->client, tables, prefix, view);
 }
 
-enum troupe_error troupe__look_at_node(struct troupe__look *look, const struct troupe__reach *reach,
-                                       const struct troupe__reach_node *node, unsigned tables,
-                                       struct troupe_bytes prefix, troupe__look_fn show, void *context)
+enum troupe_error troupe__look_at_node(struct troupe__look *look, struct troupe__chorus *chorus, size_t index,
+                                       unsigned tables, struct troupe_bytes prefix, troupe__look_fn show, void *context)
 {
+    const struct troupe__reach *reach = chorus->reach;
+    const struct troupe__reach_node *node = &reach->nodes[index];
+    struct troupe__voice *voice = &chorus->voices[index];
     struct troupe__view view;
-    struct troupe__client client;
     struct troupe__buffer line = {0};
     enum troupe__table table = TROUPE__META;
-    bool asked = false;
     view.error[0] = '\0';
     look->node = reach->troupe ? node->name : NULL;
-    enum troupe_error result = load(look, reach, node, tables, prefix, &view, &client, &asked);
+    enum troupe_error result = load(look, node, tables, prefix, &view, voice);
     if (result != TROUPE_OK) {
         troupe__look_complain(look, view.error, result);
     } else {
-        look->client = asked ? &client : NULL;
+        look->client = view.store ? NULL : &voice->client;
         view.error[0] = '\0';
         result = show(look, &view, &line, context, &table);
         if (result != TROUPE_OK && view.error[0]) {
@@ -225,9 +220,6 @@ enum troupe_error troupe__look_at_node(struct troupe__look *look, const struct t
         troupe__view_close(&view);
     }
     troupe__buffer_free(&line);
-    if (asked) {
-        troupe__client_close(&client);
-    }
     look->node = NULL;
     return result;
 }
@@ -242,6 +234,17 @@ int troupe__look_open(const struct troupe__look *look, struct troupe__reach *rea
     return -1;
 }
 
+bool troupe__look_greet(const struct troupe__look *look, struct troupe__chorus *chorus,
+                        const struct troupe__reach *reach)
+{
+    if (troupe__chorus_open(chorus, reach) != TROUPE_OK) {
+        troupe__look_complain(look, "out of memory", TROUPE_ENOMEM);
+        return false;
+    }
+    (void)troupe__chorus_greet(chorus, HELLO_MS);
+    return true;
+}
+
 int troupe__look_at(struct troupe__look *look, unsigned tables, struct troupe_bytes prefix,
                     const struct troupe__look_address *address, troupe__look_fn show, void *context)
 {
@@ -251,12 +254,17 @@ int troupe__look_at(struct troupe__look *look, unsigned tables, struct troupe_by
         return code;
     }
     size_t owner = address ? troupe__reach_owner(&reach, address->type, address->key) : 0;
-    bool good = true;
-    for (size_t i = 0; i < reach.count && !ferror(stdout); i++) {
-        if (address ? i == owner : reach.nodes[i].listed) {
-            good &= troupe__look_at_node(look, &reach, &reach.nodes[i], tables, prefix, show, context) == TROUPE_OK;
+    for (size_t i = 0; i < reach.count; i++) {
+        reach.nodes[i].listed = address ? i == owner : reach.nodes[i].listed;
+    }
+    struct troupe__chorus chorus;
+    bool good = troupe__look_greet(look, &chorus, &reach);
+    for (size_t i = 0; chorus.voices && i < reach.count && !ferror(stdout); i++) {
+        if (reach.nodes[i].listed) {
+            good &= troupe__look_at_node(look, &chorus, i, tables, prefix, show, context) == TROUPE_OK;
         }
     }
+    troupe__chorus_close(&chorus);
     troupe__reach_close(&reach);
     return troupe__look_finish(look, good);
 }

@@ -9,7 +9,7 @@
 
 #include <stdbool.h>
 
-#include "runtime/cli/reach.h"
+#include "runtime/cli/chorus.h"
 #include "runtime/view.h"
 
 int troupe__look_state(int argc, char **argv);
@@ -57,10 +57,15 @@ typedef enum troupe_error (*troupe__look_fn)(const struct troupe__look *look, st
 int troupe__look_at(struct troupe__look *look, unsigned tables, struct troupe_bytes prefix,
                     const struct troupe__look_address *address, troupe__look_fn show, void *context);
 
-/* The same, of one node. TROUPE_OK, or it has been said on stderr what is wrong. */
-enum troupe_error troupe__look_at_node(struct troupe__look *look, const struct troupe__reach *reach,
-                                       const struct troupe__reach_node *node, unsigned tables,
-                                       struct troupe_bytes prefix, troupe__look_fn show, void *context);
+/* Connect to all listed nodes that run, at once; who does not answer is complained of when it is looked at. False, with
+ * no voices and nothing to close: out of memory, which has been said. */
+bool troupe__look_greet(const struct troupe__look *look, struct troupe__chorus *chorus,
+                        const struct troupe__reach *reach);
+
+/* As troupe__look_at, of one node. TROUPE_OK, or it has been said on stderr what is wrong. */
+enum troupe_error troupe__look_at_node(struct troupe__look *look, struct troupe__chorus *chorus, size_t index,
+                                       unsigned tables, struct troupe_bytes prefix, troupe__look_fn show,
+                                       void *context);
 
 /* Say on stderr what is wrong, of the node being looked into when there are several. */
 void troupe__look_complain(const struct troupe__look *look, const char *text, enum troupe_error error);

@@ -105,27 +105,33 @@ static enum troupe_error show_remote(const struct troupe__look *look, struct tro
     return result;
 }
 
-static bool show_node(struct troupe__look *look, const struct troupe__reach *reach,
-                      const struct troupe__reach_node *node)
+static bool show_node(struct troupe__look *look, struct troupe__chorus *chorus, size_t index)
 {
-    struct troupe__client client;
+    const struct troupe__reach_node *node = &chorus->reach->nodes[index];
+    struct troupe__voice *voice = &chorus->voices[index];
     if (!troupe__reach_runs(node)) {
-        return troupe__look_at_node(look, reach, node, (1u << TROUPE__TABLE_COUNT) - 1, (struct troupe_bytes){"", 0},
+        return troupe__look_at_node(look, chorus, index, (1u << TROUPE__TABLE_COUNT) - 1, (struct troupe_bytes){"", 0},
                                     show_stats, NULL) == TROUPE_OK;
     }
-    look->node = reach->troupe ? node->name : NULL;
-    enum troupe_error result = troupe__reach_connect(reach, node, &client);
-    bool connected = result == TROUPE_OK;
-    result = connected && reach->troupe ? troupe__remote_hello(&client, TROUPE__HELLO_MS) : result;
-    result = result == TROUPE_OK ? show_remote(look, &client) : result;
+    look->node = chorus->reach->troupe ? node->name : NULL;
+    enum troupe_error result = voice->result == TROUPE_OK ? show_remote(look, &voice->client) : voice->result;
     if (result != TROUPE_OK) {
-        troupe__look_complain(look, client.error, result);
-    }
-    if (connected) {
-        troupe__client_close(&client);
+        troupe__look_complain(look, voice->client.error, result);
     }
     look->node = NULL;
     return result == TROUPE_OK;
+}
+
+/* Returns whether all have answered. */
+static bool show_all(struct troupe__look *look, const struct troupe__reach *reach)
+{
+    struct troupe__chorus chorus;
+    bool good = troupe__look_greet(look, &chorus, reach);
+    for (size_t i = 0; chorus.voices && i < reach->count; i++) {
+        good &= !reach->nodes[i].listed || show_node(look, &chorus, i);
+    }
+    troupe__chorus_close(&chorus);
+    return good;
 }
 
 int troupe__look_stats(int argc, char **argv)
@@ -165,10 +171,7 @@ int troupe__look_stats(int argc, char **argv)
                              look.reach.data ? look.reach.data : "troupe-data");
     }
     do {
-        good = true;
-        for (size_t i = 0; i < reach.count; i++) {
-            good &= !reach.nodes[i].listed || show_node(&look, &reach, &reach.nodes[i]);
-        }
+        good = show_all(&look, &reach);
         if (look.watch_s > 0 && !look.json) {
             putchar('\n');
         }

@@ -8,17 +8,16 @@
 #include <string.h>
 #include <time.h>
 
+#include "runtime/cli/chorus.h"
 #include "runtime/cli/remote.h"
 
-enum { PAUSE_MS = 5, PAUSE_MAX_MS = 250, HELLO_MS = 1000 };
+enum { PAUSE_MS = 5, PAUSE_MAX_MS = 250, HELLO_MS = 1000, ANSWER_MS = 15000 };
 
 struct numbers {
     uint64_t pid, start, activity;
 };
 
 struct seen {
-    struct troupe__client client;
-    bool connected;
     struct numbers now, before; /* of this round, and of the one before */
     uint64_t *sent, *accepted;  /* to and from each node, this round */
 };
@@ -26,6 +25,7 @@ struct seen {
 struct quiet {
     const struct troupe__reach *reach;
     const struct troupe__quiet_options *options;
+    struct troupe__chorus chorus;
     struct seen *seen;
     char *reason;
     size_t reason_size;
@@ -93,31 +93,6 @@ static bool take_figures(const struct quiet *quiet, size_t node, const char *fig
     return idle || say(quiet, node, "it is at work");
 }
 
-static bool ask(struct quiet *quiet, size_t node)
-{
-    struct seen *seen = &quiet->seen[node];
-    const char *figures = "";
-    enum troupe_error result = TROUPE_OK;
-    if (!seen->connected) {
-        result = troupe__reach_connect(quiet->reach, &quiet->reach->nodes[node], &seen->client);
-        seen->connected = result == TROUPE_OK;
-    }
-    result = result == TROUPE_OK ? troupe__remote_hello(&seen->client, HELLO_MS) : result;
-    result = result == TROUPE_OK ? troupe__remote_stats(&seen->client, false, &figures) : result;
-    if (result == TROUPE_OK) {
-        return take_figures(quiet, node, figures);
-    }
-    if (result == TROUPE_EINVAL || result == TROUPE_ENOMEM) {
-        quiet->result = result;
-    }
-    say(quiet, node, seen->client.error);
-    if (seen->connected) { /* It may come back elsewhere. */
-        troupe__client_close(&seen->client);
-        seen->connected = false;
-    }
-    return false;
-}
-
 /* Whether all that was sent has come. */
 static bool nothing_flies(const struct quiet *quiet)
 {
@@ -135,12 +110,28 @@ static bool nothing_flies(const struct quiet *quiet)
     return true;
 }
 
+/* Whether the node has answered, and is at rest by what it says. */
+static bool take_answer(struct quiet *quiet, size_t node)
+{
+    const struct troupe__voice *voice = &quiet->chorus.voices[node];
+    if (voice->result == TROUPE_OK) {
+        return take_figures(quiet, node, voice->reply.text ? voice->reply.text : "");
+    }
+    if (voice->result == TROUPE_EINVAL || voice->result == TROUPE_ENOMEM) {
+        quiet->result = voice->result;
+    }
+    return say(quiet, node, voice->client.error);
+}
+
 /* One round. Returns whether all of it is at rest, as far as one round can tell. */
 static bool look(struct quiet *quiet)
 {
+    const struct troupe__request stats = {.what = "stats"};
     bool rest = true;
+    (void)troupe__chorus_greet(&quiet->chorus, HELLO_MS);
+    (void)troupe__chorus_ask(&quiet->chorus, &stats, ANSWER_MS);
     for (size_t node = 0; node < quiet->reach->count && rest; node++) {
-        rest = ask(quiet, node);
+        rest = take_answer(quiet, node);
     }
     return rest && nothing_flies(quiet);
 }
@@ -193,17 +184,13 @@ enum troupe_error troupe__quiet_wait(const struct troupe__reach *reach, const st
     uint64_t *counts = calloc(2 * count * count, sizeof *counts);
     enum troupe_error result = TROUPE_ENOMEM;
     snprintf(reason, reason_size, "out of memory");
-    if (quiet.seen && counts) {
+    if (quiet.seen && counts && troupe__chorus_open(&quiet.chorus, reach) == TROUPE_OK) {
         for (size_t i = 0; i < count; i++) {
             quiet.seen[i].sent = counts + 2 * i * count;
             quiet.seen[i].accepted = counts + (2 * i + 1) * count;
         }
         result = wait(&quiet);
-    }
-    for (size_t i = 0; quiet.seen && i < count; i++) {
-        if (quiet.seen[i].connected) {
-            troupe__client_close(&quiet.seen[i].client);
-        }
+        troupe__chorus_close(&quiet.chorus);
     }
     free(quiet.seen);
     free(counts);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "runtime/cli/chorus.h"
 #include "runtime/cli/cluster_file.h"
 #include "runtime/cli/local.h"
 
@@ -270,12 +271,26 @@ enum troupe_error troupe__reach_connect(const struct troupe__reach *reach, const
     return troupe__client_connect(client, endpoint, key[0] ? &keys : NULL);
 }
 
-static bool answers(struct troupe__client *client)
+/* Of several: what is sent to a node that is gone is answered by nobody. */
+static enum troupe_error connect_first(const struct troupe__reach *reach, struct troupe__client *client)
 {
-    struct troupe__request request = {.what = "hello"};
-    struct troupe__reply reply;
-    return troupe__client_send(client, &request) == TROUPE_OK &&
-           troupe__client_receive(client, HELLO_MS, &reply) == TROUPE_OK;
+    struct troupe__chorus chorus;
+    size_t listed = 0;
+    *client = (struct troupe__client){0};
+    if (troupe__chorus_open(&chorus, reach) != TROUPE_OK) {
+        snprintf(client->error, sizeof client->error, "out of memory");
+        return TROUPE_ENOMEM;
+    }
+    int first = troupe__chorus_greet_first(&chorus, HELLO_MS);
+    while (first < 0 && !reach->nodes[listed].listed) {
+        listed++;
+    }
+    struct troupe__voice *voice = &chorus.voices[first < 0 ? listed : (size_t)first];
+    *client = voice->client; /* With its text, when it failed. */
+    voice->connected = false;
+    enum troupe_error result = voice->result;
+    troupe__chorus_close(&chorus);
+    return result;
 }
 
 enum troupe_error troupe__reach_any(const struct troupe__reach_options *options, struct troupe__client *client)
@@ -293,19 +308,12 @@ enum troupe_error troupe__reach_any(const struct troupe__reach_options *options,
         troupe__reach_close(&reach);
         return result;
     }
-    result = TROUPE_ENOTFOUND;
-    for (size_t i = 0; i < reach.count && result != TROUPE_OK; i++) {
-        if (!reach.nodes[i].listed) {
-            continue;
-        }
-        result = troupe__reach_connect(&reach, &reach.nodes[i], client);
-        /* One by one, as long as there are others: what is sent to a node that is gone is answered by nobody. */
-        bool others = i + 1 < reach.count && !options->node;
-        if (result == TROUPE_OK && !reach.nodes[i].data[0] && others && !answers(client)) {
-            troupe__client_close(client);
-            result = TROUPE_ETIMEOUT;
-        }
+    size_t listed = 0, last = 0;
+    for (size_t i = 0; i < reach.count; i++) {
+        listed += reach.nodes[i].listed;
+        last = reach.nodes[i].listed ? i : last;
     }
+    result = listed == 1 ? troupe__reach_connect(&reach, &reach.nodes[last], client) : connect_first(&reach, client);
     troupe__reach_close(&reach);
     return result;
 }

@@ -79,7 +79,7 @@ enum troupe_error troupe__reach_connect(const struct troupe__reach *reach, const
                                         struct troupe__client *client);
 
 /* For a command that any node serves: connect to the one of --connect or --data; of a troupe to that of --node, or to
- * the first that runs and, where a directory does not tell, answers. Errors: as reach_connect; the options' own. */
+ * the first that answers. Errors: as reach_connect; the options' own. */
 enum troupe_error troupe__reach_any(const struct troupe__reach_options *options, struct troupe__client *client);
 
 #endif

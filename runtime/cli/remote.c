@@ -21,13 +21,6 @@ static enum troupe_error exchange(struct troupe__client *client, struct troupe__
     return result;
 }
 
-enum troupe_error troupe__remote_hello(struct troupe__client *client, int64_t timeout_ms)
-{
-    struct troupe__request request = {.what = "hello"};
-    struct troupe__reply reply;
-    return exchange(client, &request, timeout_ms, &reply);
-}
-
 /* Add the rows that a reply holds; they may end anywhere, so `rest` keeps what is not whole yet. */
 static enum troupe_error receive_rows(struct troupe__client *client, struct troupe__buffer *rows, char *error,
                                       size_t error_size)

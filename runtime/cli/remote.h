@@ -6,10 +6,6 @@
 #include "runtime/cli/client.h"
 #include "runtime/view.h"
 
-/* Whether it answers. Errors: with a text in client->error. */
-enum { TROUPE__HELLO_MS = 3000 };
-enum troupe_error troupe__remote_hello(struct troupe__client *client, int64_t timeout_ms);
-
 /* Make a view of the rows of a running node: those of the tables whose bits are set, with keys that begin with
  * `prefix`. It is settled, and has no store. Errors, with a text in view->error; there is nothing to close then. */
 enum troupe_error troupe__remote_load(struct troupe__client *client, unsigned tables, struct troupe_bytes prefix,
