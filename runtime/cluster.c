@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "transport/socket.h"
+
 void troupe__cluster_fini(struct troupe__cluster *cluster)
 {
     free(cluster->nodes);
@@ -30,6 +32,16 @@ int troupe__cluster_find(const struct troupe__cluster *cluster, const char *name
     return -1;
 }
 
+int troupe__cluster_find_endpoint(const struct troupe__cluster *cluster, size_t count, const char *endpoint)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(cluster->nodes[i].endpoint, endpoint) == 0 || strcmp(cluster->nodes[i].clients, endpoint) == 0) {
+            return (int)i;
+        }
+    }
+    return -1;
+}
+
 bool troupe__endpoint_valid(const char *endpoint)
 {
     bool tcp = strncmp(endpoint, "tcp://", 6) == 0, ipc = strncmp(endpoint, "ipc://", 6) == 0;
@@ -39,7 +51,8 @@ bool troupe__endpoint_valid(const char *endpoint)
             return false;
         }
     }
-    return (tcp || ipc) && size > 6 && size <= TROUPE__ENDPOINT_MAX && (ipc || strrchr(endpoint + 6, ':'));
+    return (tcp || ipc) && size > 6 && size <= TROUPE__ENDPOINT_MAX &&
+           (ipc || troupe__endpoint_has_port(endpoint, false));
 }
 
 /* ---- for clients ------------------------------------------------------------------------------------------------- */

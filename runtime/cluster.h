@@ -43,6 +43,9 @@ bool troupe__endpoint_valid(const char *endpoint);
 /* The index of the node `name`, -1 when there is none. */
 int troupe__cluster_find(const struct troupe__cluster *cluster, const char *name);
 
+/* The index of the first of `count` nodes that is reached at `endpoint`, by nodes or by clients; -1 when none is. */
+int troupe__cluster_find_endpoint(const struct troupe__cluster *cluster, size_t count, const char *endpoint);
+
 /* Append the slots of a node: "0-1023, 2048". */
 void troupe__slots_put(const struct troupe__slots *slots, uint16_t node, struct troupe__buffer *text);
 

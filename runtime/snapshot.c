@@ -4,6 +4,7 @@
  * Head of a part: {"what":"part","node":NODE,"epoch":EPOCH}. */
 #include "runtime/snapshot.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
@@ -70,7 +71,11 @@ enum troupe_error troupe__snapshot_remove(const char *directory, char *error, si
     char path[PATH_MAX];
     enum troupe_error result = troupe__files_join(path, directory, TROUPE__SNAPSHOT_MANIFEST, "", error, error_size);
     if (result == TROUPE_OK && unlink(path)) {
-        result = troupe__files_fail("this is no snapshot: remove", path, error, error_size);
+        bool is_none = errno == ENOENT || errno == ENOTDIR;
+        result = troupe__files_fail("remove", path, error, error_size);
+        if (is_none) {
+            snprintf(error, error_size, "%s is no snapshot: it has no manifest", directory);
+        }
     }
     result = result == TROUPE_OK ? troupe__files_sync(directory, error, error_size) : result;
     return result == TROUPE_OK ? troupe__files_remove(directory, error, error_size) : result;

@@ -62,7 +62,20 @@ wrong "--until-idle takes nothing or timers, not 'tomorrow'" run --until-idle=to
 wrong "--durability takes disk or process, not 'ram'" run --durability ram "$module"
 wrong "--log takes debug, .*, not 'loud'" run --log loud "$module"
 wrong "--log-format takes json or logfmt, not 'xml'" run --log-format xml "$module"
+wrong "--memory takes a size from 64M on, .*, not '512'" run "$module" --memory 512
+wrong "--listen takes .*1 to 65535, .*, not 'tcp://127.0.0.1:99999'" run "$module" --listen tcp://127.0.0.1:99999
+wrong "a key is for a node of a --cluster FILE; leave out '--key'" run "$module" --key "$dir/none"
+wrong "with --nodes leave out '--node'" run "$module" --nodes 2 --node n1
+wrong "an argument is missing: 'FILE'" keygen
+wrong "one argument too many: 'b'" keygen "$dir/a" b
 wrong 'cannot load module: .*none.so' run "$dir/none.so"
+
+expect 1 cluster init --nodes 2 --tcp h:1 --tcp h:1 "$dir/cluster.yaml"
+complains 'two endpoints of nodes n1 and n2 are the same'
+expect 1 cluster init --nodes 2 --tcp h:1 --tcp h:2 --clients h:3 --clients h:1 "$dir/cluster.yaml"
+complains 'two endpoints of nodes n1 and n2 are the same'
+expect 1 cluster init --nodes 1 --tcp h:99999 "$dir/cluster.yaml"
+complains 'a port from 1 to 65535'
 
 # A configuration file: strict, with file and line; the command line wins.
 # config TEXT: write it to run.yaml, with printf escapes.

@@ -30,7 +30,10 @@ enum troupe_error troupe__keys_write(const char *path, const struct troupe__key_
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0) {
         int code = errno;
-        snprintf(error, error_size, "create %s: %s", path, strerror(code));
+        snprintf(error, error_size,
+                 code == EEXIST ? "%s exists already, and a key is never written over: name another file"
+                                : "create %s: %s",
+                 path, strerror(code));
         return code == EEXIST ? TROUPE_EBUSY : code == ENOSPC ? TROUPE_ENOSPACE : TROUPE_EIO;
     }
     ssize_t done = write(fd, line, (size_t)size);

@@ -188,11 +188,30 @@ bool troupe__endpoint_is_local(const char *endpoint)
     return false;
 }
 
-static enum troupe_error check_kind(const char *endpoint, char *error, size_t error_size)
+bool troupe__endpoint_has_port(const char *endpoint, bool any)
 {
-    if ((begins(endpoint, "ipc://") || begins(endpoint, "tcp://")) && endpoint[6] &&
-        strlen(endpoint) < TROUPE__ENDPOINT_SIZE) {
-        return TROUPE_OK;
+    const char *colon = strrchr(endpoint, ':');
+    if (strlen(endpoint) <= strlen("tcp://") || colon <= endpoint + strlen("tcp://")) {
+        return false;
+    }
+    if (any && strcmp(colon, ":*") == 0) {
+        return true;
+    }
+    size_t digits = strspn(colon + 1, "0123456789");
+    int port = digits > 0 && digits <= 5 && colon[1 + digits] == '\0' ? atoi(colon + 1) : -1;
+    return port <= 65535 && port >= (any ? 0 : 1);
+}
+
+static enum troupe_error check_kind(const char *endpoint, bool listens, char *error, size_t error_size)
+{
+    bool ipc = begins(endpoint, "ipc://");
+    if ((ipc || begins(endpoint, "tcp://")) && endpoint[6] && strlen(endpoint) < TROUPE__ENDPOINT_SIZE) {
+        if (ipc || troupe__endpoint_has_port(endpoint, listens)) {
+            return TROUPE_OK;
+        }
+        snprintf(error, error_size, "endpoint '%.100s' needs a host and, behind a colon, a port from 1 to 65535",
+                 endpoint);
+        return TROUPE_EINVAL;
     }
     snprintf(error, error_size, "endpoint '%.100s' is not ipc://PATH or tcp://HOST:PORT of less than %d bytes",
              endpoint, TROUPE__ENDPOINT_SIZE);
@@ -225,9 +244,23 @@ static enum troupe_error lock_path(struct troupe__socket *socket, const char *pa
     return TROUPE_OK;
 }
 
+/* `localhost` is this machine, whatever a name server or /etc/hosts says (RFC 6761): troupe__endpoint_is_local relies
+ * on it. */
+static const char *without_localhost(const char *endpoint, char ret[static TROUPE__ENDPOINT_SIZE])
+{
+    static const char name[] = "tcp://localhost:";
+    if (!begins(endpoint, name)) {
+        return endpoint;
+    }
+    snprintf(ret, TROUPE__ENDPOINT_SIZE, "tcp://127.0.0.1:%s", endpoint + strlen(name));
+    return ret;
+}
+
 static bool bind_at(struct troupe__socket *socket, const char *endpoint, char *ret_endpoint)
 {
+    char numeric[TROUPE__ENDPOINT_SIZE];
     size_t size = TROUPE__ENDPOINT_SIZE;
+    endpoint = without_localhost(endpoint, numeric);
     choose_family(socket, endpoint);
     return zmq_bind(socket->zmq, endpoint) == 0 &&
            zmq_getsockopt(socket->zmq, ZMQ_LAST_ENDPOINT, ret_endpoint, &size) == 0;
@@ -263,7 +296,7 @@ static bool bind_at_name(struct troupe__socket *socket, const char *endpoint, ch
 enum troupe_error troupe__socket_listen(struct troupe__socket *socket, const char *endpoint, char *ret_endpoint,
                                         char *error, size_t error_size)
 {
-    enum troupe_error result = check_kind(endpoint, error, error_size);
+    enum troupe_error result = check_kind(endpoint, true, error, error_size);
     bool ipc = result == TROUPE_OK && begins(endpoint, "ipc://");
     if (ipc && socket->lock_count == TROUPE__ENDPOINTS_MAX) {
         snprintf(error, error_size, "listen on %s: over %d endpoints", endpoint, TROUPE__ENDPOINTS_MAX);
@@ -290,9 +323,10 @@ enum troupe_error troupe__socket_listen(struct troupe__socket *socket, const cha
 enum troupe_error troupe__socket_connect(struct troupe__socket *socket, const char *endpoint, char *error,
                                          size_t error_size)
 {
-    enum troupe_error result = check_kind(endpoint, error, error_size);
+    enum troupe_error result = check_kind(endpoint, false, error, error_size);
+    char numeric[TROUPE__ENDPOINT_SIZE];
     choose_family(socket, endpoint);
-    if (result == TROUPE_OK && zmq_connect(socket->zmq, endpoint)) {
+    if (result == TROUPE_OK && zmq_connect(socket->zmq, without_localhost(endpoint, numeric))) {
         snprintf(error, error_size, "connect to %s: %s", endpoint, zmq_strerror(errno));
         result = TROUPE_EINVAL;
     }

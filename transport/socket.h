@@ -60,6 +60,10 @@ void troupe__socket_close(struct troupe__socket *socket);
 /* Whether everybody who reaches `endpoint` is on this machine: ipc, or tcp on a loopback address. */
 bool troupe__endpoint_is_local(const char *endpoint);
 
+/* Whether tcp://HOST:PORT has a host and a port of 1 to 65535, which is all that ZeroMQ does not check; with `any`, `*`
+ * and 0 are ports too: any free one. */
+bool troupe__endpoint_has_port(const char *endpoint, bool any);
+
 /* Accept connections at ipc://PATH or tcp://HOST:PORT (PORT `*`: any free one; HOST: an address, an interface, `*`, or
  * a name that has an address of this machine). `*ret_endpoint`, of at least TROUPE__ENDPOINT_SIZE bytes, is what a peer
  * connects to. An ipc path is held by a lock on PATH.lock, which stays behind: ZeroMQ would let a second process take

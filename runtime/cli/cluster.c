@@ -86,13 +86,26 @@ static enum troupe_error put_endpoint(char endpoint[static TROUPE__ENDPOINT_MAX 
         snprintf(text, sizeof text, "ipc://%s/%s%s", directory, node, suffix);
     }
     if (!troupe__endpoint_valid(text)) {
-        snprintf(error, error_size,
-                 "%.300s cannot be an endpoint: printable ASCII without spaces, at most %d bytes; name another "
-                 "directory, or use --tcp",
-                 text, TROUPE__ENDPOINT_MAX);
+        snprintf(error, error_size, "%.300s cannot be an endpoint: printable ASCII without spaces, at most %d bytes%s",
+                 text, TROUPE__ENDPOINT_MAX,
+                 tcp ? ", with a host and a port from 1 to 65535" : "; name another directory, or use --tcp");
         return TROUPE_EINVAL;
     }
     memcpy(endpoint, text, strlen(text) + 1);
+    return TROUPE_OK;
+}
+
+static enum troupe_error check_own(const struct troupe__cluster *cluster, size_t index, char *error, size_t error_size)
+{
+    const struct troupe__cluster_node *node = &cluster->nodes[index];
+    int other = strcmp(node->endpoint, node->clients) == 0 ? (int)index : -1;
+    other = other < 0 ? troupe__cluster_find_endpoint(cluster, index, node->endpoint) : other;
+    other = other < 0 && node->clients[0] ? troupe__cluster_find_endpoint(cluster, index, node->clients) : other;
+    if (other >= 0) {
+        snprintf(error, error_size, "two endpoints of nodes %s and %s are the same: give each its own",
+                 cluster->nodes[other].name, node->name);
+        return TROUPE_EINVAL;
+    }
     return TROUPE_OK;
 }
 
@@ -108,6 +121,9 @@ static enum troupe_error name_nodes(const struct options *options, const char *d
         enum troupe_error result = put_endpoint(node->endpoint, tcp, directory, node->name, ".ipc", error, error_size);
         if (result == TROUPE_OK && (clients || !tcp)) {
             result = put_endpoint(node->clients, clients, directory, node->name, ".clients.ipc", error, error_size);
+        }
+        if (result == TROUPE_OK) {
+            result = check_own(cluster, i, error, error_size);
         }
         if (result != TROUPE_OK) {
             return result;
@@ -262,7 +278,8 @@ int troupe__keygen(int argc, char **argv)
         return code;
     }
     if (argc - operand != 1) {
-        return troupe__wrong("keygen", "name one file, instead of", operand < argc ? argv[operand + 1] : "none");
+        return operand == argc ? troupe__wrong("keygen", "an argument is missing:", "FILE")
+                               : troupe__wrong("keygen", "one argument too many:", argv[operand + 1]);
     }
     struct troupe__key_pair pair;
     char error[512];

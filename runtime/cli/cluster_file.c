@@ -143,10 +143,9 @@ static enum troupe_error read_node(const struct reading *reading, const struct t
     if (result == TROUPE_OK && !troupe__endpoint_valid(endpoint)) {
         result = wrong(reading, line, "an endpoint is tcp://HOST:PORT or ipc://PATH, not '%.64s'", endpoint);
     }
-    for (uint16_t i = 0; i < index && result == TROUPE_OK; i++) {
-        if (strcmp(reading->cluster->nodes[i].endpoint, endpoint) == 0) {
-            result = wrong(reading, line, "node '%s' has this endpoint already", reading->cluster->nodes[i].name);
-        }
+    int other = result == TROUPE_OK ? troupe__cluster_find_endpoint(reading->cluster, index, endpoint) : -1;
+    if (other >= 0) {
+        result = wrong(reading, line, "node '%s' has this endpoint already", reading->cluster->nodes[other].name);
     }
     const char *clients = "";
     if (result == TROUPE_OK && troupe__yaml_find(map, "client_endpoint")) {
@@ -155,6 +154,10 @@ static enum troupe_error read_node(const struct reading *reading, const struct t
             result = wrong(reading, line,
                            "a client_endpoint is tcp://HOST:PORT or ipc://PATH, another one than endpoint, not '%.64s'",
                            clients);
+        }
+        other = result == TROUPE_OK ? troupe__cluster_find_endpoint(reading->cluster, index, clients) : -1;
+        if (other >= 0) {
+            result = wrong(reading, line, "node '%s' has this endpoint already", reading->cluster->nodes[other].name);
         }
     }
     bool has_key = troupe__yaml_find(map, "public_key") != NULL;

@@ -20,6 +20,7 @@
 #include "runtime/cli/local.h"
 #include "runtime/cli/look.h"
 #include "runtime/cli/progress.h"
+#include "runtime/cli/streams.h"
 #include "runtime/view.h"
 #include "transport/json.h"
 
@@ -647,7 +648,7 @@ static int examine_apart(const struct troupe__look *look, const char *data, cons
         signal(SIGBUS, SIG_DFL);
         signal(SIGABRT, SIG_DFL);
         int code = examine(look, data, node);
-        _exit(fflush(stdout) || ferror(stdout) ? EXIT_FAILURE : code);
+        _exit(troupe__streams_close("doctor", code) == code ? code : EXIT_UNSURE);
     }
     int status = 0;
     if (waitpid(child, &status, 0) < 0) {
@@ -674,9 +675,7 @@ int troupe__doctor(int argc, char **argv)
                 "Reads all of a node's directory, or of each of a troupe: the checksum of every row, the checksum and "
                 "the chain of every\n"
                 "record that is not in the tables yet, the form of every row, and whether the counters fit the rows.\n"
-                "Says what it finds, changes nothing.\n\n"
-                "Exit code: 0 nothing is wrong, 1 damage, 2 wrong arguments, 3 it could not be looked at: not there,\n"
-                "in use by a node that runs, not readable, or written by a newer version.\n"};
+                "Says what it finds, changes nothing.\n"};
     struct troupe__reach reach;
     int code = troupe__look_parse(&look, argc, argv, 0, 0);
     if (code >= 0) {

@@ -76,9 +76,12 @@ int troupe__look_parse(struct troupe__look *look, int argc, char **argv, int lea
 {
     char after[700];
     bool doctor = strcmp(look->command, "doctor") == 0;
-    snprintf(after, sizeof after, "%s%s%sExit codes: 0 done, 1 failed (its text is on stderr)%s, 2 wrong arguments.\n",
-             look->examples ? "Examples:\n" : "", look->examples ? look->examples : "", look->examples ? "\n" : "",
-             doctor ? " or damaged" : ", or a node did not answer");
+    snprintf(after, sizeof after, "%s%s%s%s", look->examples ? "Examples:\n" : "", look->examples ? look->examples : "",
+             look->examples ? "\n" : "",
+             doctor ? "Exit codes: 0 nothing is wrong, 1 damage, 2 wrong arguments, 3 it could not be looked at: not "
+                      "there,\nin use by a node that runs, not readable, or written by a newer version.\n"
+                    : "Exit codes: 0 done, 1 failed (its text is on stderr), or a node did not answer, 2 wrong "
+                      "arguments.\n");
     const struct troupe__option *table = strcmp(look->command, "actors") == 0  ? actors_options
                                          : strcmp(look->command, "stats") == 0 ? stats_options
                                          : doctor                              ? offline_options

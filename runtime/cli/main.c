@@ -15,6 +15,7 @@
 #include "runtime/cli/run.h"
 #include "runtime/cli/sim.h"
 #include "runtime/cli/snapshot.h"
+#include "runtime/cli/streams.h"
 #include "runtime/cli/talk.h"
 #include "runtime/cli/wait.h"
 
@@ -73,7 +74,7 @@ static int run_command(const char *name, int argc, char **argv)
     return TROUPE__EXIT_WRONG;
 }
 
-int main(int argc, char **argv)
+static int run_line(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : "";
     if (argc == 2 && strcmp(name, "--version") == 0) {
@@ -95,4 +96,10 @@ int main(int argc, char **argv)
         return run_command(argv[2], 2, asked);
     }
     return run_command(name, argc - 1, argv + 1);
+}
+
+int main(int argc, char **argv)
+{
+    troupe__streams_open();
+    return troupe__streams_close(argc > 1 ? argv[1] : "", run_line(argc, argv));
 }

@@ -138,8 +138,9 @@ static const char *set_workers(void *run, const char *value)
 
 static const char *set_memory(void *run, const char *value)
 {
-    ((struct run *)run)->node.memory = troupe__memory_parse(value);
-    return ((struct run *)run)->node.memory ? NULL : "a size, as 512M or 4G";
+    size_t size = troupe__memory_parse(value);
+    ((struct run *)run)->node.memory = size;
+    return size >= TROUPE__MEMORY_MIN ? NULL : "a size from 64M on, as 512M or 4G";
 }
 
 static const char *set_backlog(void *run, const char *value)
@@ -182,9 +183,10 @@ static const char *set_listen(void *context, const char *value)
         run->listen_none = true;
         return NULL;
     }
-    if (run->node.listen_count == TROUPE__ENDPOINTS_MAX ||
-        (strncmp(value, "ipc://", 6) != 0 && strncmp(value, "tcp://", 6) != 0)) {
-        return "ipc://PATH, tcp://HOST:PORT or none, at most eight times";
+    bool ipc = strncmp(value, "ipc://", 6) == 0 && value[6];
+    bool tcp = strncmp(value, "tcp://", 6) == 0 && troupe__endpoint_has_port(value, true);
+    if (run->node.listen_count == TROUPE__ENDPOINTS_MAX || !(ipc || tcp)) {
+        return "ipc://PATH, tcp://HOST:PORT (1 to 65535, or *) or none, at most eight times";
     }
     run->listen[run->node.listen_count++] = value;
     return NULL;
@@ -376,7 +378,7 @@ static int take_place(struct run *run)
                              run->name ? "--node" : "--cluster");
     }
     if (!run->cluster_path) {
-        return -1;
+        return run->key_path ? troupe__wrong("run", "a key is for a node of a --cluster FILE; leave out", "--key") : -1;
     }
     if (run->node.until != TROUPE_UNTIL_STOPPED) {
         return troupe__wrong("run", "one node cannot know when the others are idle: see troupe wait, and leave out",
@@ -522,8 +524,13 @@ static int run_nodes(struct run *all)
 {
     char error[768];
     bool until_idle = all->node.until != TROUPE_UNTIL_STOPPED;
-    if (all->cluster_path || all->unsupervised) {
-        return troupe__wrong("run", "with --nodes leave out", all->cluster_path ? "--cluster" : "--no-supervisor");
+    const char *other = all->cluster_path   ? "--cluster"
+                        : all->name         ? "--node"
+                        : all->key_path     ? "--key"
+                        : all->unsupervised ? "--no-supervisor"
+                                            : NULL;
+    if (other) {
+        return troupe__wrong("run", "with --nodes leave out", other);
     }
     if (until_idle && all->listen_none) {
         return troupe__wrong("run", "whether several nodes are idle is asked at their sockets; leave out",

@@ -288,7 +288,10 @@ static int verify(struct options *options, const char *operand)
     }
     result = result == TROUPE_OK ? troupe__snapshot_check_cut(path, &snapshot, error, sizeof error) : result;
     result = result == TROUPE_OK && module ? troupe__check_snapshot(module, path, error, sizeof error) : result;
-    if (result == TROUPE_OK) {
+    if (result == TROUPE_OK && options->json) {
+        printf("{\"name\":\"%s\",\"good\":true,\"nodes\":%zu,\"rows\":%" PRIu64 ",\"checked\":%s}\n", snapshot.name,
+               snapshot.part_count, rows, module ? "true" : "false");
+    } else if (result == TROUPE_OK) {
         printf("%s is good: %zu nodes, %" PRIu64 " rows, all checksums right, one consistent cut%s%s\n", snapshot.name,
                snapshot.part_count, rows, module ? ", nothing wrong says the check of " : "",
                module ? module->name : "");

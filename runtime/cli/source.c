@@ -54,6 +54,9 @@ enum troupe_error troupe__source_open(const char *operand, const char *scratch, 
         close(fd);
     }
     if (result != TROUPE_OK) {
+        char text[512];
+        snprintf(text, sizeof text, "%s", error);
+        snprintf(error, error_size, "%s: %s", piped ? "the standard input" : operand, text);
         troupe__source_close(&source);
         return result;
     }
