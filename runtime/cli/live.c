@@ -15,22 +15,29 @@
 #include <unistd.h>
 
 #include "core/pack.h"
-#include "runtime/cli/client.h"
+#include "runtime/cli/chorus.h"
 #include "runtime/cli/progress.h"
+#include "runtime/cli/remote.h"
 #include "runtime/photographer.h"
 
-enum { ANSWER_MS = 30000, LOOK_MS = 200 };
+enum { HELLO_MS = 3000, ANSWER_MS = 30000, LOOK_MS = 200, STARTED_MS = 2000 };
 
-/* Two connections a node: on one the part is awaited, on the other it is told what to do meanwhile. */
+/* Two connections a node: on one the part is awaited, on the other, a voice of the chorus, it is told what to do
+ * meanwhile. */
 struct subject {
-    char name[TROUPE__NODE_NAME_MAX + 1];
-    char data[PATH_MAX];
-    long process; /* which it was when it was connected to */
-    struct troupe__client part, control;
-    bool part_open, control_open;
+    const struct troupe__reach_node *node;
+    const char *name;
+    /* Which one it was when it was connected to, as its directory tells, or itself, which is asked now and then. */
+    long process;
+    uint64_t start;
+    int64_t asked_ms;
+    struct troupe__client part, *control;
+    bool part_open;
 };
 
 struct live {
+    const struct troupe__reach *reach;
+    struct troupe__chorus chorus;
     struct subject *subjects;
     size_t count;
     bool troupe;
@@ -61,29 +68,55 @@ static enum troupe_error fail(struct live *live, const struct subject *subject, 
     return result;
 }
 
-static enum troupe_error open_subjects(struct live *live, const char *data, const struct troupe__cluster *cluster)
+static bool ask_start(struct subject *subject, uint64_t *ret)
 {
-    enum troupe_error result = TROUPE_OK;
+    const char *figures;
+    subject->asked_ms = wall_ms();
+    return troupe__remote_stats(subject->control, false, &figures) == TROUPE_OK &&
+           troupe__remote_figure(figures, "start", ret);
+}
+
+static enum troupe_error open_subject(struct live *live, size_t index)
+{
+    struct subject *subject = &live->subjects[index];
+    struct troupe__voice *voice = &live->chorus.voices[index];
+    subject->node = &live->reach->nodes[index];
+    subject->name = live->troupe ? subject->node->name : "node";
+    subject->control = &voice->client;
+    if (voice->result != TROUPE_OK) {
+        return fail(live, subject, voice->result, voice->client.error);
+    }
+    subject->process = subject->node->data[0] ? troupe__node_process(subject->node->data) : 0;
+    if (!subject->node->data[0] && !ask_start(subject, &subject->start)) {
+        return fail(live, subject, TROUPE_ETIMEOUT, "it does not say since when it runs");
+    }
+    enum troupe_error result = troupe__reach_connect(live->reach, subject->node, &subject->part);
+    subject->part_open = result == TROUPE_OK;
+    return result == TROUPE_OK ? TROUPE_OK : fail(live, subject, result, subject->part.error);
+}
+
+static enum troupe_error open_subjects(struct live *live)
+{
+    enum troupe_error result = troupe__chorus_open(&live->chorus, live->reach);
+    if (result != TROUPE_OK) {
+        snprintf(live->error, live->error_size, "out of memory");
+        return result;
+    }
+    (void)troupe__chorus_greet(&live->chorus, HELLO_MS);
     for (size_t i = 0; i < live->count && result == TROUPE_OK; i++) {
-        struct subject *subject = &live->subjects[i];
-        snprintf(subject->name, sizeof subject->name, "%s", cluster ? cluster->nodes[i].name : "node");
-        if ((size_t)snprintf(subject->data, sizeof subject->data, "%s%s%s", data, cluster ? "/" : "",
-                             cluster ? subject->name : "") >= sizeof subject->data) {
-            return fail(live, subject, TROUPE_EINVAL, "the path of the directory is too long");
-        }
-        subject->process = troupe__node_process(subject->data);
-        result = troupe__client_open(&subject->part, subject->data);
-        subject->part_open = result == TROUPE_OK;
-        if (result != TROUPE_OK) {
-            return fail(live, subject, result, subject->part.error);
-        }
-        result = troupe__client_open(&subject->control, subject->data);
-        subject->control_open = result == TROUPE_OK;
-        if (result != TROUPE_OK) {
-            return fail(live, subject, result, subject->control.error);
-        }
+        result = open_subject(live, i);
     }
     return result;
+}
+
+/* Whether it is still the one that it was at first: another one has forgotten what it was to do. */
+static bool is_the_same(struct subject *subject)
+{
+    uint64_t start = 0;
+    if (subject->node->data[0]) {
+        return troupe__node_process(subject->node->data) == subject->process;
+    }
+    return wall_ms() - subject->asked_ms < STARTED_MS || (ask_start(subject, &start) && start == subject->start);
 }
 
 static void close_subjects(struct live *live)
@@ -92,10 +125,8 @@ static void close_subjects(struct live *live)
         if (live->subjects[i].part_open) {
             troupe__client_close(&live->subjects[i].part);
         }
-        if (live->subjects[i].control_open) {
-            troupe__client_close(&live->subjects[i].control);
-        }
     }
+    troupe__chorus_close(&live->chorus);
     free(live->subjects);
     free(live->states);
 }
@@ -127,7 +158,7 @@ static bool take_part(struct troupe_bytes body, struct troupe__snapshot_part *pa
 
 static struct troupe__client *client_for(struct subject *subject, enum troupe__photographer_request what)
 {
-    return what == TROUPE__PHOTO_ARM ? &subject->part : &subject->control;
+    return what == TROUPE__PHOTO_ARM ? &subject->part : subject->control;
 }
 
 static void send_request(struct live *live, size_t node, enum troupe__photographer_request what)
@@ -193,7 +224,7 @@ static void await_part(struct live *live, size_t node, struct troupe__snapshot_p
     struct troupe__reply reply;
     enum troupe_error result;
     while ((result = troupe__client_receive(&subject->part, LOOK_MS, &reply)) == TROUPE_ETIMEOUT &&
-           troupe__node_process(subject->data) == subject->process) {
+           is_the_same(subject)) {
         draw_progress(live);
     }
     if (result != TROUPE_OK) {
@@ -208,7 +239,7 @@ static void await_part(struct live *live, size_t node, struct troupe__snapshot_p
         fail(live, subject, reply.ok ? TROUPE_EVERSION : reply.error,
              reply.ok ? "it says of its part what this program does not know" : reply.text);
     }
-    memcpy(part->node, subject->name, sizeof part->node);
+    snprintf(part->node, sizeof part->node, "%s", subject->name);
     part->number = node;
     troupe__photographer_reported(&live->photographer, node, good);
 }
@@ -252,13 +283,14 @@ static enum troupe_error take_into(struct live *live, struct troupe__snapshot *s
                : result;
 }
 
-enum troupe_error troupe__live_snapshot(const char *data, const struct troupe__cluster *cluster, const char *target,
+enum troupe_error troupe__live_snapshot(const struct troupe__reach *reach, const char *target,
                                         struct troupe__progress *progress, struct troupe__snapshot *ret, char *error,
                                         size_t error_size)
 {
     const char *slash = strrchr(target, '/'), *name = slash ? slash + 1 : target;
-    struct live live = {.count = cluster ? cluster->slots.node_count : 1,
-                        .troupe = cluster != NULL,
+    struct live live = {.reach = reach,
+                        .count = reach->count,
+                        .troupe = reach->troupe,
                         .progress = progress,
                         .error = error,
                         .error_size = error_size};
@@ -275,8 +307,8 @@ enum troupe_error troupe__live_snapshot(const char *data, const struct troupe__c
         return TROUPE_EBUSY;
     }
     snprintf(snapshot.name, sizeof snapshot.name, "%s", name);
-    if (cluster) {
-        snapshot.slots = cluster->slots;
+    if (live.troupe) {
+        snapshot.slots = reach->cluster.slots;
     }
     live.subjects = calloc(live.count, sizeof *live.subjects);
     live.states = calloc(live.count, sizeof *live.states);
@@ -289,7 +321,7 @@ enum troupe_error troupe__live_snapshot(const char *data, const struct troupe__c
         troupe__snapshot_fini(&snapshot);
         return TROUPE_ENOMEM;
     }
-    result = open_subjects(&live, data, cluster);
+    result = open_subjects(&live);
     bool made = false;
     if (result == TROUPE_OK) {
         result = troupe__snapshot_begin(target, error, error_size);

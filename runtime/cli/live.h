@@ -6,14 +6,14 @@
 #define TROUPE_RUNTIME_CLI_LIVE_H
 
 #include "runtime/cli/progress.h"
-#include "runtime/cluster.h"
+#include "runtime/cli/reach.h"
 #include "runtime/snapshot.h"
 
-/* Take a snapshot of the node that runs on `data`, or with a `cluster` of all nodes of the troupe whose directories
- * stand in `data`, into the new directory `target`. With `progress` (may be NULL) a
- * terminal shows how far each is. Errors, each with a text: TROUPE_ENOTFOUND (a node does not run),
- * TROUPE_EBUSY (`target` exists, or another snapshot is being taken), what a node says; nothing is left then. */
-enum troupe_error troupe__live_snapshot(const char *data, const struct troupe__cluster *cluster, const char *target,
+/* Take a snapshot of the node or of all nodes of the troupe that `reach` leads to, into the new directory `target`.
+ * With `progress` (may be NULL) a terminal shows how far each is. Errors, each with a text: TROUPE_ENOTFOUND (a node
+ * does not run), TROUPE_ETIMEOUT (one does not answer), TROUPE_EBUSY (`target` exists, or another snapshot is being
+ * taken), what a node says; nothing is left then. */
+enum troupe_error troupe__live_snapshot(const struct troupe__reach *reach, const char *target,
                                         struct troupe__progress *progress, struct troupe__snapshot *ret, char *error,
                                         size_t error_size);
 

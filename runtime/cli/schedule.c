@@ -221,8 +221,14 @@ static bool take(const struct troupe__schedule *schedule)
     gmtime_r(&now, &parts);
     strftime(name, sizeof name, "auto-%Y-%m-%dT%H-%M-%SZ", &parts);
     path_of(schedule->data, name, path);
-    enum troupe_error result =
-        troupe__live_snapshot(schedule->data, schedule->cluster, path, NULL, &snapshot, error, sizeof error);
+    const struct troupe__reach_options where = {.data = schedule->data};
+    struct troupe__reach reach;
+    enum troupe_error result = troupe__reach_open(&reach, &where);
+    snprintf(error, sizeof error, "%.500s", reach.error);
+    if (result == TROUPE_OK) {
+        result = troupe__live_snapshot(&reach, path, NULL, &snapshot, error, sizeof error);
+        troupe__reach_close(&reach);
+    }
     if (result != TROUPE_OK) {
         report(schedule, TROUPE_WARNING, "no snapshot: %s (%s)", error, troupe_error_text(result));
         return false;

@@ -17,8 +17,6 @@
 #include <unistd.h>
 
 #include "runtime/check.h"
-#include "runtime/cli/client.h"
-#include "runtime/cli/cluster_file.h"
 #include "runtime/cli/cuts.h"
 #include "runtime/cli/diff.h"
 #include "runtime/cli/edit.h"
@@ -27,21 +25,18 @@
 #include "runtime/cli/local.h"
 #include "runtime/cli/module.h"
 #include "runtime/cli/options.h"
+#include "runtime/cli/reach.h"
 #include "runtime/cli/snapshot_show.h"
 #include "runtime/cli/source.h"
 #include "runtime/cli/upgrade.h"
 #include "runtime/snapshot.h"
 
 struct options {
-    const char *data, *to, *name, *module;
+    struct troupe__reach_options reach; /* first: see reach.h */
+    char data[PATH_MAX - 96];           /* where snapshots stand in; "" where only an endpoint is known */
+    const char *to, *name, *module;
     bool json;
 };
-
-static const char *set_data(void *target, const char *value)
-{
-    ((struct options *)target)->data = value;
-    return NULL;
-}
 
 static const char *set_to(void *target, const char *value)
 {
@@ -68,10 +63,6 @@ static const char *set_json(void *target, const char *value)
     return NULL;
 }
 
-#define OPTION_DATA                                                                                                    \
-    {                                                                                                                  \
-        "data", "DIR", set_data, "the node's directory (default: troupe-data)"                                         \
-    }
 #define OPTION_JSON                                                                                                    \
     {                                                                                                                  \
         "json", NULL, set_json, "print JSON"                                                                           \
@@ -105,8 +96,8 @@ static void time_text(int64_t time_ms, const char *format, char text[static 40])
 /* ---- the subcommands --------------------------------------------------------------------------------------------- */
 
 /* One at a time: while another is being taken, by the clock perhaps, wait for it. */
-static enum troupe_error take_live(const struct options *options, const struct troupe__cluster *cluster,
-                                   const char *path, struct troupe__snapshot *ret, char *error, size_t error_size)
+static enum troupe_error take_live(const struct troupe__reach *reach, const char *path, struct troupe__snapshot *ret,
+                                   char *error, size_t error_size)
 {
     enum { TRIES = 100, PAUSE_NS = 200000000 };
     enum troupe_error result = TROUPE_EBUSY;
@@ -115,49 +106,63 @@ static enum troupe_error take_live(const struct options *options, const struct t
             nanosleep(&(struct timespec){0, PAUSE_NS}, NULL);
         }
         struct troupe__progress progress = {.command = "snapshot create"};
-        result = troupe__live_snapshot(options->data, cluster, path, &progress, ret, error, error_size);
+        result = troupe__live_snapshot(reach, path, &progress, ret, error, error_size);
     }
+    return result;
+}
+
+/* Whether there is nothing but the directory of a node that does not run. */
+static bool is_at_rest(const struct options *options)
+{
+    return !options->reach.connect && !options->reach.cluster && !troupe__local_is_troupe(options->data) &&
+           !troupe__node_runs(options->data);
+}
+
+/* Into the new directory `path`, for which `directory` is made. */
+static enum troupe_error take(const struct options *options, const char *directory, const char *path,
+                              struct troupe__snapshot *ret, char *error, size_t error_size)
+{
+    struct troupe__reach reach = {.nodes = NULL};
+    bool at_rest = is_at_rest(options);
+    enum troupe_error result = at_rest ? TROUPE_OK : troupe__reach_open(&reach, &options->reach);
+    snprintf(error, error_size, "%.500s", reach.error);
+    if (result == TROUPE_OK && mkdir(directory, 0700) && errno != EEXIST) {
+        snprintf(error, error_size, "create %.400s: %s", directory, strerror(errno));
+        result = errno == ENOSPC ? TROUPE_ENOSPACE : TROUPE_EIO;
+    }
+    if (result == TROUPE_OK) {
+        result = at_rest ? troupe__snapshot_take(options->data, path, ret, error, error_size)
+                         : take_live(&reach, path, ret, error, error_size);
+    }
+    troupe__reach_close(&reach);
     return result;
 }
 
 static int create(struct options *options, const char *operand)
 {
-    char path[PATH_MAX], cluster_path[PATH_MAX], name[40], error[512] = "";
+    char path[PATH_MAX], directory[PATH_MAX], name[40], error[512] = "";
     struct troupe__snapshot snapshot;
+    struct stat status;
     (void)operand;
     time_text((int64_t)time(NULL) * 1000, "%Y-%m-%dT%H-%M-%SZ", name);
-    char directory[PATH_MAX];
     bool streamed = options->to && strcmp(options->to, "-") == 0; /* By way of a snapshot beside the others. */
     const char *to = streamed ? NULL : options->to;
     if (streamed && isatty(STDOUT_FILENO)) {
         return troupe__wrong("snapshot", "a snapshot is no text for a terminal; with --to - name a file or a pipe, not",
                              "it");
     }
+    if (streamed && !options->data[0]) {
+        return troupe__wrong("snapshot", "with --connect say --to DIR, not", "--to -");
+    }
     snprintf(directory, sizeof directory, "%s%s", to ? to : options->data, to ? "" : "/snapshots");
     if ((size_t)snprintf(path, sizeof path, "%s/%s", directory, options->name ? options->name : name) >= sizeof path) {
         return fail("snapshot create", "the path is too long", TROUPE_EINVAL);
     }
-    struct stat status;
-    if (stat(options->data, &status)) {
+    if (options->data[0] && stat(options->data, &status)) {
         snprintf(error, sizeof error, "%.400s: %s", options->data, strerror(errno));
         return fail("snapshot create", error, TROUPE_ENOTFOUND);
     }
-    if (mkdir(directory, 0700) && errno != EEXIST) {
-        snprintf(error, sizeof error, "create %.400s: %s", directory, strerror(errno));
-        return fail("snapshot create", error, errno == ENOSPC ? TROUPE_ENOSPACE : TROUPE_EIO);
-    }
-    struct troupe__cluster cluster = {.nodes = NULL};
-    enum troupe_error result;
-    if (troupe__local_is_troupe(options->data)) {
-        snprintf(cluster_path, sizeof cluster_path, "%.4000s/cluster.yaml", options->data);
-        result = troupe__cluster_file_read(cluster_path, &cluster, error, sizeof error);
-        result = result == TROUPE_OK ? take_live(options, &cluster, path, &snapshot, error, sizeof error) : result;
-        troupe__cluster_fini(&cluster);
-    } else if (troupe__node_runs(options->data)) {
-        result = take_live(options, NULL, path, &snapshot, error, sizeof error);
-    } else {
-        result = troupe__snapshot_take(options->data, path, &snapshot, error, sizeof error);
-    }
+    enum troupe_error result = take(options, directory, path, &snapshot, error, sizeof error);
     if (result != TROUPE_OK) {
         return fail("snapshot create", error, result);
     }
@@ -356,6 +361,24 @@ static int run_action(int (*run)(struct options *options, const char *operand), 
     return code;
 }
 
+/* Snapshots stand in the directory, or beside the cluster file. Returns -1, or the exit code. */
+static int take_directory(struct options *options)
+{
+    const struct troupe__reach_options *reach = &options->reach;
+    const char *file = reach->cluster, *slash = file ? strrchr(file, '/') : NULL;
+    size_t size = 0;
+    if (slash) {
+        size = (size_t)snprintf(options->data, sizeof options->data, "%.*s", slash == file ? 1 : (int)(slash - file),
+                                file);
+    } else if (file || !reach->connect) {
+        size = (size_t)snprintf(options->data, sizeof options->data, "%s",
+                                file          ? "."
+                                : reach->data ? reach->data
+                                              : "troupe-data");
+    }
+    return size < sizeof options->data ? -1 : troupe__wrong("snapshot", "too long a path:", file ? file : reach->data);
+}
+
 int troupe__snapshot(int argc, char **argv)
 {
     for (size_t i = 0; argc > 1 && tools[i].name; i++) {
@@ -364,17 +387,16 @@ int troupe__snapshot(int argc, char **argv)
         }
     }
     static const struct troupe__option options_table[] = {
-        OPTION_DATA,
+        TROUPE__REACH_OPTIONS,
         {"to", "DIR|-", set_to,
-         "where snapshots stand (default: snapshots in the node's directory);\ncreate: - is the standard output, as "
-         "one "
-         "stream"},
+         "where snapshots stand (default: snapshots in the directory, or beside\nthe cluster file); create: - is the "
+         "standard output, as one stream"},
         {"name", "NAME", set_name, "of the snapshot to create (default: the time)"},
         {"module", "M.so", set_module, "verify: run its check over the snapshot too"},
         OPTION_JSON,
         {0},
     };
-    struct options options = {.data = "troupe-data"};
+    struct options options = {.json = false};
     const struct troupe__command command = {
         .name = "snapshot",
         .usage = "usage: troupe snapshot create [--name NAME]\n"
@@ -385,8 +407,8 @@ int troupe__snapshot(int argc, char **argv)
                  "       troupe snapshot diff A B\n"
                  "       troupe snapshot export SNAPSHOT\n"
                  "       troupe snapshot edit SNAPSHOT NEW (the last four: see their own --help)\n\n"
-                 "Takes and looks at snapshots of a node, or of all nodes of a troupe in one directory: while they\n"
-                 "run, or of a node that does not run. A snapshot is one consistent cut and holds all they would\n"
+                 "Takes and looks at snapshots of a node, or of all nodes of a troupe: while they run, or of a node\n"
+                 "that does not run. A snapshot is one consistent cut and holds all they would\n"
                  "start with: state, mailboxes, timers, dead letters, input positions, output numbers. SNAPSHOT is\n"
                  "a name, or a path with a slash: of a directory, or of a file that `create --to -` wrote; - is the\n"
                  "standard input.\n",
@@ -398,6 +420,7 @@ int troupe__snapshot(int argc, char **argv)
     };
     int operand;
     int code = troupe__options_parse(&command, argc, argv, &operand);
+    code = code >= 0 ? code : take_directory(&options);
     if (code >= 0) {
         return code;
     }
@@ -409,6 +432,9 @@ int troupe__snapshot(int argc, char **argv)
     for (size_t i = 0; actions[i].name; i++) {
         if (strcmp(actions[i].name, name) != 0) {
             continue;
+        }
+        if (!options.data[0] && !options.to && !actions[i].operands) {
+            return troupe__wrong("snapshot", "with --connect say --to DIR, where snapshots stand, to", name);
         }
         if (argc - operand != actions[i].operands) {
             return troupe__wrong("snapshot", actions[i].operands ? "name one snapshot to" : "too many arguments for",
