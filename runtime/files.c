@@ -7,6 +7,8 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static enum troupe_error remove_directory(const char *path, int depth, char *error, size_t error_size);
@@ -80,4 +82,46 @@ static enum troupe_error remove_directory(const char *path, int depth, char *err
 enum troupe_error troupe__files_remove(const char *path, char *error, size_t error_size)
 {
     return remove_directory(path, 1, error, error_size);
+}
+
+static enum troupe_error is_claimed(const char *path, char *error, size_t error_size)
+{
+    snprintf(error, error_size, "another process is writing %s: wait for it, or take another name", path);
+    return TROUPE_EBUSY;
+}
+
+/* Open and lock what is there. */
+static enum troupe_error lock_directory(const char *path, int *ret, char *error, size_t error_size)
+{
+    struct stat locked, there;
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) {
+        return errno == ENOENT ? is_claimed(path, error, error_size)
+                               : troupe__files_fail("open", path, error, error_size);
+    }
+    /* Whoever had it may have removed it, and another may have made it anew, since it was opened. */
+    if (flock(fd, LOCK_EX | LOCK_NB) || fstat(fd, &locked) || stat(path, &there) || locked.st_ino != there.st_ino) {
+        close(fd);
+        return is_claimed(path, error, error_size);
+    }
+    *ret = fd;
+    return TROUPE_OK;
+}
+
+enum troupe_error troupe__files_claim(const char *path, int *ret_lock, char *error, size_t error_size)
+{
+    int left;
+    enum troupe_error result = TROUPE_OK;
+    if (access(path, F_OK) == 0) {
+        result = lock_directory(path, &left, error, error_size);
+        if (result == TROUPE_OK) {
+            result = troupe__files_remove(path, error, error_size);
+            close(left);
+        }
+    }
+    if (result == TROUPE_OK && mkdir(path, 0700)) {
+        result = errno == EEXIST ? is_claimed(path, error, error_size)
+                                 : troupe__files_fail("create", path, error, error_size);
+    }
+    return result == TROUPE_OK ? lock_directory(path, ret_lock, error, error_size) : result;
 }

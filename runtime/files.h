@@ -25,4 +25,8 @@ enum troupe_error troupe__files_sync(const char *path, char *error, size_t error
  * already. */
 enum troupe_error troupe__files_remove(const char *path, char *error, size_t error_size);
 
+/* Make the directory `path`, which only this process writes as long as `*ret_lock` is open: closed, or dead, another
+ * one's claim throws away what is there under that name. Errors: TROUPE_EBUSY (another process has it) too. */
+enum troupe_error troupe__files_claim(const char *path, int *ret_lock, char *error, size_t error_size);
+
 #endif

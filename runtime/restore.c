@@ -3,12 +3,9 @@
 #include "runtime/restore.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "runtime/files.h"
@@ -50,32 +47,20 @@ static enum troupe_error resolve(const char *data, char path[static PATH_MAX], c
     return TROUPE_OK;
 }
 
-/* rmdir removes an empty directory only: then it is made anew under its name. */
-static enum troupe_error check_free(const char *data, char *error, size_t error_size)
+/* By errno: what stands where the directory is to be, or another failure to do `what` with it. */
+static enum troupe_error not_free(const char *what, const char *path, const char *data, char *error, size_t error_size)
 {
-    if (rmdir(data) == 0 || errno == ENOENT) {
-        return TROUPE_OK;
-    }
     if (errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR) {
         snprintf(error, error_size, "%s exists already: name a new directory, or move it away", data);
         return TROUPE_EBUSY;
     }
-    return troupe__files_fail("use", data, error, error_size);
+    return troupe__files_fail(what, path, error, error_size);
 }
 
-static enum troupe_error take_lock(struct troupe__restore *restore, char *error, size_t error_size)
+/* rmdir removes an empty directory only: then it is made anew under its name. */
+static enum troupe_error check_free(const char *data, char *error, size_t error_size)
 {
-    restore->lock_fd = open(restore->fresh, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (restore->lock_fd < 0) {
-        return errno == ENOENT ? TROUPE_OK : troupe__files_fail("open", restore->fresh, error, error_size);
-    }
-    if (flock(restore->lock_fd, LOCK_EX | LOCK_NB)) {
-        close(restore->lock_fd);
-        snprintf(error, error_size, "another process restores into %s: wait for it, or name another directory",
-                 restore->data);
-        return TROUPE_EBUSY;
-    }
-    return TROUPE_OK;
+    return rmdir(data) == 0 || errno == ENOENT ? TROUPE_OK : not_free("use", data, data, error, error_size);
 }
 
 enum troupe_error troupe__restore_begin(const char *data, struct troupe__restore *ret, char *error, size_t error_size)
@@ -85,18 +70,7 @@ enum troupe_error troupe__restore_begin(const char *data, struct troupe__restore
     result = result == TROUPE_OK ? check_free(restore.data, error, error_size) : result;
     result = result == TROUPE_OK ? troupe__files_join(restore.fresh, restore.data, "", ".restoring", error, error_size)
                                  : result;
-    result = result == TROUPE_OK ? take_lock(&restore, error, error_size) : result;
-    if (result != TROUPE_OK) {
-        return result;
-    }
-    result = troupe__files_remove(restore.fresh, error, error_size);
-    if (restore.lock_fd >= 0) {
-        close(restore.lock_fd);
-    }
-    if (result == TROUPE_OK && mkdir(restore.fresh, 0700)) {
-        result = troupe__files_fail("create", restore.fresh, error, error_size);
-    }
-    result = result == TROUPE_OK ? take_lock(&restore, error, error_size) : result;
+    result = result == TROUPE_OK ? troupe__files_claim(restore.fresh, &restore.lock_fd, error, error_size) : result;
     if (result == TROUPE_OK) {
         *ret = restore;
     }
@@ -111,7 +85,7 @@ enum troupe_error troupe__restore_end(struct troupe__restore *restore, enum trou
     *strrchr(parent, '/') = '\0';
     result = result == TROUPE_OK ? troupe__files_sync(restore->fresh, error, error_size) : result;
     if (result == TROUPE_OK && rename(restore->fresh, restore->data)) {
-        result = troupe__files_fail("rename", restore->fresh, error, error_size);
+        result = not_free("rename", restore->fresh, restore->data, error, error_size);
     } else if (result == TROUPE_OK) {
         result = troupe__files_sync(parent[0] ? parent : "/", error, error_size);
         if (result != TROUPE_OK) {

@@ -147,9 +147,10 @@ enum troupe_error troupe__rewind_make(struct troupe__history *history, uint64_t 
                                       struct troupe__snapshot *ret, char *error, size_t error_size)
 {
     char writing[PATH_MAX], scratch[PATH_MAX];
+    int lock;
     enum troupe_error result = troupe__files_join(writing, target, "", ".writing", error, error_size);
     result = result == TROUPE_OK ? troupe__files_join(scratch, target, "", ".store", error, error_size) : result;
-    result = result == TROUPE_OK ? troupe__snapshot_begin(target, error, error_size) : result;
+    result = result == TROUPE_OK ? troupe__snapshot_begin(target, &lock, error, error_size) : result;
     if (result != TROUPE_OK) {
         return result;
     }
@@ -163,5 +164,5 @@ enum troupe_error troupe__rewind_make(struct troupe__history *history, uint64_t 
         result = troupe__snapshot_check_cut(writing, ret, error, error_size);
     }
     result = result == TROUPE_OK ? troupe__snapshot_write_manifest(writing, ret, error, error_size) : result;
-    return troupe__snapshot_end(target, result, error, error_size);
+    return troupe__snapshot_end(target, lock, result, error, error_size);
 }

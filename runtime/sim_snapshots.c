@@ -36,6 +36,7 @@ struct troupe__sim_session {
     bool over, abandoned; /* whoever asked for it is dead */
     bool complete;
     bool replaced; /* its name belongs to a later one */
+    int lock;      /* of its directory, until it is over or abandoned; else -1 */
 };
 
 struct troupe__sim_snapshots {
@@ -225,6 +226,16 @@ static bool is_there(const char *path)
     return access(path, F_OK) == 0;
 }
 
+/* Whoever asked for it is dead, and so is the lock. */
+static void abandon(struct troupe__sim_session *session)
+{
+    session->abandoned = true;
+    if (session->lock >= 0) {
+        close(session->lock);
+        session->lock = -1;
+    }
+}
+
 /* All parts are there: what the command does then, and what must be so. */
 static void complete(struct troupe__sim_session *session)
 {
@@ -237,7 +248,10 @@ static void complete(struct troupe__sim_session *session)
     enum troupe_error result = troupe__snapshot_check_cut(writing, &session->snapshot, error, sizeof error);
     result = result == TROUPE_OK ? troupe__snapshot_write_manifest(writing, &session->snapshot, error, sizeof error)
                                  : result;
-    result = result == TROUPE_OK ? troupe__snapshot_end(target, TROUPE_OK, error, sizeof error) : result;
+    if (result == TROUPE_OK) {
+        result = troupe__snapshot_end(target, session->lock, TROUPE_OK, error, sizeof error);
+        session->lock = -1;
+    }
     result = result == TROUPE_OK ? troupe__snapshot_read(target, &read, error, sizeof error) : result;
     if (result == TROUPE_OK) {
         bool good = !options->taken || options->taken(options->context, target, &read, error, sizeof error);
@@ -262,7 +276,8 @@ static void give_up(struct troupe__sim_session *session)
     char target[PATH_MAX], writing[PATH_MAX], error[512] = "";
     target_of(session, target);
     writing_of(session, writing);
-    troupe__snapshot_end(target, TROUPE_ECLOSED, error, sizeof error);
+    troupe__snapshot_end(target, session->lock, TROUPE_ECLOSED, error, sizeof error);
+    session->lock = -1;
     if (is_there(writing) || is_there(target)) {
         troupe__sim_fail(session->simulator, "snapshot %u was given up and left something behind", session->number);
     }
@@ -276,7 +291,7 @@ static void go_on(struct troupe__sim_session *session)
     enum troupe__photographer_request what;
     size_t node;
     if (troupe__sim_strikes(simulator, TROUPE__CHOOSE_SNAPSHOT, 4, id_of(session, simulator->order))) {
-        session->abandoned = true;
+        abandon(session);
         return;
     }
     while (troupe__photographer_next(&session->photographer, &node, &what)) {
@@ -327,6 +342,9 @@ void troupe__sim_session_event(struct troupe__simulator *simulator, const struct
 static void free_session(struct troupe__sim_session *session)
 {
     if (session) {
+        if (session->lock >= 0) {
+            close(session->lock);
+        }
         free(session->subjects);
         free(session->sittings);
         troupe__snapshot_fini(&session->snapshot);
@@ -347,6 +365,7 @@ static struct troupe__sim_session *new_session(struct troupe__simulator *simulat
         return NULL;
     }
     session->simulator = simulator;
+    session->lock = -1;
     session->number = session->name = (uint32_t)snapshots->count;
     session->subjects = calloc(node_count, sizeof *session->subjects);
     session->sittings = calloc(node_count, sizeof *session->sittings);
@@ -389,7 +408,7 @@ void troupe__sim_take_snapshot(struct troupe__simulator *simulator)
     }
     choose_name(session);
     target_of(session, target);
-    if (troupe__snapshot_begin(target, error, sizeof error) != TROUPE_OK) {
+    if (troupe__snapshot_begin(target, &session->lock, error, sizeof error) != TROUPE_OK) {
         troupe__sim_fail(simulator, "snapshot %u: %s", session->number, error);
         return;
     }
@@ -401,7 +420,9 @@ void troupe__sim_abandon_snapshots(struct troupe__simulator *simulator)
 {
     struct troupe__sim_snapshots *snapshots = simulator->snapshots;
     for (size_t i = 0; snapshots && i < snapshots->count; i++) {
-        snapshots->sessions[i]->abandoned |= !snapshots->sessions[i]->over;
+        if (!snapshots->sessions[i]->over) {
+            abandon(snapshots->sessions[i]);
+        }
     }
 }
 

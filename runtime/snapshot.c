@@ -33,27 +33,30 @@ bool troupe__snapshot_name_valid(const char *name)
 
 /* ---- the directory ----------------------------------------------------------------------------------------------- */
 
-enum troupe_error troupe__snapshot_begin(const char *target, char *error, size_t error_size)
+enum troupe_error troupe__snapshot_begin(const char *target, int *ret_lock, char *error, size_t error_size)
 {
     char writing[PATH_MAX];
     enum troupe_error result = troupe__files_join(writing, target, "", ".writing", error, error_size);
-    result = result == TROUPE_OK ? troupe__files_remove(writing, error, error_size) : result;
-    if (result == TROUPE_OK && mkdir(writing, 0700)) {
-        result = troupe__files_fail("create", writing, error, error_size);
-    }
-    return result;
+    return result == TROUPE_OK ? troupe__files_claim(writing, ret_lock, error, error_size) : result;
 }
 
-enum troupe_error troupe__snapshot_end(const char *target, enum troupe_error result, char *error, size_t error_size)
+enum troupe_error troupe__snapshot_end(const char *target, int lock, enum troupe_error result, char *error,
+                                       size_t error_size)
 {
     const char *slash = strrchr(target, '/');
     char writing[PATH_MAX], parent[PATH_MAX], unused[64];
     if (troupe__files_join(writing, target, "", ".writing", unused, sizeof unused) != TROUPE_OK) {
+        close(lock);
         return result; /* Nor can it have been begun. */
     }
     snprintf(parent, sizeof parent, "%.*s", slash ? (int)(slash - target) : 1, slash ? target : ".");
     if (result == TROUPE_OK && rename(writing, target)) {
+        bool exists = errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR;
         result = troupe__files_fail("rename", writing, error, error_size);
+        if (exists) { /* Another process was quicker. */
+            snprintf(error, error_size, "%s exists already: name another one", target);
+            result = TROUPE_EBUSY;
+        }
     } else if (result == TROUPE_OK) {
         result = troupe__files_sync(parent[0] ? parent : "/", error, error_size);
         if (result != TROUPE_OK) {
@@ -63,6 +66,7 @@ enum troupe_error troupe__snapshot_end(const char *target, enum troupe_error res
     if (result != TROUPE_OK) {
         troupe__files_remove(writing, unused, sizeof unused);
     }
+    close(lock);
     return result;
 }
 

@@ -54,14 +54,17 @@ enum troupe_error troupe__snapshot_write_part(const char *directory, const char 
 enum troupe_error troupe__snapshot_write_manifest(const char *directory, const struct troupe__snapshot *snapshot,
                                                   char *error, size_t error_size);
 
-/* Make the directory TARGET.writing for the parts of a new snapshot `target`; one that a crash left is removed first.
- */
-enum troupe_error troupe__snapshot_begin(const char *target, char *error, size_t error_size);
+/* Make the directory TARGET.writing for the parts of a new snapshot `target`, and lock it; one that a crash left is
+ * removed first. `*ret_lock` is for troupe__snapshot_end. Errors, each with a text: TROUPE_EBUSY (another process is
+ * writing there), TROUPE_EINVAL, TROUPE_ENOTFOUND, TROUPE_ENOSPACE, TROUPE_EIO. */
+enum troupe_error troupe__snapshot_begin(const char *target, int *ret_lock, char *error, size_t error_size);
 
-/* `result` is what came of it. TROUPE_OK, with parts and manifest in TARGET.writing: rename it to TARGET, synced. Else,
- * and when that fails, nothing is left of it. Returns `result`, with `error` as it was, or the error of the renaming.
+/* Gives up the lock. `result` is what came of it. TROUPE_OK, with parts and manifest in TARGET.writing: rename it to
+ * TARGET, synced. Else, and when that fails, nothing is left of it. Returns `result`, with `error` as it was, or the
+ * error of the renaming.
  */
-enum troupe_error troupe__snapshot_end(const char *target, enum troupe_error result, char *error, size_t error_size);
+enum troupe_error troupe__snapshot_end(const char *target, int lock, enum troupe_error result, char *error,
+                                       size_t error_size);
 
 /* Take a snapshot of a stopped node's directory `data` into the new directory `target`, whose last name is the
  * snapshot's. What the journal has beyond the tables is folded first. Errors, each with a text: TROUPE_EINVAL (a bad

@@ -617,6 +617,7 @@ enum troupe_error troupe__edit_write(struct troupe__edit *edit, const char *targ
 {
     const char *slash = strrchr(target, '/'), *name = slash ? slash + 1 : target;
     char writing[PATH_MAX];
+    int lock;
     if (!troupe__snapshot_name_valid(name)) {
         return fail(edit, TROUPE_EINVAL, "'%.64s' cannot name a snapshot: 1 to %d letters, digits, '-', '_' and '.'",
                     name, TROUPE__SNAPSHOT_NAME_MAX);
@@ -626,7 +627,7 @@ enum troupe_error troupe__edit_write(struct troupe__edit *edit, const char *targ
     }
     snprintf(edit->snapshot.name, sizeof edit->snapshot.name, "%s", name);
     enum troupe_error result = troupe__files_join(writing, target, "", ".writing", edit->error, sizeof edit->error);
-    result = result == TROUPE_OK ? troupe__snapshot_begin(target, edit->error, sizeof edit->error) : result;
+    result = result == TROUPE_OK ? troupe__snapshot_begin(target, &lock, edit->error, sizeof edit->error) : result;
     if (result != TROUPE_OK) {
         return result;
     }
@@ -636,5 +637,5 @@ enum troupe_error troupe__edit_write(struct troupe__edit *edit, const char *targ
     result = result == TROUPE_OK
                  ? troupe__snapshot_write_manifest(writing, &edit->snapshot, edit->error, sizeof edit->error)
                  : result;
-    return troupe__snapshot_end(target, result, edit->error, sizeof edit->error);
+    return troupe__snapshot_end(target, lock, result, edit->error, sizeof edit->error);
 }

@@ -93,14 +93,15 @@ static enum troupe_error receive_one(int from, const char *directory, bool *ret_
 enum troupe_error troupe__snapshot_receive(int from, const char *target, char *error, size_t error_size)
 {
     char writing[PATH_MAX];
+    int lock;
     bool last = false;
     enum troupe_error result = troupe__files_join(writing, target, "", ".writing", error, error_size);
-    result = result == TROUPE_OK ? troupe__snapshot_begin(target, error, error_size) : result;
+    result = result == TROUPE_OK ? troupe__snapshot_begin(target, &lock, error, error_size) : result;
     if (result != TROUPE_OK) {
         return result;
     }
     while (result == TROUPE_OK && !last) {
         result = receive_one(from, writing, &last, error, error_size);
     }
-    return troupe__snapshot_end(target, result, error, error_size);
+    return troupe__snapshot_end(target, lock, result, error, error_size);
 }

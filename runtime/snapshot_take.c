@@ -83,6 +83,7 @@ enum troupe_error troupe__snapshot_take(const char *data, const char *target, st
 {
     const char *slash = strrchr(target, '/'), *name = slash ? slash + 1 : target;
     char writing[PATH_MAX];
+    int lock;
     struct troupe__store *store;
     if (!troupe__snapshot_name_valid(name)) {
         snprintf(error, error_size, "'%.64s' cannot name a snapshot: 1 to %d letters, digits, '-', '_' and '.'", name,
@@ -104,7 +105,7 @@ enum troupe_error troupe__snapshot_take(const char *data, const char *target, st
         snprintf(error, error_size, "out of memory");
         result = TROUPE_ENOMEM;
     }
-    result = result == TROUPE_OK ? troupe__snapshot_begin(target, error, error_size) : result;
+    result = result == TROUPE_OK ? troupe__snapshot_begin(target, &lock, error, error_size) : result;
     bool begun = result == TROUPE_OK;
     result = begun ? troupe__snapshot_write_part(writing, "node", store->last_epoch, scan_store, store, store->error,
                                                  snapshot.parts, error, error_size)
@@ -113,7 +114,7 @@ enum troupe_error troupe__snapshot_take(const char *data, const char *target, st
     snapshot.took_ms = wall_ms() - snapshot.taken_ms;
     result = result == TROUPE_OK ? troupe__snapshot_write_manifest(writing, &snapshot, error, error_size) : result;
     if (begun) {
-        result = troupe__snapshot_end(target, result, error, error_size);
+        result = troupe__snapshot_end(target, lock, result, error, error_size);
     }
     if (result != TROUPE_OK) {
         troupe__snapshot_fini(&snapshot);

@@ -65,7 +65,11 @@ enum troupe_error troupe__client_find(const char *data, char endpoint[static TRO
         fclose(file);
     }
     if (!found) {
-        snprintf(error, error_size, "the node on the directory %.300s does not listen: start it with --listen", data);
+        snprintf(
+            error, error_size,
+            "what runs on the directory %.300s does not listen: wait, if it is a command at work there; else start "
+            "the node with --listen",
+            data);
         return TROUPE_ENOTFOUND;
     }
     return TROUPE_OK;

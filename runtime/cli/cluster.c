@@ -140,6 +140,12 @@ static enum troupe_error make_key(const char *directory, const char *name,
     snprintf(path, sizeof path, "%s/%s.key", directory, name);
     enum troupe_error result = troupe__keys_make(&pair, error, error_size);
     result = result == TROUPE_OK ? troupe__keys_write(path, &pair, error, error_size) : result;
+    if (result == TROUPE_EBUSY) {
+        snprintf(error, error_size,
+                 "%.300s exists already, and a key is never written over: move it away, or take another "
+                 "directory for the file",
+                 path);
+    }
     if (result == TROUPE_OK) {
         memcpy(public_key, pair.public_key, TROUPE__KEY_TEXT_SIZE + 1);
     }

@@ -296,6 +296,7 @@ enum troupe_error troupe__live_snapshot(const struct troupe__reach *reach, const
                         .error_size = error_size};
     struct troupe__snapshot snapshot = {.taken_ms = wall_ms(), .part_count = live.count, .is_troupe = live.troupe};
     char writing[PATH_MAX], absolute[PATH_MAX];
+    int lock;
     if (!troupe__snapshot_name_valid(name) ||
         (size_t)snprintf(writing, sizeof writing, "%s.writing", target) >= sizeof writing) {
         snprintf(error, error_size, "'%.64s' cannot name a snapshot: 1 to %d letters, digits, '-', '_' and '.'", name,
@@ -324,7 +325,7 @@ enum troupe_error troupe__live_snapshot(const struct troupe__reach *reach, const
     result = open_subjects(&live);
     bool made = false;
     if (result == TROUPE_OK) {
-        result = troupe__snapshot_begin(target, error, error_size);
+        result = troupe__snapshot_begin(target, &lock, error, error_size);
         made = result == TROUPE_OK;
     }
     if (result == TROUPE_OK && !realpath(writing, absolute)) {
@@ -338,7 +339,7 @@ enum troupe_error troupe__live_snapshot(const struct troupe__reach *reach, const
         troupe__progress_end(progress);
     }
     if (made) {
-        result = troupe__snapshot_end(target, result, error, error_size);
+        result = troupe__snapshot_end(target, lock, result, error, error_size);
     }
     if (result != TROUPE_OK) {
         troupe__snapshot_fini(&snapshot);

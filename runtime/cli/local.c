@@ -3,6 +3,7 @@
 #include "runtime/cli/local.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,6 +70,37 @@ static enum troupe_error write_cluster(const char *path, const struct troupe__cl
         result = TROUPE_EIO;
     }
     return result;
+}
+
+enum troupe_error troupe__local_claim(const char *directory, char *error, size_t error_size)
+{
+    char path[PATH_MAX];
+    if ((size_t)snprintf(path, sizeof path, "%s/lock", directory) >= sizeof path) {
+        snprintf(error, error_size, "the path of the directory is too long");
+        return TROUPE_EINVAL;
+    }
+    if (mkdir(directory, 0700) && errno != EEXIST) {
+        snprintf(error, error_size, "create %s: %s", directory, strerror(errno));
+        return errno == ENOSPC ? TROUPE_ENOSPACE : TROUPE_EIO;
+    }
+    /* Stays open: POSIX takes the lock away with the first descriptor that is closed. */
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    if (fd >= 0 && fcntl(fd, F_SETLK, &lock) == 0) {
+        return TROUPE_OK;
+    }
+    int code = errno;
+    bool held = fd >= 0 && (code == EACCES || code == EAGAIN);
+    if (held && fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK) {
+        snprintf(error, error_size, "%s: process %ld runs a troupe there: stop that one first", directory,
+                 (long)lock.l_pid);
+    } else {
+        snprintf(error, error_size, "%s: %s", path, held ? "another process runs a troupe there" : strerror(code));
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    return held ? TROUPE_EBUSY : code == ENOSPC ? TROUPE_ENOSPACE : TROUPE_EIO;
 }
 
 enum troupe_error troupe__local_cluster(const char *directory, uint16_t nodes, struct troupe__cluster *ret, char *error,

@@ -8,6 +8,11 @@
 
 #include "runtime/cluster.h"
 
+/* Make `directory` if it is missing, and own it until the process ends: it holds the lock of DIR/lock, which those that
+ * it forks do not inherit. So nobody else makes a troupe there, or runs the nodes of this one. Errors, with a text:
+ * TROUPE_EBUSY (another process does), TROUPE_ENOSPACE, TROUPE_EIO, TROUPE_EINVAL (the path is too long). */
+enum troupe_error troupe__local_claim(const char *directory, char *error, size_t error_size);
+
 /* The cluster of the troupe in `directory`; a new one of `nodes` nodes when there is none yet. Errors, with a text:
  * TROUPE_EINVAL (it has another number of nodes; a node that is alone is in the directory; the path is too long for
  * sockets), those of troupe__cluster_file_read and write. */

@@ -543,8 +543,10 @@ static int run_nodes(struct run *all)
         return troupe__wrong("run", "there are more --listen than nodes; the last is",
                              all->listen[all->node.listen_count - 1]);
     }
-    enum troupe_error result =
-        troupe__local_cluster(all->node.data, (uint16_t)all->nodes, &all->cluster, error, sizeof error);
+    enum troupe_error result = troupe__local_claim(all->node.data, error, sizeof error);
+    result = result == TROUPE_OK
+                 ? troupe__local_cluster(all->node.data, (uint16_t)all->nodes, &all->cluster, error, sizeof error)
+                 : result;
     if (result != TROUPE_OK) {
         return fail(error, result);
     }

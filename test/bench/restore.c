@@ -180,7 +180,8 @@ static void make_snapshot(const char *target, struct troupe__snapshot *snapshot)
     snapshot->parts = calloc(OLD, sizeof *snapshot->parts);
     CHECK(snapshot->parts);
     troupe__slots_spread(&snapshot->slots, 7, 1, OLD);
-    CHECK(troupe__snapshot_begin(target, error, sizeof error) == TROUPE_OK);
+    int lock;
+    CHECK(troupe__snapshot_begin(target, &lock, error, sizeof error) == TROUPE_OK);
     snprintf(writing, sizeof writing, "%.4000s.writing", target);
     size_t first = 0, last = 0;
     for (uint16_t i = 0; i < OLD; i++) {
@@ -199,7 +200,7 @@ static void make_snapshot(const char *target, struct troupe__snapshot *snapshot)
         first = last;
     }
     CHECK(troupe__snapshot_write_manifest(writing, snapshot, error, sizeof error) == TROUPE_OK);
-    CHECK(troupe__snapshot_end(target, TROUPE_OK, error, sizeof error) == TROUPE_OK);
+    CHECK(troupe__snapshot_end(target, lock, TROUPE_OK, error, sizeof error) == TROUPE_OK);
     free(keys);
 }
 
