@@ -73,14 +73,22 @@ if mount -t tmpfs -o size=64k none "$dir/full" 2>/dev/null; then
 else
     echo "not allowed to mount a small file system here: no full target"
 fi
-"$build/troupe" snapshot create --data "$dir/one" --to "$dir/gone" --name moved >"$dir/said" 2>&1 &
-creator=$!
-until [ -e "$dir/gone/moved.writing" ] || ! kill -0 $creator 2>/dev/null; do :; done
-if mv "$dir/gone/moved.writing" "$dir/gone/elsewhere" 2>/dev/null; then
-    ! wait $creator || fail "a snapshot of a directory that is gone"
-    [ -s "$dir/said" ] || fail "no reason"
-    nothing_left "$dir/gone/moved"
-fi
+moved=
+for i in $(seq 20); do # It may be done before its directory is moved away.
+    "$build/troupe" snapshot create --data "$dir/one" --to "$dir/gone" --name "moved$i" >"$dir/said" 2>&1 &
+    creator=$!
+    until [ -e "$dir/gone/moved$i.writing" ] || ! kill -0 $creator 2>/dev/null; do :; done
+    if mv "$dir/gone/moved$i.writing" "$dir/gone/elsewhere" 2>/dev/null; then
+        ! wait $creator || fail "a snapshot of a directory that is gone"
+        [ -s "$dir/said" ] || fail "no reason"
+        nothing_left "$dir/gone/moved$i"
+        moved=1
+        break
+    fi
+    wait $creator || fail "no snapshot: exit status $?"
+done
+[ -n "$moved" ] || fail "no snapshot was slow enough to lose its directory"
+echo "a target that goes away: the snapshot fails with its reason"
 goes_on
 answers last || fail "no snapshot any more"
 

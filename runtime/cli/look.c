@@ -120,7 +120,7 @@ int troupe__look_parse_address(const struct troupe__look *look, struct troupe__l
             return -1;
         }
     }
-    return troupe__wrong(look->command, "an address is namespace/name/key, not", text);
+    return troupe__wrong(look->command, "an address is namespace/name/key, with a key of at most 255 bytes, not", text);
 }
 
 /* ---- what is wrong ----------------------------------------------------------------------------------------------- */

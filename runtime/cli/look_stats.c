@@ -139,22 +139,33 @@ int troupe__look_stats(int argc, char **argv)
     struct troupe__look look = {
         .command = "stats",
         .examples = "  troupe stats --json\n",
-        .help =
-            "usage: troupe stats [--data DIR]\n\n"
-            "Prints figures of the node, one a line: name, tab, number. --json: one object of them all.\n"
-            "  epoch            the last durable epoch\n"
-            "  journal_records  epochs that are not in the tables yet\n"
-            "  messages, timers_set, egress_records\n"
-            "                   the highest numbers given so far\n"
-            "  egress_released  egress records known to be out\n"
-            "  now_ms           the node's clock when it stopped, in milliseconds since 1970\n"
-            "  values, mail, timers, dead, egress, jobs, response, outbox, sweeps\n"
-            "                   rows of state, messages that wait, are delayed, failed for good, records not known\n"
-            "                   to be out, jobs without a result, kept answers, messages for other nodes, places "
-            "where\n"
-            "                   rows of state are to be removed\n"
-            "  egress/NAME      records put out on NAME\n"
-            "  input/PATH       lines taken in from PATH\n"};
+        .help = "usage: troupe stats [--data DIR]\n\n"
+                "Prints figures of the node, one a line: name, tab, number. --json: one object of them all.\n"
+                "  epoch            the last durable epoch\n"
+                "  messages, timers_set, egress_records\n"
+                "                   the highest numbers given so far\n"
+                "  egress_released  egress records known to be out\n"
+                "  now_ms           the node's clock, in milliseconds since 1970; of one that stopped, then\n"
+                "  mail, timers, jobs\n"
+                "                   messages that wait, that are delayed; jobs without a result\n"
+                "Of a node that does not run, what its tables hold, too:\n"
+                "  values, dead, egress, response, outbox, sweeps\n"
+                "                   rows of state, dead letters, records not known to be out, kept answers, messages\n"
+                "                   for other nodes, places where rows of state are to be removed\n"
+                "  journal_records  epochs that are not in the tables yet\n"
+                "Of a node that runs, what it has done since its start, and what it uses:\n"
+                "  deliveries, failures, dead_letters, repeats, late_answers, input_lines, bad_lines\n"
+                "                   repeats: known by their id; late_answers: after the ask's timeout\n"
+                "  blocked          messages that wait for their next attempt\n"
+                "  requests, requests_refused, requests_under_way, replies_dropped, clients, tails\n"
+                "  rss_bytes, actor_bytes, message_bytes\n"
+                "                   memory of the process; of actors in use; of messages in memory\n"
+                "  link/NODE/...    of a troupe: see troupe cluster status\n"
+                "  pid, start, idle, activity, input_open\n"
+                "                   what troupe wait goes by\n"
+                "Of both:\n"
+                "  egress/NAME      records put out on NAME\n"
+                "  input/PATH       lines taken in from PATH\n"};
     struct troupe__reach reach;
     int code = troupe__look_parse(&look, argc, argv, 0, 0);
     code = code >= 0 ? code : troupe__look_open(&look, &reach);

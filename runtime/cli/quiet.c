@@ -163,6 +163,9 @@ static enum troupe_error wait(struct quiet *quiet)
         if (quiet->options->timeout_ms > 0 && monotonic_ms() >= end_ms) {
             return TROUPE_ETIMEOUT;
         }
+        if (quiet->options->progress && troupe__progress_due(quiet->options->progress)) {
+            troupe__progress_draw(quiet->options->progress, quiet->reason);
+        }
         if (!rest) { /* After one that is, the next follows at once. */
             nanosleep(&(struct timespec){pause_ms / 1000, pause_ms % 1000 * 1000000}, NULL);
             pause_ms = pause_ms * 2 < PAUSE_MAX_MS ? pause_ms * 2 : PAUSE_MAX_MS;

@@ -8,12 +8,14 @@
 #ifndef TROUPE_RUNTIME_CLI_QUIET_H
 #define TROUPE_RUNTIME_CLI_QUIET_H
 
+#include "runtime/cli/progress.h"
 #include "runtime/cli/reach.h"
 
 struct troupe__quiet_options {
-    bool timers;        /* nothing may wait for its time either */
-    bool inputs_ended;  /* nor may an input have more later, as a pipe has */
-    int64_t timeout_ms; /* 0: for ever */
+    bool timers;                       /* nothing may wait for its time either */
+    bool inputs_ended;                 /* nor may an input have more later, as a pipe has */
+    int64_t timeout_ms;                /* 0: for ever */
+    struct troupe__progress *progress; /* shows what is waited for; NULL: nowhere */
 };
 
 /* Wait for it. Nodes that are away are waited for. Errors: TROUPE_ETIMEOUT, with what was seen last in `reason`;

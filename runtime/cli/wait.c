@@ -77,7 +77,10 @@ int troupe__wait(int argc, char **argv)
         fprintf(stderr, "troupe wait: %s (%s)\n", reach.error, troupe_error_text(result));
         return result == TROUPE_EINVAL ? TROUPE__EXIT_WRONG : EXIT_FAILURE;
     }
+    struct troupe__progress progress = {.command = "wait"};
+    wait.quiet.progress = &progress;
     result = troupe__quiet_wait(&reach, &wait.quiet, reason, sizeof reason);
+    troupe__progress_end(&progress);
     troupe__reach_close(&reach);
     if (result != TROUPE_OK) {
         fprintf(stderr, "troupe wait: %s (%s)\n", reason, troupe_error_text(result));
