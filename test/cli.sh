@@ -66,7 +66,7 @@ wrong "--memory takes a size from 64M on, .*, not '512'" run "$module" --memory 
 wrong "--listen takes .*1 to 65535, .*, not 'tcp://127.0.0.1:99999'" run "$module" --listen tcp://127.0.0.1:99999
 wrong "a key is for a node of a --cluster FILE; leave out '--key'" run "$module" --key "$dir/none"
 wrong "with --nodes leave out '--node'" run "$module" --nodes 2 --node n1
-wrong "an argument is missing: 'FILE'" keygen
+wrong "name a new file" keygen
 wrong "one argument too many: 'b'" keygen "$dir/a" b
 wrong 'cannot load module: .*none.so' run "$dir/none.so"
 

@@ -428,7 +428,7 @@ int troupe__diff(int argc, char **argv)
         return code;
     }
     if (argc - operand != 2) {
-        return troupe__wrong(command.name, "name two snapshots, instead of", operand < argc ? argv[operand] : "none");
+        return troupe__wrong_operands(command.name, "name two snapshots", argv + operand, argc - operand, 2);
     }
     struct side *sides = calloc(2, sizeof *sides);
     struct counts counts = {.same = 0};

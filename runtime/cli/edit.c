@@ -106,8 +106,7 @@ int troupe__edit(int argc, char **argv)
         return code;
     }
     if (argc - operand != 2) {
-        return troupe__wrong(command.name, "name a snapshot and a new one, instead of",
-                             operand < argc ? argv[operand] : "none");
+        return troupe__wrong_operands(command.name, "name a snapshot and a new one", argv + operand, argc - operand, 2);
     }
     char path[PATH_MAX], target[PATH_MAX], error[700] = "";
     struct troupe__edit edit = {.parts = NULL};

@@ -104,8 +104,7 @@ int troupe__export(int argc, char **argv)
         return code;
     }
     if (argc - operand != 1) {
-        return troupe__wrong(command.name, "name one snapshot or directory, instead of",
-                             operand < argc ? argv[operand + 1] : "none");
+        return troupe__wrong_operands(command.name, "name a snapshot or directory", argv + operand, argc - operand, 1);
     }
     static const struct troupe_module no_module = {.abi = TROUPE_ABI, .name = "none"};
     char error[640];

@@ -15,6 +15,15 @@ int troupe__wrong(const char *command, const char *what, const char *argument)
     return TROUPE__EXIT_WRONG;
 }
 
+int troupe__wrong_operands(const char *command, const char *what, char **operands, int count, int wanted)
+{
+    if (count > wanted) {
+        return troupe__wrong(command, "one argument too many:", operands[wanted]);
+    }
+    fprintf(stderr, "troupe %s: %s; see troupe %s --help\n", command, what, command);
+    return TROUPE__EXIT_WRONG;
+}
+
 /* ---- what was meant? --------------------------------------------------------------------------------------------- */
 
 /* Letters to put in, take out or change (Levenshtein). */

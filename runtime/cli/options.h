@@ -44,6 +44,10 @@ int troupe__options_parse(const struct troupe__command *command, int argc, char 
 /* Print what is wrong with `argument` and where to look; returns TROUPE__EXIT_WRONG. */
 int troupe__wrong(const char *command, const char *what, const char *argument);
 
+/* Likewise when there are `count` operands instead of `wanted`: too few, then `what` says which it takes, or too many.
+ */
+int troupe__wrong_operands(const char *command, const char *what, char **operands, int count, int wanted);
+
 /* The one of `names` (the first member of structs of `stride` bytes, closed by NULL) that `word` may have been meant to
  * be, or NULL. */
 const char *troupe__nearest(const char *word, const void *names, size_t stride);

@@ -237,9 +237,12 @@ int troupe__restore(int argc, char **argv)
         return troupe__wrong("restore", "--at TIME and --from DIR belong together; there is only",
                              options.at ? "--at" : "--from");
     }
-    if (argc - operand != (options.at ? 0 : 1)) {
-        return troupe__wrong("restore", options.at ? "with --at leave out" : "name one snapshot, instead of",
-                             operand < argc ? argv[operand + !options.at] : "none");
+    if (options.at && operand < argc) {
+        return troupe__wrong("restore", "with --at leave out", argv[operand]);
+    }
+    if (!options.at && argc - operand != 1) {
+        return troupe__wrong_operands("restore", "name a snapshot by its path, or -, or a time with --at and --from",
+                                      argv + operand, argc - operand, 1);
     }
     if (options.nodes > 0 && options.cluster) {
         return troupe__wrong("restore", "say --nodes or --cluster, not both;", options.cluster);

@@ -155,8 +155,8 @@ int troupe__check_upgrade(int argc, char **argv)
         return code;
     }
     if (argc - operand != 2) {
-        return troupe__wrong(command.name, "name a snapshot or directory, and a module, instead of",
-                             operand < argc ? argv[operand] : "nothing");
+        return troupe__wrong_operands(command.name, "name a snapshot or directory, and a module", argv + operand,
+                                      argc - operand, 2);
     }
     char error[640];
     struct troupe__cut cut;
