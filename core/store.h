@@ -87,6 +87,7 @@ struct troupe__photo {
     void (*cancel)(struct troupe__photo *photo);
     void (*close)(struct troupe__photo *photo);
     uint64_t epoch;
+    uint64_t rows; /* after `wait`: how many there are, about */
     char error[512];
 };
 

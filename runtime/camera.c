@@ -26,6 +26,7 @@ struct troupe__camera {
     struct troupe__photo *photo;
     struct troupe__stall stall; /* since it was armed, until the part is written */
     uint64_t cut_ns;
+    atomic_uint_fast64_t rows, rows_all; /* written, and about how many there will be; 0: not known yet */
     /* The writer's until `written`. */
     atomic_bool written;
     enum troupe_error result;
@@ -140,11 +141,27 @@ enum troupe_error troupe__camera_arm(struct troupe__camera *camera, const char *
 
 /* ---- writing ----------------------------------------------------------------------------------------------------- */
 
+/* Rows on their way from the photo to the part: they are counted. */
+struct counted {
+    struct troupe__camera *camera;
+    troupe__row_fn row;
+    void *context;
+    uint64_t count;
+};
+
+static enum troupe_error count_row(void *context, struct troupe_bytes key, struct troupe_bytes value)
+{
+    struct counted *counted = context;
+    atomic_store_explicit(&counted->camera->rows, ++counted->count, memory_order_relaxed);
+    return counted->row(counted->context, key, value);
+}
+
 static enum troupe_error scan_photo(void *source, enum troupe__table table, struct troupe_bytes prefix,
                                     troupe__row_fn row, void *context)
 {
-    struct troupe__photo *photo = source;
-    return photo->scan(photo, table, prefix, row, context);
+    struct troupe__camera *camera = source;
+    struct counted counted = {camera, row, context, atomic_load_explicit(&camera->rows, memory_order_relaxed)};
+    return camera->photo->scan(camera->photo, table, prefix, count_row, &counted);
 }
 
 void troupe__camera_write(struct troupe__camera *camera)
@@ -159,7 +176,8 @@ void troupe__camera_write(struct troupe__camera *camera)
                  (unsigned long long)photo->epoch, (unsigned long long)cut);
         camera->result = TROUPE_EINVAL;
     } else {
-        camera->result = troupe__snapshot_write_part(camera->directory, camera->options.name, cut, scan_photo, photo,
+        atomic_store(&camera->rows_all, photo->rows > 0 ? photo->rows : 1);
+        camera->result = troupe__snapshot_write_part(camera->directory, camera->options.name, cut, scan_photo, camera,
                                                      photo->error, &camera->part, camera->error, sizeof camera->error);
     }
     atomic_store(&camera->written, true);
@@ -184,6 +202,8 @@ void troupe__camera_before_seal(struct troupe__camera *camera)
     camera->report_after = machine->epoch;
     camera->egress_last = machine->egress_sealed;
     atomic_store(&camera->written, false);
+    atomic_store(&camera->rows, 0);
+    atomic_store(&camera->rows_all, 0);
     result = camera->options.start(camera->options.context, camera);
     if (result != TROUPE_OK) {
         camera->photo->close(camera->photo);
@@ -192,6 +212,21 @@ void troupe__camera_before_seal(struct troupe__camera *camera)
         return;
     }
     camera->state = WRITING;
+}
+
+enum troupe__camera_phase troupe__camera_progress(const struct troupe__camera *camera, uint64_t colour,
+                                                  uint64_t *ret_rows, uint64_t *ret_all)
+{
+    bool is_it = camera->colour == colour;
+    *ret_rows = *ret_all = 0;
+    if (!is_it || camera->state != WRITING) {
+        return is_it && camera->state == ARMED ? TROUPE__CAMERA_ARMED : TROUPE__CAMERA_IDLE;
+    }
+    *ret_rows = atomic_load(&camera->rows);
+    *ret_all = atomic_load(&camera->rows_all);
+    return atomic_load(&camera->written) ? TROUPE__CAMERA_SETTLING
+           : *ret_all > 0                ? TROUPE__CAMERA_WRITING
+                                         : TROUPE__CAMERA_FOLDING;
 }
 
 bool troupe__camera_waits_for_output(const struct troupe__camera *camera)

@@ -61,6 +61,18 @@ void troupe__camera_before_seal(struct troupe__camera *camera);
 /* Write the part. On any thread, once for each `start`. */
 void troupe__camera_write(struct troupe__camera *camera);
 
+enum troupe__camera_phase {
+    TROUPE__CAMERA_IDLE,    /* it has nothing to do with such a snapshot, or not any more */
+    TROUPE__CAMERA_ARMED,   /* it waits for its cut */
+    TROUPE__CAMERA_FOLDING, /* the rows of the cut cannot be read yet */
+    TROUPE__CAMERA_WRITING,
+    TROUPE__CAMERA_SETTLING, /* the part is written, but may not be reported yet */
+};
+
+/* How far it is with the part of this colour; with `*ret_rows` of about `*ret_all` rows. */
+enum troupe__camera_phase troupe__camera_progress(const struct troupe__camera *camera, uint64_t colour,
+                                                  uint64_t *ret_rows, uint64_t *ret_all);
+
 /* Whether nothing but records that are not out for good yet keeps a part from being reported. */
 bool troupe__camera_waits_for_output(const struct troupe__camera *camera);
 

@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include "runtime/endpoint_parts.h"
-#include "state/lmdb_store.h"
 #include "transport/protocol.h"
 #include "transport/socket.h"
 
@@ -19,7 +18,6 @@ enum {
     QUEUE_MAX = 4096,       /* replies to one client that it has not read */
     REQUESTS_BUDGET = 256,  /* in one turn */
     REFUSE_AFTER_MS = 1000, /* without room */
-    AHEAD_MS = 5000,        /* a snapshot's colour is so far ahead */
     RETRY_MS = 10,          /* a tail's client has no room */
 };
 
@@ -94,7 +92,7 @@ void troupe__endpoint_refuse(const struct troupe__caller *caller, enum troupe_er
 
 /* ---- send and ask ------------------------------------------------------------------------------------------------ */
 
-static struct troupe__caller *begin(const struct troupe__caller *caller)
+struct troupe__caller *troupe__endpoint_begin(const struct troupe__caller *caller)
 {
     struct troupe__caller *copy = malloc(sizeof *copy);
     if (copy) {
@@ -105,7 +103,7 @@ static struct troupe__caller *begin(const struct troupe__caller *caller)
     return copy;
 }
 
-static void finish(struct troupe__caller *caller)
+void troupe__endpoint_finish(struct troupe__caller *caller)
 {
     caller->client->under_way--;
     caller->endpoint->under_way--;
@@ -119,7 +117,7 @@ static void on_done(void *context, enum troupe_error result)
     struct troupe__reply reply = {.number = caller->number, .ok = result == TROUPE_OK, .error = result};
     reply.text = reply.ok ? NULL : "the node ended before this was known: send it again with the same id";
     troupe__endpoint_reply(caller, &reply);
-    finish(caller);
+    troupe__endpoint_finish(caller);
 }
 
 static void on_answer(void *context, const struct troupe_answer *answer)
@@ -134,7 +132,7 @@ static void on_answer(void *context, const struct troupe_answer *answer)
         reply.text = answer->text;
     }
     troupe__endpoint_reply(caller, &reply);
-    finish(caller);
+    troupe__endpoint_finish(caller);
 }
 
 static void take_message(struct troupe__endpoint *endpoint, const struct troupe__caller *caller, bool ask)
@@ -149,7 +147,7 @@ static void take_message(struct troupe__endpoint *endpoint, const struct troupe_
         troupe__endpoint_refuse(caller, TROUPE_EFULL, "1,024 requests of this client are under way: wait for a reply");
         return;
     }
-    struct troupe__caller *waiting = begin(caller);
+    struct troupe__caller *waiting = troupe__endpoint_begin(caller);
     if (!waiting) {
         troupe__endpoint_refuse(caller, TROUPE_ENOMEM, "out of memory");
         return;
@@ -160,7 +158,7 @@ static void take_message(struct troupe__endpoint *endpoint, const struct troupe_
                               on_answer, waiting)
             : troupe_node_send(endpoint->node, request->id, request->address, request->type, body, on_done, waiting);
     if (result != TROUPE_OK) {
-        finish(waiting);
+        troupe__endpoint_finish(waiting);
         troupe__endpoint_refuse(caller, result, troupe_node_error(endpoint->node));
     }
 }
@@ -186,14 +184,14 @@ static void on_finding(void *context, const struct troupe__finding *finding)
         sent = troupe__endpoint_send(caller, &reply);
     } while (reply.more && sent == TROUPE_OK);
     caller->endpoint->figures.dropped += sent != TROUPE_OK;
-    finish(caller);
+    troupe__endpoint_finish(caller);
 }
 
 static void look(struct troupe__endpoint *endpoint, const struct troupe__caller *caller,
                  enum troupe__desk_action action)
 {
     const struct troupe__request *request = &endpoint->request;
-    struct troupe__caller *waiting = begin(caller);
+    struct troupe__caller *waiting = troupe__endpoint_begin(caller);
     enum troupe_error result = TROUPE_ENOMEM;
     if (waiting) {
         result = troupe__desk_ask(endpoint->desk, action, (unsigned)(request->tables & UINT32_MAX), request->prefix,
@@ -201,7 +199,7 @@ static void look(struct troupe__endpoint *endpoint, const struct troupe__caller 
     }
     if (result != TROUPE_OK) {
         if (waiting) {
-            finish(waiting);
+            troupe__endpoint_finish(waiting);
         }
         troupe__endpoint_refuse(caller, result,
                                 result == TROUPE_EFULL    ? "64 inspections wait already: later"
@@ -229,105 +227,6 @@ static void tell_figures(struct troupe__endpoint *endpoint, const struct troupe_
     endpoint->text.size = 0;
     troupe__desk_figures(endpoint->node, endpoint->request.json, &endpoint->text);
     reply_text(endpoint, caller);
-}
-
-/* ---- snapshots --------------------------------------------------------------------------------------------------- */
-
-static void put_uint64(struct troupe__buffer *buffer, uint64_t number)
-{
-    unsigned char bytes[8];
-    troupe__put_be64(bytes, number);
-    troupe__buffer_put_byte(buffer, 0xcf); /* msgpack: an unsigned integer of 8 bytes */
-    troupe__buffer_put(buffer, bytes, sizeof bytes);
-}
-
-/* The body: an array of epoch, blocks, row_bytes, chain, released, the rows of each table, took_us and stall_us. */
-static void on_taken(void *context, enum troupe_error result, const char *text,
-                     const struct troupe__snapshot_part *part)
-{
-    struct troupe__caller *caller = context;
-    struct troupe__buffer *body = &caller->endpoint->text;
-    struct troupe__reply reply = {.number = caller->number, .ok = result == TROUPE_OK, .error = result};
-    reply.text = reply.ok ? NULL : text;
-    body->size = 0;
-    if (reply.ok) {
-        troupe__buffer_put_byte(body, 0xdc); /* msgpack: an array of a number of 2 bytes */
-        troupe__buffer_put_byte(body, 0);
-        troupe__buffer_put_byte(body, 5 + TROUPE__TABLE_COUNT + 2);
-        put_uint64(body, part->epoch);
-        put_uint64(body, part->summary.blocks);
-        put_uint64(body, part->summary.row_bytes);
-        put_uint64(body, part->summary.chain);
-        put_uint64(body, part->released);
-        for (size_t table = 0; table < TROUPE__TABLE_COUNT; table++) {
-            put_uint64(body, part->summary.rows[table]);
-        }
-        put_uint64(body, part->took_us);
-        put_uint64(body, part->stall_us);
-        reply.body = (struct troupe_bytes){body->data, body->size};
-    }
-    if (body->failed) {
-        body->failed = false;
-        reply = (struct troupe__reply){.number = caller->number, .error = TROUPE_ENOMEM, .text = "out of memory"};
-    }
-    troupe__endpoint_reply(caller, &reply);
-    finish(caller);
-}
-
-/* Arm the camera; the first reply says so, the last that the part is written. */
-static void take_snapshot(struct troupe__endpoint *endpoint, const struct troupe__caller *caller)
-{
-    const struct troupe__request *request = &endpoint->request;
-    struct troupe__caller *waiting = begin(caller);
-    if (!waiting) {
-        troupe__endpoint_refuse(caller, TROUPE_ENOMEM, "out of memory");
-        return;
-    }
-    enum troupe_error result =
-        troupe__camera_arm(endpoint->node->camera, request->path ? request->path : "", request->colour, on_taken,
-                           waiting, endpoint->error, sizeof endpoint->error);
-    if (result != TROUPE_OK) {
-        troupe__endpoint_refuse(caller, result, endpoint->error);
-        finish(waiting);
-        return;
-    }
-    struct troupe__reply reply = {.number = caller->number, .ok = true, .more = true};
-    troupe__endpoint_reply(caller, &reply);
-}
-
-/* Give the open epoch a colour, or with 0 only say above which one that of a snapshot must be; answered at once. */
-static void take_colour(struct troupe__endpoint *endpoint, const struct troupe__caller *caller)
-{
-    struct troupe_node *node = endpoint->node;
-    struct troupe__reply reply = {.number = caller->number, .ok = true};
-    if (!node->links) {
-        troupe__endpoint_refuse(caller, TROUPE_EINVAL, "this node is alone: it has no colour");
-        return;
-    }
-    troupe__links_begin_colour(node->links, endpoint->request.colour);
-    /* Above what nodes take by themselves until all have been told. */
-    uint64_t soon = troupe__colour_of(node->machine.ctx.now_ms + AHEAD_MS);
-    reply.sequence = troupe__camera_colour(node->camera);
-    reply.sequence = reply.sequence < soon ? soon : reply.sequence;
-    troupe__endpoint_reply(caller, &reply);
-}
-
-/* Be no longer ready for a part, if it has not begun. */
-static void drop_snapshot(struct troupe__endpoint *endpoint, const struct troupe__caller *caller)
-{
-    struct troupe__reply reply = {.number = caller->number, .ok = true};
-    troupe__camera_disarm(endpoint->node->camera, endpoint->request.colour, "it was given up");
-    troupe__endpoint_reply(caller, &reply);
-}
-
-/* What a kept journal holds from before `from` is not needed any more. */
-static void forget_journal(struct troupe__endpoint *endpoint, const struct troupe__caller *caller)
-{
-    struct troupe__reply reply = {.number = caller->number, .ok = true};
-    if (endpoint->request.from > 0) {
-        troupe__lmdb_store_forget(endpoint->node->store, endpoint->request.from - 1);
-    }
-    troupe__endpoint_reply(caller, &reply);
 }
 
 /* ---- requests ---------------------------------------------------------------------------------------------------- */
@@ -365,14 +264,8 @@ static void handle(struct troupe__endpoint *endpoint, const struct troupe__calle
         troupe__endpoint_change_tail(endpoint, caller, what[1] == 'a');
     } else if (strcmp(what, "hello") == 0) {
         say_hello(endpoint, caller);
-    } else if (strcmp(what, "snapshot") == 0) {
-        take_snapshot(endpoint, caller);
-    } else if (strcmp(what, "snapshot.drop") == 0) {
-        drop_snapshot(endpoint, caller);
-    } else if (strcmp(what, "journal.forget") == 0) {
-        forget_journal(endpoint, caller);
-    } else if (strcmp(what, "colour") == 0) {
-        take_colour(endpoint, caller);
+    } else if (troupe__endpoint_photograph(endpoint, caller)) {
+        return;
     } else if (strcmp(what, "stats") == 0) {
         tell_figures(endpoint, caller);
     } else if (strcmp(what, "nodes") == 0) {
@@ -383,9 +276,9 @@ static void handle(struct troupe__endpoint *endpoint, const struct troupe__calle
         look(endpoint, caller, what[5] == 'r' ? TROUPE__RETRY_DEAD : TROUPE__DROP_DEAD);
     } else {
         snprintf(endpoint->error, sizeof endpoint->error,
-                 "\"do\" is hello, send, ask, tail, credit, cancel, nodes, stats, rows, snapshot, snapshot.drop, "
-                 "journal.forget, "
-                 "colour, dead.retry or dead.drop, not '%.60s'",
+                 "\"do\" is hello, send, ask, tail, credit, cancel, nodes, stats, rows, snapshot, "
+                 "snapshot.progress, snapshot.read, snapshot.drop, journal.forget, colour, dead.retry or dead.drop, "
+                 "not '%.60s'",
                  what);
         troupe__endpoint_refuse(caller, TROUPE_EINVAL, endpoint->error);
     }
@@ -614,6 +507,7 @@ enum troupe_error troupe__endpoint_open(struct troupe_node *node, void (*wake)(v
         troupe__endpoint_close(endpoint);
         return result;
     }
+    troupe__endpoint_clear_photograph(endpoint);
     *ret = endpoint;
     return TROUPE_OK;
 }

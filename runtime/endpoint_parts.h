@@ -58,6 +58,8 @@ struct troupe__endpoint {
     struct troupe__request request; /* being handled */
     struct troupe__endpoint_figures figures;
     char file[PATH_MAX];
+    bool photographed;          /* the node's own directory has, or will have, the part of a snapshot ... */
+    uint64_t photograph_colour; /* ... of this colour */
     char error[512];
 };
 
@@ -72,6 +74,18 @@ enum troupe_error troupe__endpoint_send(const struct troupe__caller *caller, con
 /* Send it; one that cannot be sent is counted, and the client asks again. */
 void troupe__endpoint_reply(const struct troupe__caller *caller, const struct troupe__reply *reply);
 void troupe__endpoint_refuse(const struct troupe__caller *caller, enum troupe_error error, const char *text);
+
+/* Something that is asked is under way: a copy of the caller until it is finished; NULL when out of memory. */
+struct troupe__caller *troupe__endpoint_begin(const struct troupe__caller *caller);
+void troupe__endpoint_finish(struct troupe__caller *caller);
+
+/* ---- endpoint_snapshots.c ---- */
+
+/* Handle the request, and reply by itself, if it is one of a snapshot's; else returns false. */
+bool troupe__endpoint_photograph(struct troupe__endpoint *endpoint, const struct troupe__caller *caller);
+
+/* Remove what a photograph has left in the node's own directory. */
+void troupe__endpoint_clear_photograph(struct troupe__endpoint *endpoint);
 
 /* ---- endpoint_tails.c ---- */
 

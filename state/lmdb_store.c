@@ -352,7 +352,10 @@ static enum troupe_error photo_wait(struct troupe__photo *base)
                  troupe_error_text(result));
         return result;
     }
-    int code = mdb_cursor_open(held.txn, photo->store->tables.dbi, &photo->cursor);
+    MDB_stat tables;
+    int code = mdb_stat(held.txn, photo->store->tables.dbi, &tables);
+    code = code ? code : mdb_cursor_open(held.txn, photo->store->tables.dbi, &photo->cursor);
+    base->rows = code == 0 && tables.ms_entries > photo->changes.count ? tables.ms_entries : photo->changes.count;
     if (code) {
         snprintf(base->error, sizeof base->error, "read %s: %s", photo->store->directory, mdb_strerror(code));
         result = troupe__lmdb_error(code);

@@ -1,16 +1,17 @@
 /* live.c - a snapshot of nodes that run: the command tells each what to do, and puts their parts together.
  * SPDX-License-Identifier: Apache-2.0
  *
- * What they are told is the photographer's to say (runtime/photographer.h). When all parts are there: check that they
- * are a cut, write the manifest, rename. */
+ * What they are told is the photographer's to say (runtime/photographer.h). A node whose directory is known is on this
+ * machine and writes its part where the snapshot goes; any other one into a directory of its own, from where it is
+ * fetched. When all parts are there: check that they are a cut, write the manifest, rename. */
 #include "runtime/cli/live.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -18,9 +19,18 @@
 #include "runtime/cli/chorus.h"
 #include "runtime/cli/progress.h"
 #include "runtime/cli/remote.h"
+#include "runtime/files.h"
 #include "runtime/photographer.h"
+#include "runtime/snapshot_stream.h"
 
-enum { HELLO_MS = 3000, ANSWER_MS = 30000, LOOK_MS = 200, STARTED_MS = 2000 };
+enum {
+    HELLO_MS = 3000,
+    ANSWER_MS = 30000,
+    LOOK_MS = 200,
+    STARTED_MS = 2000,
+    SILENT_MS = 500, /* a node that is busy need not say how far it is */
+    DRAWN_MAX = 128, /* nodes */
+};
 
 /* Two connections a node: on one the part is awaited, on the other, a voice of the chorus, it is told what to do
  * meanwhile. */
@@ -33,6 +43,9 @@ struct subject {
     int64_t asked_ms;
     struct troupe__client part, *control;
     bool part_open;
+    bool fetched;   /* its part comes over the wire */
+    char phase[32]; /* what it said last of how far it is */
+    uint64_t rows, rows_all;
 };
 
 struct live {
@@ -83,6 +96,7 @@ static enum troupe_error open_subject(struct live *live, size_t index)
     subject->node = &live->reach->nodes[index];
     subject->name = live->troupe ? subject->node->name : "node";
     subject->control = &voice->client;
+    subject->fetched = !subject->node->data[0];
     if (voice->result != TROUPE_OK) {
         return fail(live, subject, voice->result, voice->client.error);
     }
@@ -156,6 +170,12 @@ static bool take_part(struct troupe_bytes body, struct troupe__snapshot_part *pa
     return true;
 }
 
+/* Of the snapshot, as the nodes know it. */
+static uint64_t colour_of(const struct live *live)
+{
+    return live->troupe ? live->photographer.colour : 0;
+}
+
 static struct troupe__client *client_for(struct subject *subject, enum troupe__photographer_request what)
 {
     return what == TROUPE__PHOTO_ARM ? &subject->part : subject->control;
@@ -166,11 +186,12 @@ static void send_request(struct live *live, size_t node, enum troupe__photograph
     struct troupe__client *client = client_for(&live->subjects[node], what);
     struct troupe__request request = {.what = "colour"};
     if (what == TROUPE__PHOTO_ARM) {
-        request = (struct troupe__request){.what = "snapshot", .path = live->directory};
+        request.what = "snapshot";
+        request.path = live->subjects[node].fetched ? NULL : live->directory;
     } else if (what == TROUPE__PHOTO_DROP) {
         request.what = "snapshot.drop";
     }
-    request.colour = what == TROUPE__PHOTO_ASK || !live->troupe ? 0 : live->photographer.colour;
+    request.colour = what == TROUPE__PHOTO_ASK ? 0 : colour_of(live);
     enum troupe_error result = troupe__client_send(client, &request);
     if (result != TROUPE_OK) {
         fail(live, &live->subjects[node], result, client->error);
@@ -195,27 +216,80 @@ static void receive_answer(struct live *live, size_t node)
     troupe__photographer_answered(&live->photographer, node, reply.ok, reply.sequence);
 }
 
-/* How far each node's part is: its file grows as it is written. */
+/* ---- how far they are -------------------------------------------------------------------------------------------- */
+
+static void ask_how_far(struct live *live, struct subject *subject)
+{
+    struct troupe__request request = {.what = "snapshot.progress", .colour = colour_of(live)};
+    struct troupe__reply reply;
+    if (troupe__client_send(subject->control, &request) != TROUPE_OK ||
+        troupe__client_receive(subject->control, SILENT_MS, &reply) != TROUPE_OK) {
+        return;
+    }
+    const unsigned char *body = reply.body.data;
+    if (reply.ok && reply.text && reply.body.size == 19 && body[0] == 0x92 && body[1] == 0xcf && body[10] == 0xcf) {
+        snprintf(subject->phase, sizeof subject->phase, "%s", reply.text);
+        subject->rows = troupe__get_be64(body + 2);
+        subject->rows_all = troupe__get_be64(body + 11);
+    }
+}
+
+/* The node's line. */
+static void put_subject(struct troupe__buffer *text, const struct subject *subject, bool finished)
+{
+    char line[TROUPE__NODE_NAME_MAX + 160], bar[TROUPE__PROGRESS_BAR_SIZE];
+    const char *phase = finished ? "done" : subject->phase, *rows = troupe__progress_number(subject->rows);
+    troupe__progress_bar(finished ? 1 : subject->rows, finished ? 1 : subject->rows_all, bar);
+    int size = snprintf(line, sizeof line, "\n%-8s %s  %s", subject->name, bar, phase);
+    if (finished) {
+        size += snprintf(line + size, sizeof line - (size_t)size, ", %s rows", rows);
+    } else if (subject->rows_all > 0) {
+        size += snprintf(line + size, sizeof line - (size_t)size, ", %s of %s rows", rows,
+                         troupe__progress_number(subject->rows_all));
+    }
+    troupe__buffer_put(text, line, (size_t)size);
+}
+
+/* A line for each node, those that are done last. */
 static void draw_progress(struct live *live)
 {
-    char text[512];
-    size_t size = 0;
-    text[0] = '\0';
+    struct troupe__buffer text = {0};
+    char head[64];
+    size_t done = 0, drawn = 0;
+    for (size_t i = 0; i < live->count; i++) {
+        done += live->states[i].finished;
+    }
+    int size = snprintf(head, sizeof head, "%zu of %zu parts are written", done, live->count);
+    troupe__buffer_put(&text, head, (size_t)size);
+    for (int finished = 0; finished < 2; finished++) {
+        for (size_t i = 0; i < live->count && drawn < DRAWN_MAX; i++) {
+            if (live->states[i].finished == finished) {
+                put_subject(&text, &live->subjects[i], finished);
+                drawn++;
+            }
+        }
+    }
+    troupe__buffer_put_byte(&text, 0);
+    if (!text.failed) {
+        troupe__progress_draw(live->progress, (const char *)text.data);
+    }
+    troupe__buffer_free(&text);
+}
+
+static void look_around(struct live *live)
+{
     if (!live->progress || !troupe__progress_due(live->progress)) {
         return;
     }
-    for (size_t i = 0; i < live->count && size < sizeof text - 128; i++) {
-        char path[PATH_MAX];
-        struct stat status;
-        bool fits = (size_t)snprintf(path, sizeof path, "%.3900s/node-%s.part", live->directory,
-                                     live->subjects[i].name) < sizeof path;
-        off_t written = fits && stat(path, &status) == 0 ? status.st_size : 0;
-        size +=
-            (size_t)snprintf(text + size, sizeof text - size, "%s%s: %s bytes%s", i ? ", " : "", live->subjects[i].name,
-                             troupe__progress_number((uint64_t)written), live->states[i].finished ? ", done" : "");
+    for (size_t i = 0; i < live->count && i < DRAWN_MAX; i++) {
+        if (live->states[i].armed && !live->states[i].finished) {
+            ask_how_far(live, &live->subjects[i]);
+        }
     }
-    troupe__progress_draw(live->progress, text);
+    draw_progress(live);
 }
+
+/* ---- parts ------------------------------------------------------------------------------------------------------- */
 
 /* However long it takes, as long as the node lives: one that has died meanwhile has forgotten what it was to do. */
 static void await_part(struct live *live, size_t node, struct troupe__snapshot_part *part)
@@ -225,7 +299,7 @@ static void await_part(struct live *live, size_t node, struct troupe__snapshot_p
     enum troupe_error result;
     while ((result = troupe__client_receive(&subject->part, LOOK_MS, &reply)) == TROUPE_ETIMEOUT &&
            is_the_same(subject)) {
-        draw_progress(live);
+        look_around(live);
     }
     if (result != TROUPE_OK) {
         bool died = result == TROUPE_ETIMEOUT;
@@ -241,7 +315,86 @@ static void await_part(struct live *live, size_t node, struct troupe__snapshot_p
     }
     snprintf(part->node, sizeof part->node, "%s", subject->name);
     part->number = node;
+    subject->rows = 0;
+    for (size_t table = 0; table < TROUPE__TABLE_COUNT; table++) {
+        subject->rows += part->summary.rows[table];
+    }
     troupe__photographer_reported(&live->photographer, node, good);
+}
+
+/* Piece by piece into the open file. */
+static enum troupe_error fetch_into(struct live *live, struct subject *subject, int fd, const char *path)
+{
+    struct troupe__request request = {.what = "snapshot.read", .colour = colour_of(live)};
+    struct troupe__reply reply;
+    do {
+        enum troupe_error result = troupe__client_send(subject->control, &request);
+        result = result == TROUPE_OK ? troupe__client_receive(subject->control, ANSWER_MS, &reply) : result;
+        if (result != TROUPE_OK || !reply.ok) {
+            return fail(live, subject, result != TROUPE_OK ? result : reply.error,
+                        result != TROUPE_OK ? subject->control->error : reply.text);
+        }
+        for (size_t at = 0; at < reply.rows.size;) {
+            ssize_t size = write(fd, (const char *)reply.rows.data + at, reply.rows.size - at);
+            if (size < 0) {
+                char text[400];
+                result = troupe__files_fail("write", path, text, sizeof text);
+                return fail(live, subject, result, text);
+            }
+            at += (size_t)size;
+        }
+        request.from += reply.rows.size;
+        if (live->progress && troupe__progress_due(live->progress)) {
+            char text[TROUPE__NODE_NAME_MAX + 128];
+            snprintf(text, sizeof text, "all parts are written; fetching that of %s: %s of %s bytes", subject->name,
+                     troupe__progress_number(request.from), troupe__progress_number(reply.sequence));
+            troupe__progress_draw(live->progress, text);
+        }
+    } while (reply.rows.size > 0);
+    return TROUPE_OK;
+}
+
+/* The parts of the nodes that have them at home. What came is read through: it must be what they have reported. */
+static enum troupe_error fetch_parts(struct live *live, const struct troupe__snapshot *snapshot)
+{
+    enum troupe_error result = TROUPE_OK;
+    for (size_t i = 0; i < live->count && result == TROUPE_OK; i++) {
+        struct subject *subject = &live->subjects[i];
+        char path[PATH_MAX];
+        if (!subject->fetched) {
+            continue;
+        }
+        result = troupe__snapshot_part_path(path, live->directory, subject->name, live->error, live->error_size);
+        int fd = result == TROUPE_OK ? open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600) : -1;
+        if (result == TROUPE_OK && fd < 0) {
+            result = troupe__files_fail("create", path, live->error, live->error_size);
+        }
+        result = result == TROUPE_OK ? fetch_into(live, subject, fd, path) : result;
+        if (result == TROUPE_OK && fsync(fd)) {
+            result = troupe__files_fail("sync", path, live->error, live->error_size);
+        }
+        if (fd >= 0) {
+            close(fd);
+        }
+        result = result == TROUPE_OK ? troupe__snapshot_read_part(live->directory, &snapshot->parts[i], NULL, NULL,
+                                                                  live->error, live->error_size)
+                                     : result;
+    }
+    return result;
+}
+
+/* They need not keep them any longer, whatever came of it. */
+static void drop_parts(struct live *live)
+{
+    struct troupe__request request = {.what = "snapshot.drop", .colour = colour_of(live)};
+    struct troupe__reply reply;
+    for (size_t i = 0; i < live->count; i++) {
+        struct subject *subject = &live->subjects[i];
+        if (subject->fetched && subject->part_open && live->states[i].armed &&
+            troupe__client_send(subject->control, &request) == TROUPE_OK) {
+            (void)troupe__client_receive(subject->control, SILENT_MS, &reply);
+        }
+    }
 }
 
 /* Do what comes next: all requests there are, else what is waited for. */
@@ -273,7 +426,8 @@ static enum troupe_error take_into(struct live *live, struct troupe__snapshot *s
     while (!troupe__photographer_over(&live->photographer)) {
         go_on(live, snapshot);
     }
-    enum troupe_error result = live->result;
+    enum troupe_error result = live->result == TROUPE_OK ? fetch_parts(live, snapshot) : live->result;
+    drop_parts(live);
     snapshot->took_ms = wall_ms() - snapshot->taken_ms;
     if (result == TROUPE_OK && live->troupe) {
         result = troupe__snapshot_check_cut(live->directory, snapshot, live->error, live->error_size);

@@ -1,7 +1,8 @@
 /* live.h - a snapshot of nodes that run: the command tells each what to do, and puts their parts together.
  * SPDX-License-Identifier: Apache-2.0
  *
- * The nodes write their parts into one directory, so they and the command are on one machine, or share it. */
+ * Nodes whose directories are known are on this machine, and write their parts into that of the snapshot. Those that
+ * only an endpoint is known of write them at home, and they come over the wire. */
 #ifndef TROUPE_RUNTIME_CLI_LIVE_H
 #define TROUPE_RUNTIME_CLI_LIVE_H
 

@@ -1,14 +1,17 @@
-/* progress.c - one line on a terminal that says how far a long command is.
+/* progress.c - one line on a terminal, or some, that say how far a long command is.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "runtime/cli/progress.h"
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { FIRST_MS = 2000, PERIOD_MS = 200, WIDTH_DEFAULT = 80 };
+#include "core/buffer.h"
+
+enum { FIRST_MS = 2000, PERIOD_MS = 200, WIDTH_DEFAULT = 80, HEIGHT_DEFAULT = 24 };
 
 static const char clear[] = "\r\033[K";
 
@@ -35,19 +38,63 @@ bool troupe__progress_due(struct troupe__progress *progress)
     if (progress->begun_ms == 0) {
         progress->begun_ms = now;
     }
-    return now - progress->begun_ms >= FIRST_MS && now - progress->drawn_ms >= PERIOD_MS && on_terminal();
+    return now - progress->begun_ms >= (progress->first_ms ? progress->first_ms : FIRST_MS) &&
+           now - progress->drawn_ms >= PERIOD_MS && on_terminal();
+}
+
+/* What takes the lines away and leaves the cursor where the first one began. */
+static void put_clearing(struct troupe__buffer *out, const struct troupe__progress *progress)
+{
+    static const char up[] = "\033[A\033[K";
+    troupe__buffer_put(out, clear, strlen(clear));
+    for (int i = 1; i < progress->lines; i++) {
+        troupe__buffer_put(out, up, strlen(up));
+    }
+}
+
+/* In one piece: other processes write there too. */
+static void write_out(struct troupe__buffer *out)
+{
+    if (!out->failed) {
+        fwrite(out->data, 1, out->size, stderr);
+        fflush(stderr);
+    }
+    troupe__buffer_free(out);
 }
 
 void troupe__progress_draw(struct troupe__progress *progress, const char *text)
 {
     struct winsize size = {0};
-    int width = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col : WIDTH_DEFAULT;
-    char line[512];
-    snprintf(line, sizeof line, "troupe %s: %s", progress->command, text);
-    fprintf(stderr, "%s%.*s", clear, width - 1, line);
-    fflush(stderr);
+    char head[64];
+    bool known = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0;
+    size_t width = known && size.ws_col > 1 ? size.ws_col - 1 : WIDTH_DEFAULT - 1;
+    int height = known && size.ws_row > 1 ? size.ws_row - 1 : HEIGHT_DEFAULT - 1, lines = 0;
+    struct troupe__buffer out = {0};
+    put_clearing(&out, progress);
+    snprintf(head, sizeof head, "troupe %s: ", progress->command);
+    while (*text && lines < height) {
+        const char *before = lines == 0 ? head : "\n";
+        size_t length = strcspn(text, "\n"), room = lines > 0 ? width : width > strlen(head) ? width - strlen(head) : 0;
+        troupe__buffer_put(&out, before, strlen(before));
+        troupe__buffer_put(&out, text, length < room ? length : room);
+        text += length + (text[length] == '\n');
+        lines++;
+    }
+    progress->lines = out.failed ? progress->lines : lines;
     progress->drawn_ms = monotonic_ms();
-    progress->drawn = true;
+    write_out(&out);
+}
+
+void troupe__progress_bar(uint64_t done, uint64_t all, char text[static TROUPE__PROGRESS_BAR_SIZE])
+{
+    enum { WIDTH = 20 };
+    int percent = all == 0 ? 0 : done == all ? 100 : done < all ? (int)((double)done / (double)all * 100) : 99;
+    percent = percent == 100 && done != all ? 99 : percent;
+    text[0] = '[';
+    for (int i = 0; i < WIDTH; i++) {
+        text[1 + i] = i < percent * WIDTH / 100 ? '#' : '-';
+    }
+    snprintf(text + 1 + WIDTH, TROUPE__PROGRESS_BAR_SIZE - 1 - WIDTH, "] %3d %%", percent);
 }
 
 void troupe__progress_count(struct troupe__progress *progress, const char *what, uint64_t count, const char *unit)
@@ -61,10 +108,11 @@ void troupe__progress_count(struct troupe__progress *progress, const char *what,
 
 void troupe__progress_end(struct troupe__progress *progress)
 {
-    if (progress->drawn) {
-        fputs(clear, stderr);
-        fflush(stderr);
-        progress->drawn = false;
+    if (progress->lines > 0) {
+        struct troupe__buffer out = {0};
+        put_clearing(&out, progress);
+        write_out(&out);
+        progress->lines = 0;
     }
 }
 

@@ -105,7 +105,7 @@ static enum troupe_error take_live(const struct troupe__reach *reach, const char
         if (i > 0) {
             nanosleep(&(struct timespec){0, PAUSE_NS}, NULL);
         }
-        struct troupe__progress progress = {.command = "snapshot create"};
+        struct troupe__progress progress = {.command = "snapshot create", .first_ms = 500};
         result = troupe__live_snapshot(reach, path, &progress, ret, error, error_size);
     }
     return result;
@@ -343,6 +343,8 @@ static const struct {
              {"export", troupe__export},
              {0}};
 
+#define SUBCOMMANDS "create, list, cuts, show, verify, delete, check-upgrade, diff, export or edit"
+
 /* With the snapshot unpacked if it is a stream: "-", or a path of a file. */
 static int run_action(int (*run)(struct options *options, const char *operand), struct options *options,
                       const char *operand)
@@ -425,8 +427,7 @@ int troupe__snapshot(int argc, char **argv)
         return code;
     }
     if (operand == argc) {
-        return troupe__wrong("snapshot", "say what to do, create, list, cuts, show, verify or delete, instead of",
-                             "nothing");
+        return troupe__wrong_operands("snapshot", "say what to do: " SUBCOMMANDS, NULL, 0, 1);
     }
     const char *name = argv[operand++];
     for (size_t i = 0; actions[i].name; i++) {
@@ -442,5 +443,5 @@ int troupe__snapshot(int argc, char **argv)
         }
         return run_action(actions[i].run, &options, actions[i].operands ? argv[operand] : NULL);
     }
-    return troupe__wrong("snapshot", "it takes create, list, cuts, show, verify or delete, not", name);
+    return troupe__wrong("snapshot", "it takes " SUBCOMMANDS ", not", name);
 }
