@@ -24,12 +24,22 @@ struct troupe__cluster_client {
     char public_key[TROUPE__KEY_TEXT_SIZE + 1];
 };
 
+/* Snapshots of the whole troupe by the clock; zero bytes: none. */
+struct troupe__cluster_snapshots {
+    int64_t every_ms;
+    unsigned long keep; /* how many */
+    bool check;         /* run the module's check over each */
+    uint16_t node;      /* beside which they are taken */
+    char to[1024];      /* the directory, on that node's machine, absolute; "": snapshots in that node's directory */
+};
+
 struct troupe__cluster { /* Zero bytes are none. */
     struct troupe__slots slots;
     struct troupe__cluster_node *nodes;     /* slots.node_count */
     struct troupe__cluster_client *clients; /* client_count */
     size_t client_count;
     bool keys; /* every node has one */
+    struct troupe__cluster_snapshots snapshots;
 };
 
 void troupe__cluster_fini(struct troupe__cluster *cluster);

@@ -13,11 +13,13 @@
 #include "runtime/cli/cluster_file.h"
 #include "runtime/cli/cluster_status.h"
 #include "runtime/cli/options.h"
+#include "runtime/cli/schedule.h"
 #include "transport/keys.h"
 
 struct options {
     unsigned long nodes;
     bool keys;
+    struct troupe__cluster_snapshots snapshots;
     const char *tcp[TROUPE__NODES_MAX], *clients[TROUPE__NODES_MAX];
     size_t tcp_count, client_count;
 };
@@ -57,6 +59,38 @@ static const char *set_keys(void *target, const char *value)
 {
     (void)value;
     ((struct options *)target)->keys = true;
+    return NULL;
+}
+
+static const char *set_every(void *target, const char *value)
+{
+    return troupe__schedule_parse(value, &((struct options *)target)->snapshots.every_ms)
+               ? NULL
+               : "a time, as 30s, 10m, 6h or 1d";
+}
+
+static const char *set_keep(void *target, const char *value)
+{
+    char *end;
+    unsigned long number = strtoul(value, &end, 10);
+    ((struct options *)target)->snapshots.keep = number;
+    return *value >= '1' && *value <= '9' && !*end && number <= 1000000 ? NULL : "a number from 1 to 1000000";
+}
+
+static const char *set_check(void *target, const char *value)
+{
+    (void)value;
+    ((struct options *)target)->snapshots.check = true;
+    return NULL;
+}
+
+static const char *set_to(void *target, const char *value)
+{
+    struct troupe__cluster_snapshots *snapshots = &((struct options *)target)->snapshots;
+    if (*value != '/' || strlen(value) >= sizeof snapshots->to || strpbrk(value, "\n\r")) {
+        return "the absolute path of a directory";
+    }
+    snprintf(snapshots->to, sizeof snapshots->to, "%s", value);
     return NULL;
 }
 
@@ -183,7 +217,8 @@ static enum troupe_error make_keys(const char *directory, struct troupe__cluster
 static int init(const struct options *options, const char *path)
 {
     char directory[PATH_MAX], error[512] = "";
-    struct troupe__cluster cluster = {.nodes = calloc(options->nodes, sizeof *cluster.nodes)};
+    struct troupe__cluster cluster = {.nodes = calloc(options->nodes, sizeof *cluster.nodes),
+                                      .snapshots = options->snapshots};
     uint64_t id;
     if (!cluster.nodes || getrandom(&id, sizeof id, 0) != sizeof id) {
         free(cluster.nodes);
@@ -224,16 +259,22 @@ int troupe__cluster(int argc, char **argv)
         {"keys", NULL, set_keys,
          "make a CURVE key for each node and a client: the public ones in the file, the\n"
          "secret ones in NAME.key beside it, for that node's machine alone, and client.key"},
+        {"every", "TIME", set_every, "take a snapshot of all nodes so often, as 30s, 10m, 6h or 1d, ..."},
+        {"keep", "N", set_keep, "... keep so many (default: 24), ..."},
+        {"check", NULL, set_check, "... run the module's check over each, ..."},
+        {"to", "DIR", set_to,
+         "... in this directory of the first node's machine (default: snapshots in that\nnode's directory)"},
         {0},
     };
     if (argc > 1 && strcmp(argv[1], "status") == 0) {
         return troupe__cluster_status(argc - 1, argv + 1);
     }
-    struct options options = {.nodes = 0};
+    struct options options = {.snapshots = {.keep = 24}};
     const struct troupe__command command = {
         .name = "cluster",
         .usage =
-            "usage: troupe cluster init --nodes N [--tcp HOST:PORT ...] [--clients HOST:PORT ...] [--keys] [FILE]\n"
+            "usage: troupe cluster init --nodes N [--tcp HOST:PORT ...] [--clients HOST:PORT ...] [--keys]\n"
+            "                           [--every TIME [--keep N] [--check] [--to DIR]] [FILE]\n"
             "       troupe cluster status [options]          (see troupe cluster status --help)\n\n"
             "Writes a cluster file (default: cluster.yaml): which nodes a troupe has, where they are reached, and\n"
             "which slots each owns. Every node gets the same file.\n",
@@ -247,7 +288,8 @@ int troupe__cluster(int argc, char **argv)
         return code;
     }
     if (operand == argc || strcmp(argv[operand], "init") != 0) {
-        return troupe__wrong("cluster", "it takes init or status, not", operand < argc ? argv[operand] : "nothing");
+        return operand < argc ? troupe__wrong("cluster", "it takes init or status, not", argv[operand])
+                              : troupe__wrong_operands("cluster", "say init or status", argv + operand, 0, 1);
     }
     if (argc - operand > 2) {
         return troupe__wrong("cluster", "one argument too many:", argv[operand + 2]);
@@ -262,6 +304,10 @@ int troupe__cluster(int argc, char **argv)
     if (options.client_count > 0 && options.client_count != options.nodes) {
         return troupe__wrong("cluster", "give --clients once for each node, or not at all; the last is",
                              options.clients[options.client_count - 1]);
+    }
+    if (options.snapshots.every_ms == 0 && (options.snapshots.check || options.snapshots.to[0])) {
+        return troupe__wrong("cluster", "say how often with --every, or leave out",
+                             options.snapshots.check ? "--check" : "--to");
     }
     return init(&options, argc - operand == 2 ? argv[operand + 1] : "cluster.yaml");
 }
@@ -284,8 +330,7 @@ int troupe__keygen(int argc, char **argv)
         return code;
     }
     if (argc - operand != 1) {
-        return operand == argc ? troupe__wrong("keygen", "an argument is missing:", "FILE")
-                               : troupe__wrong("keygen", "one argument too many:", argv[operand + 1]);
+        return troupe__wrong_operands("keygen", "name a new file", argv + operand, argc - operand, 1);
     }
     struct troupe__key_pair pair;
     char error[512];

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "runtime/cli/schedule.h"
 #include "runtime/cli/yaml.h"
 
 enum { NO_NODE = 0xffff };
@@ -184,7 +185,7 @@ static enum troupe_error read_node(const struct reading *reading, const struct t
 
 static enum troupe_error read_head(const struct reading *reading, const struct troupe__yaml *root)
 {
-    static const char *const known[] = {"cluster", "generation", "nodes", "clients", NULL};
+    static const char *const known[] = {"cluster", "generation", "nodes", "clients", "snapshots", NULL};
     struct troupe__slots *slots = &reading->cluster->slots;
     const char *cluster = "", *generation = "";
     unsigned cluster_line = 0, line = 0;
@@ -299,6 +300,53 @@ static enum troupe_error read_clients(const struct reading *reading, const struc
     return result;
 }
 
+/* An optional member as its text; untouched when it is not there. */
+static enum troupe_error take_optional(const struct reading *reading, const struct troupe__yaml *map, const char *key,
+                                       const char **ret, unsigned *ret_line)
+{
+    return troupe__yaml_find(map, key) ? take_text(reading, map, key, ret, ret_line) : TROUPE_OK;
+}
+
+static enum troupe_error read_snapshots(const struct reading *reading, const struct troupe__yaml *root)
+{
+    static const char *const known[] = {"every", "keep", "check", "node", "to", NULL};
+    struct troupe__cluster_snapshots *snapshots = &reading->cluster->snapshots;
+    const struct troupe__yaml *map = troupe__yaml_find(root, "snapshots");
+    const char *every = "", *keep = "24", *node = NULL, *to = "";
+    unsigned line = 0;
+    if (!map) {
+        return TROUPE_OK;
+    }
+    if (map->kind != TROUPE__YAML_MAP) {
+        return wrong(reading, map->line, "'snapshots' takes a map of every, and perhaps keep, check, node and to");
+    }
+    enum troupe_error result = check_members(reading, map, known);
+    result = result == TROUPE_OK ? take_text(reading, map, "every", &every, &line) : result;
+    if (result == TROUPE_OK && !troupe__schedule_parse(every, &snapshots->every_ms)) {
+        result = wrong(reading, line, "'every' takes a time, as 30s, 10m, 6h or 1d, not '%.64s'", every);
+    }
+    result = result == TROUPE_OK ? take_optional(reading, map, "keep", &keep, &line) : result;
+    if (result == TROUPE_OK && (!take_number(&keep, 1000000, &snapshots->keep) || *keep || snapshots->keep == 0)) {
+        result = wrong(reading, line, "'keep' takes a number from 1 to 1000000");
+    }
+    const struct troupe__yaml *check = troupe__yaml_find(map, "check");
+    if (result == TROUPE_OK && check && !troupe__yaml_bool(check, &snapshots->check)) {
+        result = wrong(reading, check->line, "'check' takes true or false");
+    }
+    result = result == TROUPE_OK ? take_optional(reading, map, "node", &node, &line) : result;
+    int index = node ? troupe__cluster_find(reading->cluster, node) : 0;
+    if (result == TROUPE_OK && index < 0) {
+        result = wrong(reading, line, "there is no node '%.64s' to take snapshots", node);
+    }
+    snapshots->node = (uint16_t)(index > 0 ? index : 0);
+    result = result == TROUPE_OK ? take_optional(reading, map, "to", &to, &line) : result;
+    if (result == TROUPE_OK && *to && (*to != '/' || strlen(to) >= sizeof snapshots->to)) {
+        result = wrong(reading, line, "'to' takes the absolute path of a directory, not '%.64s'", to);
+    }
+    snprintf(snapshots->to, sizeof snapshots->to, "%s", result == TROUPE_OK ? to : "");
+    return result;
+}
+
 enum troupe_error troupe__cluster_file_read(const char *path, struct troupe__cluster *ret, char *error,
                                             size_t error_size)
 {
@@ -312,6 +360,7 @@ enum troupe_error troupe__cluster_file_read(const char *path, struct troupe__clu
     result = read_head(&reading, root);
     result = result == TROUPE_OK ? read_nodes(&reading, root) : result;
     result = result == TROUPE_OK ? read_clients(&reading, root) : result;
+    result = result == TROUPE_OK ? read_snapshots(&reading, root) : result;
     troupe__yaml_free(root);
     if (result != TROUPE_OK) {
         troupe__cluster_fini(&cluster);
@@ -331,6 +380,26 @@ static void write_slots(FILE *file, const struct troupe__slots *slots, uint16_t 
         errno = text.failed ? ENOMEM : errno;
     }
     troupe__buffer_free(&text);
+}
+
+static void write_snapshots(FILE *file, const struct troupe__cluster *cluster)
+{
+    const struct troupe__cluster_snapshots *snapshots = &cluster->snapshots;
+    char every[24];
+    if (snapshots->every_ms == 0) {
+        return;
+    }
+    troupe__schedule_text(snapshots->every_ms, every);
+    fprintf(file, "snapshots:\n  every: %s\n  keep: %lu\n  check: %s\n  node: \"%s\"\n", every, snapshots->keep,
+            snapshots->check ? "true" : "false", cluster->nodes[snapshots->node].name);
+    if (snapshots->to[0]) {
+        fputs("  to: '", file);
+        for (const char *at = snapshots->to; *at; at++) {
+            fputs(*at == '\'' ? "'" : "", file);
+            fputc(*at, file);
+        }
+        fputs("'\n", file);
+    }
 }
 
 enum troupe_error troupe__cluster_file_write(const char *path, const struct troupe__cluster *cluster, char *error,
@@ -367,6 +436,7 @@ enum troupe_error troupe__cluster_file_write(const char *path, const struct trou
         fprintf(file, "%s  - name: \"%s\"\n    public_key: \"%s\"\n", i == 0 ? "clients:\n" : "",
                 cluster->clients[i].name, cluster->clients[i].public_key);
     }
+    write_snapshots(file, cluster);
     int code = ferror(file) || fflush(file) || fsync(fd) ? errno : 0;
     if (fclose(file) && !code) {
         code = errno;

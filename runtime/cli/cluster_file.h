@@ -13,6 +13,13 @@
  *       - name: ops
  *         public_key: "..."
  *
+ *     snapshots:                     # of all nodes, by the clock; may be left out
+ *       every: 10m                   # 30s, 10m, 6h, 1d
+ *       keep: 24                     # how many; 24 if left out
+ *       check: true                  # run the module's check over each; false if left out
+ *       node: n1                     # beside this one they are taken; the first if left out
+ *       to: /var/backups/shop        # on its machine; if left out `snapshots` in its directory
+ *
  * Every slot from 0 to 4095 belongs to exactly one node. */
 #ifndef TROUPE_RUNTIME_CLI_CLUSTER_FILE_H
 #define TROUPE_RUNTIME_CLI_CLUSTER_FILE_H

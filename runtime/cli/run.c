@@ -39,9 +39,11 @@ struct run {
     const char *listen[TROUPE__ENDPOINTS_MAX];
     char listen_default[TROUPE__ENDPOINT_SIZE];
     bool unsupervised, listen_none;
-    int64_t every_ms; /* a snapshot; 0: none by the clock */
-    bool checks;      /* each of them, by the module's check */
+    int64_t every_ms;      /* a snapshot; 0: none by the clock */
+    const char *snapshots; /* the directory where they stand; "" or NULL: in that of the data */
+    bool checks;           /* each of them, by the module's check */
     unsigned long keep;
+    char key_beside[PATH_MAX + 128]; /* this node's secret key */
     struct troupe__progress progress;
 };
 
@@ -372,7 +374,7 @@ static int fail(const char *text, enum troupe_error error)
 /* --cluster, --node, --key. Returns -1 to go on, or the exit code. */
 static int take_place(struct run *run)
 {
-    char error[512], beside[PATH_MAX + 128];
+    char error[512];
     if (!run->cluster_path != !run->name) {
         return troupe__wrong("run", "--cluster FILE and --node NAME belong together; there is only",
                              run->name ? "--node" : "--cluster");
@@ -406,9 +408,10 @@ static int take_place(struct run *run)
         return run->key_path ? troupe__wrong("run", "the cluster file has no keys; leave out", "--key") : -1;
     }
     const char *slash = strrchr(run->cluster_path, '/');
-    snprintf(beside, sizeof beside, "%.*s%s.key", slash ? (int)(slash - run->cluster_path + 1) : 0, run->cluster_path,
-             run->name);
-    result = troupe__keys_read(run->key_path ? run->key_path : beside, &run->keys, error, sizeof error);
+    snprintf(run->key_beside, sizeof run->key_beside, "%.*s%s.key", slash ? (int)(slash - run->cluster_path + 1) : 0,
+             run->cluster_path, run->name);
+    run->key_path = run->key_path ? run->key_path : run->key_beside;
+    result = troupe__keys_read(run->key_path, &run->keys, error, sizeof error);
     if (result != TROUPE_OK) {
         return fail(error, result);
     }
@@ -483,18 +486,55 @@ struct companion {
     struct troupe__log log;
 };
 
+/* What the cluster file says of snapshots by the clock, unless the command line has said it. `shared`: each node has a
+ * process of its own and reads the same file, so that only one takes them. Returns -1 to go on, or the exit code. */
+static int take_schedule(struct run *run, bool shared)
+{
+    const struct troupe__cluster *cluster = &run->cluster;
+    const struct troupe__cluster_snapshots *snapshots = &cluster->snapshots;
+    if (snapshots->every_ms == 0 || run->every_ms > 0 || (shared && snapshots->node != run->place.self)) {
+        return -1;
+    }
+    for (int i = 0; shared && i < cluster->slots.node_count; i++) {
+        if (!cluster->nodes[i].clients[0]) {
+            char text[TROUPE__NODE_NAME_MAX + 128];
+            snprintf(
+                text, sizeof text,
+                "the cluster file has 'snapshots', but no client_endpoint of node %s, where it is asked for its part",
+                cluster->nodes[i].name);
+            return fail(text, TROUPE_EINVAL);
+        }
+    }
+    if (snapshots->check && !run->node.module->check) {
+        return fail("the cluster file has 'snapshots' with 'check', but the module has no check, see troupe.h",
+                    TROUPE_EINVAL);
+    }
+    run->every_ms = snapshots->every_ms;
+    run->keep = snapshots->keep;
+    run->checks = snapshots->check;
+    run->snapshots = snapshots->to;
+    return -1;
+}
+
 /* False when out of memory. */
-static bool companion_init(struct companion *companion, const struct run *run, const struct troupe__cluster *cluster)
+static bool companion_init(struct companion *companion, const struct run *run)
 {
     *companion = (struct companion){.is_needed = run->every_ms > 0, .log = run->log};
     companion->log.node = "snapshots";
-    companion->schedule = (struct troupe__schedule){.data = run->node.data,
-                                                    .cluster = cluster,
+    struct troupe__reach_options where = {.data = run->node.data};
+    if (run->place.cluster) {
+        where = (struct troupe__reach_options){.cluster = run->cluster_path,
+                                               .key = run->cluster.keys ? run->key_path : NULL};
+    }
+    companion->schedule = (struct troupe__schedule){.where = where,
                                                     .every_ms = run->every_ms,
                                                     .keep = run->keep,
                                                     .module = run->checks ? run->node.module : NULL,
                                                     .log = troupe__log_line,
                                                     .log_context = &companion->log};
+    snprintf(companion->schedule.directory, sizeof companion->schedule.directory, "%.4000s%s",
+             run->snapshots && *run->snapshots ? run->snapshots : run->node.data,
+             run->snapshots && *run->snapshots ? "" : "/snapshots");
     companion->child = (struct troupe__child){.name = "snapshots",
                                               .guard = companion->is_needed ? troupe__guard_new() : NULL,
                                               .run = troupe__schedule_run,
@@ -550,16 +590,20 @@ static int run_nodes(struct run *all)
     if (result != TROUPE_OK) {
         return fail(error, result);
     }
-    if ((result = admit_members(all, error, sizeof error)) != TROUPE_OK) {
+    int code = take_schedule(all, false);
+    if (code < 0 && (result = admit_members(all, error, sizeof error)) != TROUPE_OK) {
+        code = fail(error, result);
+    }
+    if (code >= 0) {
         troupe__cluster_fini(&all->cluster);
-        return fail(error, result);
+        return code;
     }
     tell_endpoints(all);
     struct member *members = calloc(all->nodes, sizeof *members);
     struct troupe__child *children = calloc(all->nodes + 2, sizeof *children);
     struct troupe__guard *guard = until_idle ? troupe__guard_new() : NULL;
     struct companion companion;
-    bool ready = members && children && (guard || !until_idle) && companion_init(&companion, all, &all->cluster);
+    bool ready = members && children && (guard || !until_idle) && companion_init(&companion, all);
     for (uint16_t i = 0; ready && i < all->nodes; i++) {
         init_member(&members[i], all, i);
         ready = (members[i].run.guard = troupe__guard_new()) != NULL;
@@ -575,8 +619,7 @@ static int run_nodes(struct run *all)
     if (ready && companion.is_needed) {
         children[count++] = companion.child;
     }
-    int code =
-        ready ? troupe__supervise(children, count, all->node.slow_ms, troupe__log_line, &all->log) : EXIT_FAILURE;
+    code = ready ? troupe__supervise(children, count, all->node.slow_ms, troupe__log_line, &all->log) : EXIT_FAILURE;
     if (!ready) {
         fail("out of memory", TROUPE_ENOMEM);
     } else {
@@ -603,17 +646,26 @@ static int run_one(struct run *run)
         return troupe__wrong("run", "there is a troupe of several nodes: say --nodes, or name another directory than",
                              run->node.data);
     }
-    if (run->every_ms > 0 && (run->unsupervised || run->place.cluster)) {
+    if (run->every_ms > 0 && run->place.cluster) {
         return troupe__wrong("run",
-                             "snapshots by the clock need all nodes in one directory, under a supervisor; leave out",
-                             run->unsupervised ? "--no-supervisor" : "--every");
+                             "how often the nodes of a cluster file are photographed it says itself, under "
+                             "'snapshots'; leave out",
+                             "--every");
+    }
+    int code = take_schedule(run, true);
+    if (code >= 0) {
+        return code;
+    }
+    if (run->every_ms > 0 && run->unsupervised) {
+        return troupe__wrong("run", "snapshots by the clock are taken beside the node, under its supervisor; leave out",
+                             "--no-supervisor");
     }
     if (run->unsupervised) {
         return run_node(run);
     }
     struct companion companion;
     run->guard = troupe__guard_new();
-    if (!run->guard || !companion_init(&companion, run, NULL)) {
+    if (!run->guard || !companion_init(&companion, run)) {
         return fail("out of memory", TROUPE_ENOMEM);
     }
     const struct troupe__child children[] = {{run->name, run->guard, run_node, run, run->name != NULL, false},

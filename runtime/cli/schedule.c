@@ -41,12 +41,13 @@ static int64_t wall_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+static const struct {
+    char unit;
+    int64_t ms;
+} units[] = {{'s', 1000}, {'m', 60000}, {'h', 3600000}, {'d', 86400000}};
+
 bool troupe__schedule_parse(const char *text, int64_t *ret_ms)
 {
-    static const struct {
-        char unit;
-        int64_t ms;
-    } units[] = {{'s', 1000}, {'m', 60000}, {'h', 3600000}, {'d', 86400000}};
     char *end;
     unsigned long number = strtoul(text, &end, 10);
     for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
@@ -57,6 +58,15 @@ bool troupe__schedule_parse(const char *text, int64_t *ret_ms)
         }
     }
     return false;
+}
+
+void troupe__schedule_text(int64_t ms, char text[static 24])
+{
+    size_t at = sizeof units / sizeof *units - 1;
+    while (at > 0 && ms % units[at].ms != 0) {
+        at--;
+    }
+    snprintf(text, 24, "%" PRId64 "%c", ms / units[at].ms, units[at].unit);
 }
 
 /* ---- what stands there ------------------------------------------------------------------------------------------- */
@@ -85,9 +95,9 @@ static void list_free(struct list *list)
     free(list->items);
 }
 
-static void path_of(const char *data, const char *name, char path[static PATH_MAX])
+static void path_of(const char *directory, const char *name, char path[static PATH_MAX])
 {
-    snprintf(path, PATH_MAX, "%.3900s/snapshots/%s", data, name);
+    snprintf(path, PATH_MAX, "%.3900s/%s", directory, name);
 }
 
 static bool is_auto(const char *name)
@@ -102,19 +112,18 @@ static bool is_left_over(const char *name)
     return is_auto(name) && size > suffix && strcmp(name + size - suffix, writing_suffix) == 0;
 }
 
-static void list_read(const char *data, struct list *ret)
+static void list_read(const char *directory, struct list *ret)
 {
     char path[PATH_MAX], error[512];
     *ret = (struct list){.items = NULL};
-    path_of(data, "", path);
-    DIR *directory = opendir(path);
-    for (struct dirent *entry; directory && (entry = readdir(directory)) != NULL;) {
+    DIR *open = opendir(directory);
+    for (struct dirent *entry; open && (entry = readdir(open)) != NULL;) {
         struct listed listed;
         if (!troupe__snapshot_name_valid(entry->d_name)) {
             continue;
         }
         memcpy(listed.name, entry->d_name, strlen(entry->d_name) + 1);
-        path_of(data, listed.name, path);
+        path_of(directory, listed.name, path);
         if (troupe__snapshot_read(path, &listed.snapshot, error, sizeof error) != TROUPE_OK) {
             continue;
         }
@@ -126,8 +135,8 @@ static void list_read(const char *data, struct list *ret)
         ret->items = items;
         ret->items[ret->count++] = listed;
     }
-    if (directory) {
-        closedir(directory);
+    if (open) {
+        closedir(open);
     }
     if (ret->count > 0) {
         qsort(ret->items, ret->count, sizeof *ret->items, compare_listed);
@@ -136,33 +145,34 @@ static void list_read(const char *data, struct list *ret)
 
 /* ---- what is not needed any more --------------------------------------------------------------------------------- */
 
-static void tell(const char *data, uint64_t epoch)
+/* One that does not hear it will be told after the next one. */
+static void tell(const struct troupe__reach *reach, size_t node, uint64_t epoch)
 {
     struct troupe__client client;
     struct troupe__request request = {.what = "journal.forget", .from = epoch + 1};
     struct troupe__reply reply;
-    if (troupe__client_open(&client, data) != TROUPE_OK) {
-        return; /* It will be told after the next one. */
+    if (troupe__reach_connect(reach, &reach->nodes[node], &client) == TROUPE_OK) {
+        if (troupe__client_send(&client, &request) == TROUPE_OK) {
+            (void)troupe__client_receive(&client, ANSWER_MS, &reply);
+        }
+        troupe__client_close(&client);
     }
-    if (troupe__client_send(&client, &request) == TROUPE_OK) {
-        (void)troupe__client_receive(&client, ANSWER_MS, &reply);
-    }
-    troupe__client_close(&client);
 }
 
-void troupe__schedule_forget(const char *data, const struct troupe__cluster *cluster)
+/* What kept journals hold from before the oldest snapshot is not needed any more. */
+static void forget(const struct troupe__schedule *schedule)
 {
     struct list list;
-    list_read(data, &list);
-    size_t count = cluster ? cluster->slots.node_count : 1;
-    for (size_t i = 0; list.count > 0 && i < list.items[0].snapshot.part_count; i++) {
-        const struct troupe__snapshot_part *part = &list.items[0].snapshot.parts[i];
-        char path[PATH_MAX];
-        if (part->number < count) {
-            snprintf(path, sizeof path, "%.3900s%s%s", data, cluster ? "/" : "",
-                     cluster ? cluster->nodes[part->number].name : "");
-            tell(path, part->epoch);
+    struct troupe__reach reach;
+    list_read(schedule->directory, &list);
+    if (list.count > 0 && troupe__reach_open(&reach, &schedule->where) == TROUPE_OK) {
+        const struct troupe__snapshot *oldest = &list.items[0].snapshot;
+        for (size_t i = 0; i < oldest->part_count; i++) {
+            if (oldest->parts[i].number < reach.count) {
+                tell(&reach, (size_t)oldest->parts[i].number, oldest->parts[i].epoch);
+            }
         }
+        troupe__reach_close(&reach);
     }
     list_free(&list);
 }
@@ -171,7 +181,7 @@ static void remove_old(const struct troupe__schedule *schedule)
 {
     struct list list;
     char path[PATH_MAX], error[512];
-    list_read(schedule->data, &list);
+    list_read(schedule->directory, &list);
     size_t autos = 0;
     for (size_t i = 0; i < list.count; i++) {
         autos += is_auto(list.items[i].name);
@@ -179,24 +189,23 @@ static void remove_old(const struct troupe__schedule *schedule)
     for (size_t i = 0; i < list.count && autos > schedule->keep; i++) {
         if (is_auto(list.items[i].name)) {
             autos--;
-            path_of(schedule->data, list.items[i].name, path);
+            path_of(schedule->directory, list.items[i].name, path);
             if (troupe__snapshot_remove(path, error, sizeof error) != TROUPE_OK) {
                 report(schedule, TROUPE_WARNING, "snapshot %s stays: %s", list.items[i].name, error);
             }
         }
     }
     list_free(&list);
-    troupe__schedule_forget(schedule->data, schedule->cluster);
+    forget(schedule);
 }
 
 static void remove_left_over(const struct troupe__schedule *schedule)
 {
     char path[PATH_MAX], error[512];
-    path_of(schedule->data, "", path);
-    DIR *directory = opendir(path);
+    DIR *directory = opendir(schedule->directory);
     for (struct dirent *entry; directory && (entry = readdir(directory)) != NULL;) {
         if (is_left_over(entry->d_name) && strlen(entry->d_name) < sizeof path / 2) {
-            path_of(schedule->data, entry->d_name, path);
+            path_of(schedule->directory, entry->d_name, path);
             (void)troupe__files_remove(path, error, sizeof error);
         }
     }
@@ -213,17 +222,15 @@ static bool take(const struct troupe__schedule *schedule)
     struct troupe__snapshot snapshot;
     struct tm parts;
     time_t now = time(NULL);
-    path_of(schedule->data, "", path);
-    if (mkdir(path, 0700) && errno != EEXIST) {
-        report(schedule, TROUPE_WARNING, "no snapshot: create %.300s: %s", path, strerror(errno));
+    if (mkdir(schedule->directory, 0700) && errno != EEXIST) {
+        report(schedule, TROUPE_WARNING, "no snapshot: create %.300s: %s", schedule->directory, strerror(errno));
         return false;
     }
     gmtime_r(&now, &parts);
     strftime(name, sizeof name, "auto-%Y-%m-%dT%H-%M-%SZ", &parts);
-    path_of(schedule->data, name, path);
-    const struct troupe__reach_options where = {.data = schedule->data};
+    path_of(schedule->directory, name, path);
     struct troupe__reach reach;
-    enum troupe_error result = troupe__reach_open(&reach, &where);
+    enum troupe_error result = troupe__reach_open(&reach, &schedule->where);
     snprintf(error, sizeof error, "%.500s", reach.error);
     if (result == TROUPE_OK) {
         result = troupe__live_snapshot(&reach, path, NULL, &snapshot, error, sizeof error);
@@ -247,7 +254,7 @@ static int64_t last_taken(const struct troupe__schedule *schedule)
 {
     struct list list;
     int64_t last_ms = 0;
-    list_read(schedule->data, &list);
+    list_read(schedule->directory, &list);
     for (size_t i = 0; i < list.count; i++) {
         last_ms = is_auto(list.items[i].name) ? list.items[i].snapshot.taken_ms : last_ms;
     }

@@ -1,19 +1,19 @@
 /* schedule.h - snapshots of a node or troupe that runs, one after the other by the clock.
  * SPDX-License-Identifier: Apache-2.0
  *
- * A process of its own beside the nodes of one directory, under their supervisor: which of them crashes does not matter
- * to it, and if it crashes it is started again. When the next one is due is told by what stands in DATA/snapshots. One
- * that fails is said, and tried again soon. Older ones go only when a newer one is complete, and with them what kept
- * journals hold from before the oldest that is left. Others than those that it has taken itself, named auto-TIME, stay.
- */
+ * A process of its own beside the nodes of one directory, or beside one node of a troupe on several machines, under
+ * their supervisor: which of them crashes does not matter to it, and if it crashes it is started again. When the next
+ * one is due is told by what stands in its directory. One that fails is said, and tried again soon. Older ones go only
+ * when a newer one is complete, and with them what kept journals hold from before the oldest that is left. Others than
+ * those that it has taken itself, named auto-TIME, stay. */
 #ifndef TROUPE_RUNTIME_CLI_SCHEDULE_H
 #define TROUPE_RUNTIME_CLI_SCHEDULE_H
 
-#include "runtime/cluster.h"
+#include "runtime/cli/reach.h"
 
 struct troupe__schedule {
-    const char *data;
-    const struct troupe__cluster *cluster; /* NULL: one node that is alone */
+    struct troupe__reach_options where; /* all nodes */
+    char directory[PATH_MAX];           /* where snapshots stand, made if missing */
     int64_t every_ms;
     unsigned long keep;                 /* how many */
     const struct troupe_module *module; /* whose check runs over each of them; NULL: none */
@@ -24,11 +24,10 @@ struct troupe__schedule {
 /* A time as 30s, 10m, 6h or 1d. Returns false when it is not, or is less than a second or over a year. */
 bool troupe__schedule_parse(const char *text, int64_t *ret_ms);
 
+/* `ms` as such a time: 600000 is 10m. */
+void troupe__schedule_text(int64_t ms, char text[static 24]);
+
 /* Run it; `schedule` is a struct troupe__schedule. Never returns but for lack of memory, with the exit code. */
 int troupe__schedule_run(void *schedule);
-
-/* Tell the nodes that run on `data` that what their kept journals hold from before the oldest snapshot in
- * DATA/snapshots is not needed any more. */
-void troupe__schedule_forget(const char *data, const struct troupe__cluster *cluster);
 
 #endif

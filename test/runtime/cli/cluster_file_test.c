@@ -46,6 +46,7 @@ static enum troupe_error read_text(const char *text, struct troupe__cluster *ret
 
 #define HEAD "cluster: \"0123456789abcdef\"\ngeneration: 3\nnodes:\n"
 #define N1 "  - name: n1\n    endpoint: tcp://127.0.0.1:7001\n"
+#define ONE HEAD N1 "    slots: 0-4095\n"
 #define N2 "  - name: n2\n    endpoint: ipc:///tmp/n2\n"
 #define KEY "    public_key: \"rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7\"\n"
 
@@ -107,6 +108,15 @@ static void what_is_wrong_is_named_with_its_line(void **state)
         {HEAD N1 KEY "    slots: 0-4095\nclients:\n  - name: ops\n", ":9: ", "'public_key' is missing"},
         {HEAD N1 KEY "    slots: 0-4095\nclients:\n  - ops\n", ":9: ", "a client is a map"},
         {HEAD N1 KEY "    slots: 0-4095\nclients:\n  - name: ops\n    public_key: x\n", ":10: ", "40 characters"},
+        {ONE "snapshots: often\n", ":7: ", "takes a map"},
+        {ONE "snapshots:\n  keep: 3\n", ":7: ", "'every' is missing"},
+        {ONE "snapshots:\n  every: 10\n", ":8: ", "10m"},
+        {ONE "snapshots:\n  every: 10m\n  keep: 0\n", ":9: ", "'keep' takes a number"},
+        {ONE "snapshots:\n  every: 10m\n  keep: 24h\n", ":9: ", "'keep' takes a number"},
+        {ONE "snapshots:\n  every: 10m\n  check: maybe\n", ":9: ", "true or false"},
+        {ONE "snapshots:\n  every: 10m\n  node: n7\n", ":9: ", "no node 'n7'"},
+        {ONE "snapshots:\n  every: 10m\n  to: here\n", ":9: ", "absolute path"},
+        {ONE "snapshots:\n  every: 10m\n  when: now\n", ":9: ", "unknown key 'when'"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct troupe__cluster cluster;
@@ -116,6 +126,23 @@ static void what_is_wrong_is_named_with_its_line(void **state)
             fail_msg("case %zu says: %s", i, error);
         }
     }
+}
+
+static void snapshots_by_the_clock_need_only_a_time(void **state)
+{
+    (void)state;
+    struct troupe__cluster cluster;
+    char error[512];
+    assert_int_equal(read_text(ONE, &cluster, error), TROUPE_OK);
+    assert_int_equal(cluster.snapshots.every_ms, 0);
+    troupe__cluster_fini(&cluster);
+    assert_int_equal(read_text(ONE "snapshots:\n  every: 6h\n", &cluster, error), TROUPE_OK);
+    assert_int_equal(cluster.snapshots.every_ms, 6 * 3600 * 1000);
+    assert_int_equal(cluster.snapshots.keep, 24);
+    assert_false(cluster.snapshots.check);
+    assert_int_equal(cluster.snapshots.node, 0);
+    assert_string_equal(cluster.snapshots.to, "");
+    troupe__cluster_fini(&cluster);
 }
 
 static void what_is_written_is_read_back(void **state)
@@ -131,6 +158,7 @@ static void what_is_written_is_read_back(void **state)
     for (size_t i = 0; i < 5; i++) {
         strcpy(i < 3 ? nodes[i].public_key : clients[i - 3].public_key, key);
     }
+    cluster.snapshots = (struct troupe__cluster_snapshots){5400 * 1000, 7, true, 2, "/var/it's \"here\": #1"};
     troupe__slots_spread(&cluster.slots, UINT64_C(0xfedcba9876543210), 7, 3);
     assert_int_equal(troupe__slots_give(&cluster.slots, 17, 17, 2), TROUPE_OK);
     assert_int_equal(troupe__cluster_file_write(path, &cluster, error, sizeof error), TROUPE_EBUSY);
@@ -141,6 +169,9 @@ static void what_is_written_is_read_back(void **state)
     assert_memory_equal(again.nodes, nodes, sizeof nodes);
     assert_int_equal(again.client_count, 2);
     assert_memory_equal(again.clients, clients, sizeof clients);
+    assert_true(again.snapshots.every_ms == 5400 * 1000 && again.snapshots.keep == 7 && again.snapshots.check);
+    assert_int_equal(again.snapshots.node, 2);
+    assert_string_equal(again.snapshots.to, cluster.snapshots.to);
     troupe__cluster_fini(&again);
 }
 
@@ -206,6 +237,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_good_file_is_read, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_wrong_is_named_with_its_line, setup, teardown),
+        cmocka_unit_test_setup_teardown(snapshots_by_the_clock_need_only_a_time, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_written_is_read_back, setup, teardown),
         cmocka_unit_test(what_a_node_tells_of_its_troupe_is_read_back),
         cmocka_unit_test_setup_teardown(a_key_is_kept_from_others, setup, teardown),
