@@ -115,6 +115,7 @@ struct troupe__store {
     /* At open, once: the records beyond the tables, in order. */
     enum troupe_error (*replay)(struct troupe__store *store, troupe__replay_fn record, void *context);
     uint64_t last_epoch; /* the last durable epoch when the store was opened; 0 for a new store */
+    uint64_t cut_off;    /* bytes of a commit that a crash had cut off, as opening found; nobody was told of it */
     /* Fold what is left if it can, and free. Never fails: the journal has it all. */
     void (*close)(struct troupe__store *store);
     char error[512]; /* what the last failing call met: what, where, what to do */

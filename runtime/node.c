@@ -466,6 +466,11 @@ static enum troupe_error open_store(struct troupe_node *node, const struct troup
     if (result != TROUPE_OK) {
         return result;
     }
+    if (node->store->cut_off > 0) {
+        troupe__node_report(node, TROUPE_WARNING,
+                            "%s: a crash has cut off a commit of %llu bytes that nobody was told of", options->data,
+                            (unsigned long long)node->store->cut_off);
+    }
     result = troupe__admission_note(options->module, options->data, node->error, sizeof node->error);
     if (result != TROUPE_OK) {
         node->store->close(node->store);

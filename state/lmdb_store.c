@@ -1,9 +1,9 @@
-/* lmdb_store.c - the store on disk: a directory with a journal and tables, both LMDB.
+/* lmdb_store.c - the store on disk: a directory with a journal and, in LMDB, tables.
  * SPDX-License-Identifier: Apache-2.0
  *
  * On disk:
  *   lock         flock'ed while open; holds the owner's pid in decimal, which is for people only
- *   journal.mdb  epochs, see journal.c; it is written and synced by each commit
+ *   journal.log  epochs, see journal.h; it is written and flushed by each commit
  *   tables.mdb   rows, see fold.c; it is written in the background, by folds
  *   META "troupe.format"  "troupeT" NUL, version (8, big-endian)
  *   META "troupe.run"     a random number (8) that each opening by an owner draws; the journal has it too, and the one
@@ -23,6 +23,7 @@
 
 #include "state/fold.h"
 #include "state/journal.h"
+#include "state/journal_old.h"
 #include "state/lmdb_env.h"
 #include "state/lmdb_format.h"
 
@@ -271,7 +272,7 @@ static enum troupe_error lmdb_commit(struct troupe__store *base, uint64_t epoch,
     }
     bool full = left == TROUPE__LMDB_NOTHING && troupe__lmdb_error(code) == TROUPE_ENOSPACE;
     store->dead = !full;
-    snprintf(base->error, sizeof base->error, "commit epoch %llu to %s/journal.mdb: %s: %s", (unsigned long long)epoch,
+    snprintf(base->error, sizeof base->error, "commit epoch %llu to %s/journal.log: %s: %s", (unsigned long long)epoch,
              store->directory, mdb_strerror(code),
              full                           ? "nothing of it is on disk: free space, start again"
              : left == TROUPE__LMDB_NOTHING ? "nothing of it is on disk: see to the disk, start again"
@@ -560,7 +561,7 @@ static bool exists(const char *directory, const char *name)
 
 static enum troupe_error prepare_directory(struct lmdb_store *store, char *error, size_t error_size)
 {
-    bool tables = exists(store->directory, "tables.mdb"), journal = exists(store->directory, "journal.mdb");
+    bool tables = exists(store->directory, "tables.mdb"), journal = troupe__journal_exists(store->directory);
     if (store->read_only && (!tables || !journal)) {
         snprintf(error, error_size, "open store %s: there is none", store->directory);
         return TROUPE_ENOTFOUND;
@@ -595,6 +596,18 @@ static bool row_is_sound(MDB_val key, MDB_val value)
     return troupe__fold_row_check(key, value, &found);
 }
 
+static struct troupe__journal_options journal_options(const struct troupe__lmdb_options *options, size_t map_size)
+{
+    size_t extent_size = options->keep_journal ? TROUPE__JOURNAL_EXTENT_KEPT : TROUPE__JOURNAL_EXTENT;
+    return (struct troupe__journal_options){
+        .sync = options->sync,
+        .read_only = options->read_only,
+        .kept = options->keep_journal,
+        .size_max = options->keep_journal && options->map_size == 0 ? (uint64_t)1 << 40 : map_size,
+        .extent_size = options->extent_size > 0 ? options->extent_size : extent_size,
+    };
+}
+
 /* Open both files. The journal is created first: tables without a journal have lost it. */
 static enum troupe_error open_files(struct lmdb_store *store, const struct troupe__lmdb_options *options, char *error,
                                     size_t error_size)
@@ -602,15 +615,13 @@ static enum troupe_error open_files(struct lmdb_store *store, const struct troup
     size_t map_size = options->map_size > 0 ? options->map_size : (size_t)64 << 30;
     /* Read-only: the shared flock keeps writers out, so LMDB's locks are not needed, nor the right to write them. */
     unsigned flags = options->read_only ? MDB_RDONLY | MDB_NOLOCK : options->sync ? 0 : MDB_NOSYNC;
-    size_t journal_size = options->keep_journal && options->map_size == 0 ? TROUPE__JOURNAL_MAP_MAX : map_size;
-    struct troupe__journal first;
+    const struct troupe__journal_options journal = journal_options(options, map_size);
     enum troupe_error result;
-    if (!exists(store->directory, "tables.mdb")) {
-        result = troupe__journal_open(&first, store->directory, flags, journal_size, true, 0, 0, error, error_size);
+    if (!exists(store->directory, "tables.mdb") && !troupe__journal_exists(store->directory)) {
+        result = troupe__journal_create(store->directory, &journal, 0, 0, error, error_size);
         if (result != TROUPE_OK) {
             return result;
         }
-        troupe__journal_close(&first);
     }
     result = troupe__lmdb_env_open(store->directory, "tables.mdb", flags, map_size,
                                    options->read_only ? NULL : put_first_rows,
@@ -624,12 +635,12 @@ static enum troupe_error open_files(struct lmdb_store *store, const struct troup
         snprintf(error, error_size, "%s", store->base.error);
         goto err_after_tables;
     }
-    if (!exists(store->directory, "journal.mdb")) {
-        snprintf(error, error_size, "open store %s: journal.mdb is missing: restore it, or a backup", store->directory);
+    if (!troupe__journal_exists(store->directory)) {
+        snprintf(error, error_size, "open store %s: journal.log is missing: restore it, or a backup", store->directory);
         result = TROUPE_ECORRUPT;
     } else {
-        result = troupe__journal_open(&store->journal, store->directory, flags, journal_size, false,
-                                      store->opened_folded, store->opened_chain, error, error_size);
+        result = troupe__journal_open(&store->journal, store->directory, &journal, store->opened_folded,
+                                      store->opened_chain, error, error_size);
     }
     if (result != TROUPE_OK) {
         mdb_cursor_close(store->cursor);
@@ -678,10 +689,11 @@ static enum troupe_error pair_files(struct lmdb_store *store, char *error, size_
         snprintf(error, error_size, "%s", store->base.error);
         return result;
     }
-    if (store->opened_folded > 0 && tables_run != store->journal.run && tables_run != store->journal.previous_run) {
+    if (store->opened_folded > 0 && tables_run != store->journal.slot.run &&
+        tables_run != store->journal.slot.previous_run) {
         snprintf(
             error, error_size,
-            "open store %s: journal.mdb and tables.mdb are not of one store, or not of one time: put both back from "
+            "open store %s: journal.log and tables.mdb are not of one store, or not of one time: put both back from "
             "one backup",
             store->directory);
         return TROUPE_ECORRUPT;
@@ -700,6 +712,9 @@ static enum troupe_error pair_files(struct lmdb_store *store, char *error, size_
     if (code) {
         snprintf(error, error_size, "open store %s: claim it: %s%s", store->directory, mdb_strerror(code),
                  code == ENOSPC ? ": free space, start again" : "");
+    }
+    if (!code) {
+        troupe__journal_old_remove(store->directory);
     }
     return code ? troupe__lmdb_error(code) : TROUPE_OK;
 }
@@ -767,6 +782,7 @@ enum troupe_error troupe__lmdb_store_open(const char *directory, const struct tr
         .photograph = lmdb_photograph,
         .replay = lmdb_replay,
         .last_epoch = store->journal.last,
+        .cut_off = store->journal.cut_off,
         .close = lmdb_close,
     };
     *ret = &store->base;

@@ -1,4 +1,4 @@
-/* lmdb_store.h - the store on disk: a directory with a journal and tables, both LMDB.
+/* lmdb_store.h - the store on disk: a directory with a journal and, in LMDB, tables.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TROUPE_STATE_LMDB_STORE_H
 #define TROUPE_STATE_LMDB_STORE_H
@@ -14,6 +14,7 @@ struct troupe__lmdb_options {
     size_t fold_bytes;         /* fold when this much is queued, and at most about so much at once; 0: 64 MiB */
     unsigned fold_interval_ms; /* fold when a record is so old; 0: 2000 */
     bool keep_journal;         /* records stay when they are folded, until troupe__lmdb_store_forget */
+    size_t extent_size;        /* of a journal that is created, see state/journal.h; 0: 4 MiB, a kept one 16 MiB */
 };
 
 /* Open, or create, the store in `directory`. Call `replay` once before anything else. META rows whose names begin with

@@ -164,15 +164,8 @@ enum troupe_error troupe__load_find(struct troupe__load *load, enum troupe__tabl
 static enum troupe_error end_journal(const struct troupe__load *load, uint64_t epoch, uint64_t run, char *error,
                                      size_t error_size)
 {
-    struct troupe__journal journal;
-    enum troupe_error result =
-        troupe__journal_open(&journal, load->directory, 0, map_size, true, 0, 0, error, error_size);
-    if (result != TROUPE_OK) {
-        return result;
-    }
-    int code = troupe__journal_skip(&journal, epoch, run);
-    troupe__journal_close(&journal);
-    return code ? fail(load, "write the journal of", code, error, error_size) : TROUPE_OK;
+    const struct troupe__journal_options options = {.size_max = map_size};
+    return troupe__journal_create(load->directory, &options, epoch, run, error, error_size);
 }
 
 enum troupe_error troupe__load_end(struct troupe__load *load, uint64_t epoch, char *error, size_t error_size)

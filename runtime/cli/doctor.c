@@ -22,6 +22,7 @@
 #include "runtime/cli/progress.h"
 #include "runtime/cli/streams.h"
 #include "runtime/view.h"
+#include "state/journal.h"
 #include "transport/json.h"
 
 enum { FINDINGS_PRINTED = 100, EXIT_UNSURE = 3 /* it could not be looked at */ };
@@ -561,13 +562,11 @@ static void show_progress(void *progress, uint64_t rows)
 /* A node's directory has both files, or none. */
 static bool check_files(struct doctor *doctor, const char *directory)
 {
-    static const char *const names[] = {"journal.mdb", "tables.mdb"};
-    bool there[2];
-    for (size_t i = 0; i < 2; i++) {
-        char path[PATH_MAX];
-        there[i] =
-            (size_t)snprintf(path, sizeof path, "%s/%s", directory, names[i]) < sizeof path && access(path, F_OK) == 0;
-    }
+    static const char *const names[] = {"journal.log", "tables.mdb"};
+    char path[PATH_MAX];
+    bool tables =
+        (size_t)snprintf(path, sizeof path, "%s/%s", directory, names[1]) < sizeof path && access(path, F_OK) == 0;
+    const bool there[2] = {troupe__journal_exists(directory), tables};
     if (there[0] == there[1]) {
         return true;
     }
@@ -660,7 +659,7 @@ static int examine_apart(const struct troupe__look *look, const char *data, cons
     }
     struct doctor doctor = {.json = look->json};
     find(&doctor, "store",
-         "reading ended by signal %d (%s): pages of tables.mdb or journal.mdb are damaged or cut off: "
+         "reading ended by signal %d (%s): pages of tables.mdb are damaged or cut off: "
          "restore a backup",
          WTERMSIG(status), strsignal(WTERMSIG(status)));
     return EXIT_FAILURE;

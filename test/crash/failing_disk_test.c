@@ -32,10 +32,10 @@ static const struct way ways[] = {
     {DISK_FAIL_WRITE, EIO, false, "write, EIO"},
     {DISK_FAIL_WRITE, ENOSPC, false, "write, ENOSPC"},
     {DISK_FAIL_WRITE, 0, false, "short write"},
-    {DISK_FAIL_META, EIO, false, "meta page, EIO"},
-    {DISK_FAIL_META, EIO, true, "meta page, EIO, written all the same"},
-    {DISK_FAIL_META, ENOSPC, true, "meta page, ENOSPC, written all the same"},
-    {DISK_FAIL_META, 0, false, "meta page, short write"},
+    {DISK_FAIL_META, EIO, false, "durable write, EIO"},
+    {DISK_FAIL_META, EIO, true, "durable write, EIO, written all the same"},
+    {DISK_FAIL_META, ENOSPC, true, "durable write, ENOSPC, written all the same"},
+    {DISK_FAIL_META, 0, false, "durable write, short"},
 };
 
 struct fixture {
@@ -81,7 +81,7 @@ static enum troupe_error work(const struct fixture *f, const struct model *model
                               uint64_t *ret_failed, char *error, size_t error_size)
 {
     struct troupe__lmdb_options options = {
-        .sync = true, .map_size = 1 << 26, .fold_bytes = 4000, .fold_interval_ms = 1};
+        .sync = true, .map_size = 1 << 26, .fold_bytes = 4000, .fold_interval_ms = 1, .extent_size = 1 << 15};
     struct troupe__store *store;
     *ret_failed = 0;
     enum troupe_error result = troupe__lmdb_store_open(f->directory, &options, &store, error, error_size);
@@ -130,6 +130,7 @@ static void a_store_stops_at_its_last_epoch_whichever_call_fails(void **state)
 {
     struct fixture *f = *state;
     struct model *model = model_new(3);
+    int64_t all_stops = 0;
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
         int64_t calls = 0, stops = 0;
         for (bool failed = true; failed; calls++) {
@@ -153,8 +154,10 @@ static void a_store_stops_at_its_last_epoch_whichever_call_fails(void **state)
         }
         print_message("%s: %lld calls failed in turn, %lld stopped the store\n", ways[i].text, (long long)calls - 1,
                       (long long)stops);
-        assert_true(calls > EPOCHS / 2 && stops > EPOCHS / 2);
+        all_stops += stops;
+        assert_true(calls > 5 && stops > 0); /* The journal goes on with the rest of a write that was cut short. */
     }
+    assert_true(all_stops > 4 * EPOCHS);
     free(model);
 }
 

@@ -39,7 +39,7 @@ enum { EPOCHS = 150, OPENINGS = 4, STATES = 3000, STATES_PER_CHILD = 500, FIRST_
 enum forget {
     FORGET_NOTHING,
     FORGET_JOURNAL_SYNCS,
-    FORGET_JOURNAL_METAS,
+    FORGET_JOURNAL_WRITES,
     FORGET_TABLES_SYNCS,
     FORGET_TABLES_METAS,
     FORGET_FIRST_SYNCS, /* of files that are not under their names yet */
@@ -50,7 +50,7 @@ enum forget {
 
 static const char *const forget_names[FORGETS] = {"nothing",
                                                   "syncs of the journal",
-                                                  "metas of the journal",
+                                                  "small records of the journal",
                                                   "syncs of the tables",
                                                   "metas of the tables",
                                                   "syncs of new files",
@@ -140,7 +140,7 @@ static bool forgotten(const struct disk *d, const struct disk_op *op)
     switch (d->forget) {
     case FORGET_JOURNAL_SYNCS:
         return file && !meta && strncmp(name, "journal", 7) == 0;
-    case FORGET_JOURNAL_METAS:
+    case FORGET_JOURNAL_WRITES:
         return meta && strncmp(name, "journal", 7) == 0;
     case FORGET_TABLES_SYNCS:
         return file && !meta && strncmp(name, "tables", 6) == 0;
@@ -273,18 +273,9 @@ static void build_file(const struct disk *d, const struct file *file, const char
 
 static void empty(const char *directory)
 {
-    static const char *const names[] = {"journal.mdb",
-                                        "tables.mdb",
-                                        "journal.mdb-lock",
-                                        "tables.mdb-lock",
-                                        "journal.mdb.new",
-                                        "tables.mdb.new",
-                                        "lock",
-                                        "specs",
-                                        "specs.new",
-                                        "out.jsonl",
-                                        "journal.mdb.new-lock",
-                                        "tables.mdb.new-lock"};
+    static const char *const names[] = {
+        "journal.log", "tables.mdb", "tables.mdb-lock", "journal.log.new", "tables.mdb.new",
+        "lock",        "specs",      "specs.new",       "out.jsonl",       "tables.mdb.new-lock"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char path[640];
         snprintf(path, sizeof path, "%s/%s", directory, names[i]);
@@ -464,9 +455,9 @@ static bool check_all(struct run *run, uint64_t from, uint64_t to)
 
 /* How a recording goes. */
 struct plan {
-    bool sync;          /* durability disk */
-    bool sync_later;    /* not in the first of the openings, then on disk */
-    uint64_t fail_meta; /* the write of this epoch's meta page fails, and yet its bytes are written; 0: none */
+    bool sync;           /* durability disk */
+    bool sync_later;     /* not in the first of the openings, then on disk */
+    uint64_t fail_epoch; /* the write of this epoch fails, and yet its bytes are written; 0: none */
 };
 
 /* Commit epochs from `epoch` on, up to `end`. Returns the next one. */
@@ -474,10 +465,10 @@ static uint64_t commit_some(const struct model *model, struct troupe__store *sto
                             uint64_t epoch, uint64_t end, bool acknowledge)
 {
     for (; epoch < end; epoch++) {
-        bool fail = epoch == plan->fail_meta;
+        bool fail = epoch == plan->fail_epoch;
         disk_note(DISK_COMMITTING, epoch);
         if (fail) {
-            disk_fail(DISK_FAIL_META, "journal.mdb", 0, EIO, true);
+            disk_fail(DISK_FAIL_META, "journal.log", 0, EIO, true);
         }
         enum troupe_error result = model_commit(model, store, epoch, fail ? 3 : 1);
         if (fail && disk_failed() && result == TROUPE_EIO) {
@@ -501,8 +492,10 @@ static uint64_t commit_some(const struct model *model, struct troupe__store *sto
  * are promised to be good. */
 static struct disk_log record(const struct model *model, const char *directory, struct plan plan, size_t *ret_from)
 {
-    struct troupe__lmdb_options busy = {.map_size = 1 << 26, .fold_bytes = 40000, .fold_interval_ms = 1};
+    struct troupe__lmdb_options busy = {
+        .map_size = 1 << 26, .fold_bytes = 40000, .fold_interval_ms = 1, .extent_size = 1 << 16};
     char error[512];
+    bool failed = false;
     *ret_from = 0;
     disk_watch(directory);
     for (uint64_t epoch = 1, opening = 1; epoch <= EPOCHS; opening++) {
@@ -512,15 +505,16 @@ static struct disk_log record(const struct model *model, const char *directory, 
             store->replay(store, NULL, NULL) != TROUPE_OK) {
             fail_msg("%s", error);
         }
-        assert_true(store->last_epoch + 1 == epoch || (epoch == plan.fail_meta && store->last_epoch == epoch));
+        assert_true(store->last_epoch + 1 == epoch || (store->last_epoch == epoch && failed));
         epoch = store->last_epoch + 1;
         if (plan.sync_later && opening == 2) {
             *ret_from = disk_note(DISK_COMMITTED, epoch - 1);
         }
         uint64_t end = opening * EPOCHS / OPENINGS + 1;
         epoch = commit_some(model, store, &plan, epoch, end, busy.sync || !plan.sync_later);
-        if (plan.fail_meta && disk_failed()) {
-            plan.fail_meta = 0;
+        if (plan.fail_epoch && disk_failed()) {
+            plan.fail_epoch = 0;
+            failed = true;
             *ret_from = disk_note(DISK_COMMITTED, epoch - 1);
         }
         store->close(store);
@@ -638,13 +632,13 @@ static void a_store_that_was_run_without_syncs_is_durable_from_its_next_opening_
     check_recording(f, (struct plan){.sync_later = true}, number_of("TROUPE_STATES", STATES) / 8);
 }
 
-/* A meta page whose write fails may be on disk all the same. The node stops and starts again: neither then nor later
+/* An epoch whose write fails may be on disk all the same. The node stops and starts again: neither then nor later
  * does the epoch come back torn. */
-static void a_failed_write_of_a_meta_page_leaves_no_trap(void **state)
+static void a_failed_write_leaves_no_trap(void **state)
 {
     struct fixture *f = *state;
     for (uint64_t epoch = 20; epoch < 100; epoch += 26) {
-        check_recording(f, (struct plan){.sync = true, .fail_meta = epoch}, number_of("TROUPE_STATES", STATES) / 8);
+        check_recording(f, (struct plan){.sync = true, .fail_epoch = epoch}, number_of("TROUPE_STATES", STATES) / 8);
     }
 }
 
@@ -687,7 +681,7 @@ static void every_sync_that_is_left_out_is_noticed(void **state)
     for (int forget = FORGET_NOTHING; forget < FORGETS; forget++) {
         bool sync = forget != FORGET_NOTHING; /* The first one: durability process. */
         f->run.log = sync ? &with : &without;
-        f->run.forget = sync ? (enum forget)forget : FORGET_JOURNAL_METAS;
+        f->run.forget = sync ? (enum forget)forget : FORGET_JOURNAL_WRITES;
         f->run.progress->built = 0;
         if (check_all(&f->run, 0, f->run.states)) {
             fail_msg("without %s: all states were good", sync ? forget_names[forget] : "any sync");
@@ -706,7 +700,7 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(a_store_that_was_run_without_syncs_is_durable_from_its_next_opening_on, setup,
                                         teardown),
-        cmocka_unit_test_setup_teardown(a_failed_write_of_a_meta_page_leaves_no_trap, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_failed_write_leaves_no_trap, setup, teardown),
         cmocka_unit_test_setup_teardown(a_node_goes_on_from_every_state_to_the_same_output, setup, teardown),
         cmocka_unit_test_setup_teardown(every_sync_that_is_left_out_is_noticed, setup, teardown),
     };
