@@ -5,7 +5,7 @@ set -eu
 . "$(dirname "$0")/preamble.sh"
 
 module=$build/samples/greeter.so
-for i in 1 2 3; do echo '{"to":"demo/greeter/ada","type":"hello"}'; done >"$dir/in"
+for _ in 1 2 3; do echo '{"to":"demo/greeter/ada","type":"hello"}'; done >"$dir/in"
 "$build/troupe" run "$module" --data "$dir/data" --input "$dir/in" --output "$dir/records" --until-idle 2>"$dir/log" ||
     fail "the run: exit status $?"
 "$build/troupe" snapshot create --data "$dir/data" --name one >"$dir/said" 2>&1 || fail "snapshot create"
