@@ -111,6 +111,16 @@ troupe 1 run "$greeter" --data "$dir/text.so" --until-idle
 says 'text.so'
 ok "a file for a data directory is named: exit status 1"
 
+# With few descriptors something says so: ZeroMQ, which would abort, is not begun.
+for files in 8 12 16 20 24; do
+    status=0
+    (ulimit -n $files && exec "$build/troupe" run "$greeter" --data "$dir/few.data" --output "$dir/few.out" --until-idle) 2>"$dir/log" ||
+        status=$?
+    [ $status = 1 ] || fail "with $files open files: exit status $status"
+    grep -qi 'too many open files' "$dir/log" || fail "with $files open files: no reason"
+done
+ok "too few open files are told: exit status 1"
+
 # ---- directories -----------------------------------------------------------------------------------------------------
 
 mkdir "$dir/read-only"

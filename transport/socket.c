@@ -25,6 +25,7 @@ enum {
     KEEPALIVE_INTERVAL_S = 3,
     KEEPALIVE_COUNT = 3,
     UNACKNOWLEDGED_MS = 20000,
+    DESCRIPTORS = 16,  /* that ZeroMQ takes at most for its threads and a socket */
     RECONNECT_MS = 20, /* the first pause; it doubles */
     RECONNECT_MAX_MS = 1000,
 };
@@ -116,9 +117,27 @@ static bool set_options(void *zmq, const struct troupe__socket_options *options)
            (!options->keys || set_keys(zmq, options->keys));
 }
 
+/* Without them ZeroMQ aborts the process. Others may be quicker to take them, but that is what this can be sure of. */
+static bool has_descriptors(void)
+{
+    int taken[DESCRIPTORS], count = 0;
+    while (count < DESCRIPTORS && (taken[count] = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0)) >= 0) {
+        count++;
+    }
+    bool enough = count == DESCRIPTORS || errno != EMFILE;
+    while (count > 0) {
+        close(taken[--count]);
+    }
+    return enough;
+}
+
 enum troupe_error troupe__socket_open(const struct troupe__socket_options *options, struct troupe__socket **ret,
                                       char *error, size_t error_size)
 {
+    if (!has_descriptors()) {
+        snprintf(error, error_size, "open socket: too many open files: allow more (ulimit -n)");
+        return TROUPE_EIO;
+    }
     struct troupe__socket *socket = calloc(1, sizeof *socket);
     void *zmq_context = socket ? troupe__socket_context_acquire() : NULL;
     if (!zmq_context) {

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -673,6 +674,16 @@ static int run_one(struct run *run)
     return troupe__supervise(children, 1 + companion.is_needed, run->node.slow_ms, troupe__log_line, &run->log);
 }
 
+/* A connection is a file: as many as this user may have, not as few as a shell asks for. */
+static void allow_files(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
 int troupe__run(int argc, char **argv)
 {
     struct run run = {
@@ -703,6 +714,7 @@ int troupe__run(int argc, char **argv)
     if (run.checks && !run.node.module->check) {
         return troupe__wrong("run", "there is no check, see troupe.h, in the module for", "--check");
     }
+    allow_files();
     run.node.log = troupe__log_line;
     run.node.log_context = &run.log;
     if (run.nodes > 0) {
