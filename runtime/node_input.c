@@ -73,6 +73,13 @@ enum troupe_error troupe__node_pump_input(struct troupe_node *node, bool *ret_mo
         result = troupe__input_next(&node->input, &text, error, sizeof error);
         if (result == TROUPE_ENOTFOUND) {
             if (node->input.ended) {
+                uint64_t trace; /* For the mark, which comes after the file is closed. */
+                result = node->input.regular
+                             ? troupe__input_trace(&node->input, &trace, node->error, sizeof node->error)
+                             : TROUPE_OK;
+                if (result != TROUPE_OK) {
+                    return result;
+                }
                 troupe__node_report(node, TROUPE_INFO, "input %s ended after line %llu", node->input.path,
                                     (unsigned long long)node->input.line);
                 ev_io_stop(node->loop, &node->readable);
@@ -124,9 +131,10 @@ enum troupe_error troupe__node_open_input(struct troupe_node *node)
     }
     struct troupe__cursor cursor = {mark.data, (const unsigned char *)mark.data + mark.size, false};
     uint64_t offset = troupe__cursor_varint(&cursor), line = troupe__cursor_varint(&cursor);
+    uint64_t trace = cursor.at != cursor.end ? troupe__cursor_varint(&cursor) : 0; /* Older ones have none. */
     troupe__node_report(node, TROUPE_INFO, "input %s goes on behind line %llu", node->input.path,
                         (unsigned long long)line);
-    return troupe__input_seek(&node->input, offset, line, node->error, sizeof node->error);
+    return troupe__input_seek(&node->input, offset, line, trace, node->error, sizeof node->error);
 }
 
 enum troupe_error troupe__node_mark_input(struct troupe_node *node)
@@ -134,15 +142,21 @@ enum troupe_error troupe__node_mark_input(struct troupe_node *node)
     if (!node->input_moved || !node->input.regular) {
         return TROUPE_OK;
     }
+    uint64_t trace;
+    enum troupe_error result =
+        troupe__input_trace(&node->input, &trace, node->machine.error, sizeof node->machine.error);
+    if (result != TROUPE_OK) {
+        return result;
+    }
     node->input_moved = false;
     char name[sizeof input_mark_prefix + sizeof node->input.path];
     snprintf(name, sizeof name, "%s%s", input_mark_prefix, node->input.path);
     struct troupe__buffer mark = {0};
     troupe__buffer_put_varint(&mark, node->input.offset);
     troupe__buffer_put_varint(&mark, node->input.line);
-    enum troupe_error result =
-        mark.failed ? TROUPE_ENOMEM
-                    : troupe__machine_mark(&node->machine, name, (struct troupe_bytes){mark.data, mark.size});
+    troupe__buffer_put_varint(&mark, trace);
+    result = mark.failed ? TROUPE_ENOMEM
+                         : troupe__machine_mark(&node->machine, name, (struct troupe_bytes){mark.data, mark.size});
     troupe__buffer_free(&mark);
     return result;
 }

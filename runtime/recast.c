@@ -738,6 +738,16 @@ static bool is_least_position(const struct recast *recast, const struct troupe__
     return true;
 }
 
+/* A position without what the file is known again by: on another machine one of that name may be another file. */
+static struct troupe_bytes without_trace(struct troupe_bytes input)
+{
+    struct troupe__cursor cursor = cursor_of(input);
+    (void)troupe__cursor_varint(&cursor); /* offset */
+    (void)troupe__cursor_varint(&cursor); /* line */
+    return cursor.failed ? input
+                         : (struct troupe_bytes){input.data, (size_t)(cursor.at - (const unsigned char *)input.data)};
+}
+
 /* Whether all old nodes have the same row. */
 static bool is_everywhere(const struct recast *recast, const struct troupe__change *row)
 {
@@ -776,8 +786,10 @@ static enum troupe_error set_kept(struct recast *recast, uint16_t node, uint16_t
                 is_everywhere(recast, &change) ? set(recast, node, TROUPE__META, change.key, change.value) : result;
             continue;
         }
-        if (is_predecessor || (is_input && is_least_position(recast, &change))) {
+        if (is_predecessor) {
             result = set(recast, node, TROUPE__META, change.key, change.value);
+        } else if (is_input && is_least_position(recast, &change)) {
+            result = set(recast, node, TROUPE__META, change.key, without_trace(change.value));
         }
     }
     return result;

@@ -107,6 +107,20 @@ ok "wrong options: a text, exit status 2"
 troupe 1 run "$greeter" --data "$dir/x.data" --input "$dir/missing.jsonl" --until-idle
 says 'missing.jsonl'
 ok "a missing input is named: exit status 1"
+for name in a b c; do hello $name; done >"$dir/anew.in"
+again() { troupe "$1" run "$greeter" --data "$dir/anew.data" --input "$dir/anew.in" --output "$dir/anew.out" --until-idle; }
+again 0
+cp "$dir/anew.in" "$dir/kept.in"
+for name in x y z last; do hello $name; done >"$dir/anew.in" # As long as before, and longer.
+again 1
+says 'anew.in: is not the file that .* bytes were taken from before'
+hello d | cat "$dir/kept.in" - >"$dir/anew.in"
+again 0
+[ "$(wc -l <"$dir/anew.out")" = 4 ] || fail "what was appended to the old file did not come out"
+head -n 2 "$dir/kept.in" >"$dir/anew.in"
+again 1
+says 'anew.in: is shorter than'
+ok "an input that was written anew, or has become shorter, is named, and nothing is taken from it"
 troupe 1 run "$greeter" --data "$dir/text.so" --until-idle
 says 'text.so'
 ok "a file for a data directory is named: exit status 1"

@@ -70,6 +70,10 @@ wrong "name a new file" keygen
 wrong "one argument too many: 'b'" keygen "$dir/a" b
 wrong 'cannot load module: .*none.so' run "$dir/none.so"
 
+echo '{"to":"demo/greeter/bob","type":"hello"}' >"$dir/in"
+wrong "the output would go into the file that is read" run "$module" --data "$dir/none" --input "$dir/in" --output "$dir/./in"
+wrong "two nodes would read the same file" run "$module" --nodes 2 --data "$dir/none" --input "$dir/in" --input "$dir/./in"
+rm "$dir/in"
 expect 1 cluster init --nodes 2 --tcp h:1 --tcp h:1 "$dir/cluster.yaml"
 complains 'two endpoints of nodes n1 and n2 are the same'
 expect 1 cluster init --nodes 2 --tcp h:1 --tcp h:2 --clients h:3 --clients h:1 "$dir/cluster.yaml"

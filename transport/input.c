@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { READ_SIZE = 1 << 18 };
+enum { READ_SIZE = 1 << 18, TRACE_SIZE = 1024 };
 
 enum troupe_error troupe__input_open(struct troupe__input *input, const char *path, char *error, size_t error_size)
 {
@@ -58,10 +58,35 @@ void troupe__input_close(struct troupe__input *input)
     troupe__buffer_free(&input->buffer);
 }
 
-enum troupe_error troupe__input_seek(struct troupe__input *input, uint64_t offset, uint64_t line, char *error,
-                                     size_t error_size)
+enum troupe_error troupe__input_trace(struct troupe__input *input, uint64_t *ret, char *error, size_t error_size)
+{
+    unsigned char bytes[TRACE_SIZE];
+    size_t size = input->offset < TRACE_SIZE ? (size_t)input->offset : TRACE_SIZE, done = 0;
+    assert(input->regular);
+    while (input->fd >= 0 && done < size) {
+        ssize_t now = pread(input->fd, bytes + done, size - done, (off_t)(input->offset - size + done));
+        if (now < 0 && errno == EINTR) {
+            continue;
+        }
+        if (now <= 0) {
+            snprintf(error, error_size, "input %s: %s", input->path, now < 0 ? strerror(errno) : "it was cut off");
+            return TROUPE_EIO;
+        }
+        done += (size_t)now;
+    }
+    if (input->fd >= 0) {
+        uint64_t hash = troupe__hash(bytes, size);
+        input->trace = hash ? hash : 1;
+    }
+    *ret = input->trace;
+    return TROUPE_OK;
+}
+
+enum troupe_error troupe__input_seek(struct troupe__input *input, uint64_t offset, uint64_t line, uint64_t trace,
+                                     char *error, size_t error_size)
 {
     struct stat info;
+    uint64_t found;
     assert(input->regular && input->buffer.size == 0);
     if (fstat(input->fd, &info) != 0 || (uint64_t)info.st_size < offset) {
         snprintf(error, error_size,
@@ -76,7 +101,15 @@ enum troupe_error troupe__input_seek(struct troupe__input *input, uint64_t offse
     }
     input->offset = offset;
     input->line = line;
-    return TROUPE_OK;
+    enum troupe_error result = trace ? troupe__input_trace(input, &found, error, error_size) : TROUPE_OK;
+    if (result == TROUPE_OK && trace && found != trace) {
+        snprintf(error, error_size,
+                 "input %s: is not the file that %llu bytes were taken from before: what stands there has changed; put "
+                 "the old file back, or give new records under another name",
+                 input->path, (unsigned long long)offset);
+        return TROUPE_EINVAL;
+    }
+    return result;
 }
 
 /* Read more behind what the buffer holds. TROUPE_ENOTFOUND: nothing now. */

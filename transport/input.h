@@ -17,15 +17,21 @@ struct troupe__input {
     struct troupe__buffer buffer;
     size_t taken;    /* bytes of the buffer behind us */
     size_t searched; /* bytes of the buffer known to hold no further line end */
+    uint64_t trace;  /* the last one */
 };
 
 /* Open `path` ("-": standard input). Errors: TROUPE_EIO with a text. */
 enum troupe_error troupe__input_open(struct troupe__input *input, const char *path, char *error, size_t error_size);
 void troupe__input_close(struct troupe__input *input);
 
-/* Go on behind `offset`. Errors: TROUPE_EINVAL when the file is shorter. */
-enum troupe_error troupe__input_seek(struct troupe__input *input, uint64_t offset, uint64_t line, char *error,
-                                     size_t error_size);
+/* A hash of the last bytes in front of the position, to know the file again by; never 0. Only of a file; of a
+ * closed one the last that was asked for. Errors: TROUPE_EIO with a text. */
+enum troupe_error troupe__input_trace(struct troupe__input *input, uint64_t *ret, char *error, size_t error_size);
+
+/* Go on behind `offset`, where `trace` (0: not known) was taken. Errors: TROUPE_EINVAL when the file is shorter, or has
+ * something else in front of it: it was not appended to but written anew. TROUPE_EIO. */
+enum troupe_error troupe__input_seek(struct troupe__input *input, uint64_t offset, uint64_t line, uint64_t trace,
+                                     char *error, size_t error_size);
 
 /* Take the next line, without its end; valid until the next call. Errors: TROUPE_ENOTFOUND (no whole line yet, or
  * `ended`: see there), TROUPE_ETOOBIG (the line was skipped; `*ret` holds its beginning), TROUPE_EIO, TROUPE_ENOMEM. */

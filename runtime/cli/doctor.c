@@ -106,7 +106,11 @@ static void check_meta(struct doctor *doctor, const struct troupe__view_row *row
     } else if (is_key(row, "output") || (has_prefix(row, "return/") && row->key.size == 7 + 16)) {
         (void)troupe__cursor_string(&cursor, &size);
         varints = 1;
-    } else if (has_prefix(row, "input/") || (has_prefix(row, "id/") && row->key.size == 3 + 16)) {
+    } else if (has_prefix(row, "input/")) { /* And a trace, which older ones do not have. */
+        (void)troupe__cursor_varint(&cursor);
+        (void)troupe__cursor_varint(&cursor);
+        varints = cursor.at != cursor.end ? 1 : 0;
+    } else if (has_prefix(row, "id/") && row->key.size == 3 + 16) {
         varints = 2;
     } else if (has_prefix(row, "link/")) {
         varints = 5;

@@ -8,7 +8,7 @@
 
 #include "transport/json.h"
 
-/* META "egress/NAME": varint; "input/PATH": varint offset, varint line. */
+/* META "egress/NAME": varint; "input/PATH": varint offset, varint line, varint trace (see transport/input.h). */
 void troupe__positions_note(struct troupe__positions *positions, struct troupe_bytes key, struct troupe_bytes value)
 {
     static const char egress[] = "egress/", input[] = "input/";

@@ -636,6 +636,32 @@ static int run_nodes(struct run *all)
     return code;
 }
 
+/* Whether both are the same file of a disk. */
+static bool is_same_file(const char *one, const char *other)
+{
+    struct stat a, b;
+    return stat(one, &a) == 0 && S_ISREG(a.st_mode) && stat(other, &b) == 0 && a.st_dev == b.st_dev &&
+           a.st_ino == b.st_ino;
+}
+
+/* Each input is read once, and not what comes out. Returns -1 to go on, or the exit code. */
+static int check_files(const struct run *run)
+{
+    for (size_t i = 0; i < run->input_count; i++) {
+        if (is_same_file(run->inputs[i], run->node.output)) {
+            return troupe__wrong("run", "the output would go into the file that is read; name another one than",
+                                 run->node.output);
+        }
+        for (size_t j = 0; j < i; j++) {
+            if (is_same_file(run->inputs[i], run->inputs[j])) {
+                return troupe__wrong(
+                    "run", "two nodes would read the same file, and take in each line twice:", run->inputs[i]);
+            }
+        }
+    }
+    return -1;
+}
+
 /* One node, which has taken its place. Returns the exit code. */
 static int run_one(struct run *run)
 {
@@ -713,6 +739,9 @@ int troupe__run(int argc, char **argv)
     }
     if (run.checks && !run.node.module->check) {
         return troupe__wrong("run", "there is no check, see troupe.h, in the module for", "--check");
+    }
+    if ((code = check_files(&run)) >= 0) {
+        return code;
     }
     allow_files();
     run.node.log = troupe__log_line;

@@ -921,6 +921,21 @@ static uint64_t number_of(const struct troupe__buffer *record, const char *name)
     return troupe__cursor_varint(&cursor);
 }
 
+/* How many numbers a META row has. */
+static size_t numbers_in(const struct troupe__buffer *record, const char *name)
+{
+    struct troupe__change change;
+    size_t count = 0;
+    assert_true(find_change(record, TROUPE__META, troupe_string(name), &change));
+    struct troupe__cursor cursor = {change.value.data, (const unsigned char *)change.value.data + change.value.size,
+                                    false};
+    for (; cursor.at != cursor.end; count++) {
+        (void)troupe__cursor_varint(&cursor);
+        assert_false(cursor.failed);
+    }
+    return count;
+}
+
 /* Three nodes, of which the last has no successor of its name, become two, then five. */
 static void recast_by_hand(struct records *records, struct troupe_run *to)
 {
@@ -931,13 +946,13 @@ static void recast_by_hand(struct records *records, struct troupe_run *to)
     char error[256] = "";
     memset(rows, 0, sizeof rows);
     for (uint16_t i = 0; i < 3; i++) {
-        const uint64_t counters[] = {0, 0, 5, 2, 1000, 0}, position[] = {100 + 10 * i, 10 + i}, out[] = {5};
+        const uint64_t counters[] = {0, 0, 5, 2, 1000, 0}, position[] = {100 + 10 * i, 10 + i, 7}, out[] = {5};
         rows[i].base.next = next_row;
         add_numbers(&rows[i], "counters", 6, counters);
         add_numbers(&rows[i], "egress/out", 1, out);
-        add_numbers(&rows[i], "input/all", 2, position);
+        add_numbers(&rows[i], "input/all", 3, position);
         if (i == 2) {
-            add_numbers(&rows[i], "input/one", 2, position);
+            add_numbers(&rows[i], "input/one", 3, position);
         }
         add_records(&rows[i], 1, 3, "old");
         add_records(&rows[i], 4, 5, i == 2 ? "two" : "own");
@@ -959,7 +974,8 @@ static void free_records(struct records *records)
     }
 }
 
-/* Whoever is given a file goes on in it; where several read files of one name, none of its lines is left out. */
+/* Whoever is given a file goes on in it; where several read files of one name, none of its lines is left out. Only a
+ * node of the same name knows it again by what was read: on another machine it may be another file. */
 static void an_input_goes_on_on_any_node_at_its_own_or_the_least_position(void **state)
 {
     struct records fewer = {{set_row, find_row}, {{0}}}, more = {{set_row, find_row}, {{0}}};
@@ -974,6 +990,8 @@ static void an_input_goes_on_on_any_node_at_its_own_or_the_least_position(void *
     for (uint16_t i = 0; i < 5; i++) {
         assert_int_equal(number_of(&more.records[i], "input/all"), i < 3 ? 100 + 10 * i : 100);
         assert_int_equal(number_of(&more.records[i], "input/one"), 120);
+        assert_int_equal(numbers_in(&more.records[i], "input/all"), i < 3 ? 3 : 2);
+        assert_int_equal(numbers_in(&more.records[i], "input/one"), i == 2 ? 3 : 2);
     }
     free_records(&fewer);
     free_records(&more);
