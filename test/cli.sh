@@ -122,6 +122,14 @@ expect 1 run "$module" --data "$dir/none/deeper" --until-idle
 complains 'none/deeper: mkdir: No such file'
 rm "$dir/file"
 
+# A directory may have a longer path than a socket may: it works all the same.
+deep=$dir/$(printf '%0120d' 0)
+mkdir "$deep"
+echo '{"to":"demo/greeter/ada","type":"hello"}' >"$dir/in"
+expect 0 run "$module" --nodes 2 --data "$deep/two" --input "$dir/in" --output "$deep/out" --until-idle
+grep -q 'Hello, ada' "$deep"/out.n? || fail "nothing came out of two nodes in a deep directory"
+rm -rf "$deep" "$dir/in"
+
 # The log: each line is an event in the form that was asked for.
 echo '{"to":"demo/greeter/ada","type":"dan\u0007ce"}' >"$dir/in"
 expect 0 run "$module" --data "$dir/data" --input "$dir/in" --output "$dir/records" --until-idle --log-format json

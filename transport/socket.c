@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <zmq.h>
@@ -39,6 +40,8 @@ struct troupe__socket {
         char path[TROUPE__ENDPOINT_SIZE]; /* of the socket's file */
     } locks[TROUPE__ENDPOINTS_MAX];
     size_t lock_count;
+    int directories[TROUPE__ENDPOINTS_MAX]; /* of paths that are too long, held open */
+    size_t directory_count;
     zmq_msg_t parts[TROUPE__SOCKET_PARTS_MAX];
     size_t part_count; /* of the last message, to be closed */
 };
@@ -184,6 +187,9 @@ void troupe__socket_close(struct troupe__socket *socket)
         unlink(lock->path); /* ZeroMQ leaves it. */
         close(lock->fd);
     }
+    while (socket->directory_count > 0) {
+        close(socket->directories[--socket->directory_count]);
+    }
     free(socket);
 }
 
@@ -275,14 +281,42 @@ static const char *without_localhost(const char *endpoint, char ret[static TROUP
     return ret;
 }
 
+/* The kernel takes less than 108 bytes as the path of a socket. A longer one goes by way of its directory, which stays
+ * open as long as the socket does; without /proc it stays too long. */
+static const char *without_long_path(struct troupe__socket *socket, const char *endpoint,
+                                     char ret[static TROUPE__ENDPOINT_SIZE])
+{
+    const char *path = endpoint + strlen("ipc://"), *slash = strrchr(endpoint, '/');
+    char directory[TROUPE__ENDPOINT_SIZE];
+    if (!begins(endpoint, "ipc://") || strlen(path) < sizeof((struct sockaddr_un *)0)->sun_path || slash <= path ||
+        socket->directory_count == TROUPE__ENDPOINTS_MAX || access("/proc/self/fd", X_OK)) {
+        return endpoint;
+    }
+    snprintf(directory, sizeof directory, "%.*s", (int)(slash - path), path);
+    int fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) {
+        return endpoint;
+    }
+    socket->directories[socket->directory_count++] = fd;
+    snprintf(ret, TROUPE__ENDPOINT_SIZE, "ipc:///proc/self/fd/%d/%.200s", fd, slash + 1);
+    return ret;
+}
+
 static bool bind_at(struct troupe__socket *socket, const char *endpoint, char *ret_endpoint)
 {
-    char numeric[TROUPE__ENDPOINT_SIZE];
+    char numeric[TROUPE__ENDPOINT_SIZE], by_directory[TROUPE__ENDPOINT_SIZE];
     size_t size = TROUPE__ENDPOINT_SIZE;
     endpoint = without_localhost(endpoint, numeric);
     choose_family(socket, endpoint);
-    return zmq_bind(socket->zmq, endpoint) == 0 &&
-           zmq_getsockopt(socket->zmq, ZMQ_LAST_ENDPOINT, ret_endpoint, &size) == 0;
+    const char *way = without_long_path(socket, endpoint, by_directory);
+    if (zmq_bind(socket->zmq, way)) {
+        return false;
+    }
+    if (way == by_directory) {
+        snprintf(ret_endpoint, TROUPE__ENDPOINT_SIZE, "%s", endpoint);
+        return true;
+    }
+    return zmq_getsockopt(socket->zmq, ZMQ_LAST_ENDPOINT, ret_endpoint, &size) == 0;
 }
 
 /* ZeroMQ connects to a host by its name, but listens at addresses and interfaces only: look the name up, once. Sets
@@ -343,9 +377,10 @@ enum troupe_error troupe__socket_connect(struct troupe__socket *socket, const ch
                                          size_t error_size)
 {
     enum troupe_error result = check_kind(endpoint, false, error, error_size);
-    char numeric[TROUPE__ENDPOINT_SIZE];
+    char numeric[TROUPE__ENDPOINT_SIZE], by_directory[TROUPE__ENDPOINT_SIZE];
     choose_family(socket, endpoint);
-    if (result == TROUPE_OK && zmq_connect(socket->zmq, without_localhost(endpoint, numeric))) {
+    if (result == TROUPE_OK &&
+        zmq_connect(socket->zmq, without_long_path(socket, without_localhost(endpoint, numeric), by_directory))) {
         snprintf(error, error_size, "connect to %s: %s", endpoint, zmq_strerror(errno));
         result = TROUPE_EINVAL;
     }

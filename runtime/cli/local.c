@@ -10,7 +10,6 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "runtime/cli/cluster_file.h"
@@ -41,16 +40,16 @@ static enum troupe_error make_cluster(const char *absolute, uint16_t nodes, stru
         char endpoint[PATH_MAX + 32];
         snprintf(cluster->nodes[i].name, sizeof cluster->nodes[i].name, "n%u", i + 1);
         size_t size = (size_t)snprintf(endpoint, sizeof endpoint, "ipc://%s/n%u.ipc", absolute, i + 1);
-        if (size - strlen("ipc://") >= sizeof((struct sockaddr_un *)0)->sun_path || !troupe__endpoint_valid(endpoint)) {
+        if (!troupe__endpoint_valid(endpoint)) {
             snprintf(error, error_size,
-                     "%.200s cannot be the path of a socket, which has less than %zu bytes of printable ASCII: name a "
-                     "shorter --data, or use troupe cluster init --tcp",
-                     endpoint + strlen("ipc://"), sizeof((struct sockaddr_un *)0)->sun_path);
+                     "%.250s cannot be the path of a socket, which has at most %zu bytes of printable ASCII: name "
+                     "another --data, or use troupe cluster init --tcp",
+                     endpoint + strlen("ipc://"), TROUPE__ENDPOINT_MAX - strlen("ipc://"));
             return TROUPE_EINVAL;
         }
         memcpy(cluster->nodes[i].endpoint, endpoint, size + 1);
         size = (size_t)snprintf(endpoint, sizeof endpoint, "ipc://%s/n%u/socket", absolute, i + 1);
-        if (size - strlen("ipc://") < sizeof((struct sockaddr_un *)0)->sun_path) {
+        if (size <= TROUPE__ENDPOINT_MAX) {
             memcpy(cluster->nodes[i].clients, endpoint, size + 1);
         }
     }

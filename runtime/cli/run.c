@@ -313,14 +313,23 @@ static bool has_progress(const struct run *run)
     return run->node.until != TROUPE_UNTIL_STOPPED && isatty(STDERR_FILENO) && !mixed;
 }
 
-/* Beside the data, where only its owner gets at it; unless the path is too long for a socket. */
+/* Beside the data, where only its owner gets at it; unless the path is too long for an endpoint. */
 static void listen_beside_data(struct run *run)
 {
-    enum { SOCKET_PATH_MAX = 100 };
-    if (strlen(run->node.data) + 7 < SOCKET_PATH_MAX) {
-        snprintf(run->listen_default, sizeof run->listen_default, "ipc://%s/socket", run->node.data);
+    static const char before[] = "ipc://", behind[] = "/socket";
+    char here[PATH_MAX], text[160];
+    size_t size = strlen(before) + strlen(run->node.data) + strlen(behind);
+    size +=
+        run->node.data[0] != '/' && getcwd(here, sizeof here) ? strlen(here) + 1 : 0; /* Clients are told all of it. */
+    if (size < sizeof run->listen_default) {
+        snprintf(run->listen_default, sizeof run->listen_default, "%s%s%s", before, run->node.data, behind);
         run->listen[run->node.listen_count++] = run->listen_default;
+        return;
     }
+    snprintf(text, sizeof text,
+             "the path of the directory has more than %zu bytes: clients do not reach the node there; see --listen",
+             sizeof run->listen_default - strlen(before) - strlen(behind) - 1);
+    troupe__log_line(&run->log, TROUPE_WARNING, text);
 }
 
 /* Without --listen: there, and where the cluster file says. */

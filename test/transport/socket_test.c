@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "transport/socket.h"
@@ -130,6 +131,30 @@ static void two_servers_do_not_share_a_path(void **state)
     troupe__socket_close(first);
 }
 
+/* The kernel takes 107 bytes, but a node's directory may have any path. */
+static void a_long_path_is_as_good_as_a_short_one(void **state)
+{
+    (void)state;
+    char deep[TROUPE__ENDPOINT_SIZE], long_endpoint[TROUPE__ENDPOINT_SIZE];
+    struct troupe__socket *server = open_socket(TROUPE__SOCKET_ROUTER, 0);
+    struct troupe__socket *client = open_socket(TROUPE__SOCKET_DEALER, 0);
+    struct troupe__frames frames;
+    snprintf(deep, sizeof deep, "%s/%0150d", directory, 0);
+    assert_int_equal(mkdir(deep, 0700), 0);
+    snprintf(long_endpoint, sizeof long_endpoint, "ipc://%.230s/s", deep);
+    assert_int_equal(troupe__socket_connect(client, long_endpoint, error, sizeof error), TROUPE_OK);
+    assert_int_equal(troupe__socket_send(client, &(struct troupe_bytes){"hello", 5}, 1), TROUPE_OK);
+    assert_int_equal(troupe__socket_listen(server, long_endpoint, bound, error, sizeof error), TROUPE_OK);
+    assert_string_equal(bound, long_endpoint);
+    expect(server, &frames);
+    assert_memory_equal(frames.part[frames.count - 1].data, "hello", 5);
+    troupe__socket_close(client);
+    troupe__socket_close(server);
+    snprintf(long_endpoint, sizeof long_endpoint, "%.240s/s.lock", deep);
+    assert_int_equal(unlink(long_endpoint), 0);
+    assert_int_equal(rmdir(deep), 0); /* The socket's file is gone. */
+}
+
 static void expect_listening(const char *host)
 {
     struct troupe__socket *server = open_socket(TROUPE__SOCKET_ROUTER, 0);
@@ -200,6 +225,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_peer_that_is_not_there_is_told, make_directory, remove_directory),
         cmocka_unit_test_setup_teardown(a_frame_over_the_limit_harms_its_sender_only, make_directory, remove_directory),
         cmocka_unit_test_setup_teardown(two_servers_do_not_share_a_path, make_directory, remove_directory),
+        cmocka_unit_test_setup_teardown(a_long_path_is_as_good_as_a_short_one, make_directory, remove_directory),
         cmocka_unit_test(a_host_is_listened_at_by_its_name),
         cmocka_unit_test(wrong_endpoints_are_told),
     };
