@@ -61,6 +61,13 @@ expect 2 "cannot load module" sim "$dir/nothing.so" --input "$dir/hello.jsonl"
 expect 2 "give '--input FILE'" sim "$dir/moody.so"
 expect 2 "with commas, not 'crash,rust'" sim "$dir/moody.so" --input "$dir/hello.jsonl" --faults crash,rust
 expect 2 "as in 1..1000" sim "$dir/moody.so" --input "$dir/hello.jsonl" --seeds 9..1
+expect 2 "as in 1..1000" sim "$dir/moody.so" --input "$dir/hello.jsonl" --seeds 1..99999999999999999999
+expect 1 "output $dir/no/where: No such file" sim "$dir/moody.so" --input "$dir/hello.jsonl" --output "$dir/no/where"
+expect 2 "with --shrink leave out '--output'" sim "$dir/moody.so" --input "$dir/hello.jsonl" --shrink x --output y
+# Of a last seed that fails the records are there all the same.
+cat "$dir/hello.jsonl" "$dir/reject.jsonl" >"$dir/both.jsonl"
+expect 1 "seed 2 FAILED" sim "$dir/moody.so" --input "$dir/both.jsonl" --seeds 1..2 --no-dead --output "$dir/failed.jsonl"
+[ "$(wc -l <"$dir/failed.jsonl")" = 4 ] || { echo "FAILED: no records of a seed that fails"; failed=1; }
 expect 0 "^2 seeds.* 0 crashes" sim "$dir/moody.so" --input "$dir/hello.jsonl" --seeds 1..2 --faults loss,clock
 
 # Of many lines the one is found that matters, and nodes and faults that do not are left out; a crash too.

@@ -6,6 +6,7 @@
 #include "runtime/cli/sim.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -50,6 +51,7 @@ struct sim {
     uint64_t span_ns;
     uint64_t record_sum; /* of the run: the same for the same records in any order */
     FILE *output;
+    bool records; /* the run's records go there */
     struct troupe__buffer text;
     struct troupe__progress progress;
     char snapshots[64]; /* the directory of snapshots for the module's check; "": it has none */
@@ -94,11 +96,12 @@ static const char *set_seeds(void *target, const char *value)
     if (*value < '0' || *value > '9') {
         return what;
     }
+    errno = 0;
     sim->seed_first = sim->seed_last = strtoull(value, &end, 10);
     if (strncmp(end, "..", 2) == 0 && end[2] >= '0' && end[2] <= '9') {
         sim->seed_last = strtoull(end + 2, &end, 10);
     }
-    return *end || sim->seed_first > sim->seed_last ? what : NULL;
+    return *end || errno == ERANGE || sim->seed_first > sim->seed_last ? what : NULL;
 }
 
 static const char *set_faults(void *target, const char *value)
@@ -325,7 +328,7 @@ static void take_record(void *context, uint16_t node, const struct troupe__egres
                                    troupe__hash(egress->key.data, egress->key.size));
     uint64_t body = sim->same_keys ? 0 : troupe__hash(egress->body.data, egress->body.size);
     sim->record_sum += troupe__id_mix(hash, body);
-    if (!sim->output) {
+    if (!sim->records) {
         return;
     }
     sim->text.size = 0;
@@ -433,7 +436,9 @@ static struct troupe__sim_result run_seed(struct sim *sim, uint64_t seed, unsign
 /* Both runs of a seed. */
 static struct troupe__sim_result check_seed(struct sim *sim, uint64_t seed, uint64_t expected)
 {
+    sim->records = sim->output && seed == sim->seed_last;
     struct troupe__sim_result first = run_seed(sim, seed, sim->faults);
+    sim->records = false;
     uint64_t records = sim->record_sum;
     if (first.failure[0]) {
         return first;
@@ -445,9 +450,6 @@ static struct troupe__sim_result check_seed(struct sim *sim, uint64_t seed, uint
     }
     bool logs = sim->logs;
     sim->logs = false;
-    if (seed == sim->seed_last && sim->output_path) {
-        sim->output = fopen(sim->output_path, "w");
-    }
     struct troupe__sim_result second = run_seed(sim, seed, sim->faults);
     sim->logs = logs;
     if (second.hash != first.hash) {
@@ -462,6 +464,10 @@ static int run_seeds(struct sim *sim)
 {
     struct troupe__sim_result sum = {0};
     uint64_t expected = 0, failed = 0, seeds = 0, seconds = 0;
+    if (sim->output_path && !(sim->output = fopen(sim->output_path, "w"))) {
+        fprintf(stderr, "troupe sim: output %s: %s\n", sim->output_path, strerror(errno));
+        return EXIT_FAILURE;
+    }
     if (sim->same_records) {
         struct troupe__sim_result calm = run_seed(sim, sim->seed_first, 0);
         expected = sim->record_sum;
@@ -489,8 +495,9 @@ static int run_seeds(struct sim *sim)
         }
     }
     troupe__progress_end(&sim->progress);
-    if (sim->output && fclose(sim->output) != 0) {
-        perror("troupe sim: output");
+    bool unwritten = sim->output && ferror(sim->output);
+    if (sim->output && (fclose(sim->output) != 0 || unwritten)) {
+        fprintf(stderr, "troupe sim: output %s: %s\n", sim->output_path, unwritten ? "cannot write" : strerror(errno));
         return EXIT_FAILURE;
     }
     printf("%" PRIu64 " seeds, each twice: %" PRIu64 " failed; %" PRIu64 " deliveries, %" PRIu64 " crashes, %" PRIu64
@@ -666,6 +673,9 @@ int troupe__sim(int argc, char **argv)
     }
     if (!sim.input_path) {
         return troupe__wrong("sim", "without input nothing happens: give", "--input FILE");
+    }
+    if (sim.shrink_path && sim.output_path) {
+        return troupe__wrong("sim", "with --shrink leave out", "--output");
     }
     sim.module_path = argv[operands];
     sim.module = troupe__module_load("sim", argv[operands]);
