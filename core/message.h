@@ -28,6 +28,11 @@ enum troupe__message_kind {
 /* Bytes that a forwarded body may be over TROUPE_BODY_MAX. */
 enum { TROUPE__FORWARD_SIZE = 128 };
 
+/* The number of an ask from outside, its correlation, is an id as those of timers are (core/delivery.h), with this bit.
+ * An actor may hold it for long, as the right to answer later: so no two nodes give the same, and it stays what it is
+ * when a snapshot is restored to another number of nodes. In an earlier format it was its message's sequence. */
+#define TROUPE__ASK_BIT (UINT64_C(1) << 62)
+
 /* The correlation of an OUTWARD: the number of the ask, shifted, and whether that has an id, so that its answer is kept
  * and it is known whether there is one already. */
 enum { TROUPE__OUTWARD_SHIFT = 1, TROUPE__OUTWARD_KEPT = 1 };

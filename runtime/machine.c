@@ -521,7 +521,7 @@ enum troupe_error troupe__machine_note_id(struct troupe__machine *machine, struc
 
 enum troupe_error troupe__machine_take_in(struct troupe__machine *machine, const char *id, struct troupe_address to,
                                           const char *type, struct troupe_bytes body, enum troupe__message_kind kind,
-                                          bool *ret_known)
+                                          bool *ret_known, uint64_t *ret_number)
 {
     *ret_known = false;
     enum troupe_error result = troupe__machine_check_outside(machine, to, type, body);
@@ -533,8 +533,8 @@ enum troupe_error troupe__machine_take_in(struct troupe__machine *machine, const
         return troupe__machine_out_of_memory(machine);
     }
     if (id && machine->links && !troupe__links_local(machine->links, actor)) {
-        uint64_t number; /* The id belongs to the actor: its node knows it. */
-        return troupe__machine_forward(machine, id, actor, type, body, kind, &number);
+        /* The id belongs to the actor: its node knows it. */
+        return troupe__machine_forward(machine, id, actor, type, body, kind, ret_number);
     }
     if (id) {
         result = troupe__machine_note_id(machine, troupe__id_of(to.type, to.key, id), actor->slot, ret_known);
@@ -547,7 +547,8 @@ enum troupe_error troupe__machine_take_in(struct troupe__machine *machine, const
         return troupe__machine_out_of_memory(machine);
     }
     message->kind = (uint8_t)kind;
-    message->correlation = kind == TROUPE__ASK ? machine->sequence + 1 : 0; /* What its own number will be. */
+    message->correlation = kind == TROUPE__ASK ? troupe__machine_next_ask(machine) : 0;
+    *ret_number = message->correlation;
     result = troupe__machine_take(machine, message);
     if (result != TROUPE_OK) {
         troupe__message_free(message);
@@ -559,7 +560,8 @@ enum troupe_error troupe__machine_arrive(struct troupe__machine *machine, const 
                                          const char *type, struct troupe_bytes body)
 {
     bool known;
-    return troupe__machine_take_in(machine, id, to, type, body, TROUPE__PLAIN, &known);
+    uint64_t none;
+    return troupe__machine_take_in(machine, id, to, type, body, TROUPE__PLAIN, &known, &none);
 }
 
 /* ---- epochs ------------------------------------------------------------------------------------------------------ */

@@ -1,7 +1,7 @@
 /* machine_asks.c - asks from outside: taking one in, and its one answer.
  * SPDX-License-Identifier: Apache-2.0
  *
- * An ask is known by the number of its message. Its answer leaves the machine with the epoch that made it
+ * An ask is known by a number (TROUPE__ASK_BIT). Its answer leaves the machine with the epoch that made it
  * (`epoch->answers`); with an id it is a row too, so that asking again gets the same, also after a crash. */
 #include <assert.h>
 #include <stdio.h>
@@ -27,17 +27,18 @@ enum troupe_error troupe__machine_ask(struct troupe__machine *machine, const cha
             return troupe__machine_forward(machine, id, actor, type, body, TROUPE__ASK, ret_number);
         }
     }
-    enum troupe_error result = troupe__machine_take_in(machine, id, to, type, body, TROUPE__ASK, &known);
+    uint64_t number = 0;
+    enum troupe_error result = troupe__machine_take_in(machine, id, to, type, body, TROUPE__ASK, &known, &number);
     if (result != TROUPE_OK) {
         return result;
     }
     if (!known) {
-        *ret_number = machine->sequence;
+        *ret_number = number;
         *ret_known = NULL;
         if (!id) {
             return TROUPE_OK;
         }
-        return troupe__machine_expect_answer(machine, troupe__id_of(to.type, to.key, id), machine->sequence,
+        return troupe__machine_expect_answer(machine, troupe__id_of(to.type, to.key, id), number,
                                              troupe__slot_of(to.type, to.key));
     }
     const struct troupe__response *response =

@@ -219,7 +219,8 @@ static enum troupe_error enter(struct troupe__machine *machine, const struct tro
     }
     message->kind = ask ? TROUPE__ASK : TROUPE__PLAIN;
     message->version = wrapped->version;
-    message->correlation = ask ? machine->sequence + 1 : 0; /* What its own number will be. */
+    uint64_t number = ask ? troupe__machine_next_ask(machine) : 0;
+    message->correlation = number;
     enum troupe_error result = troupe__machine_take(machine, message);
     if (result != TROUPE_OK) {
         troupe__message_free(message);
@@ -228,7 +229,6 @@ static enum troupe_error enter(struct troupe__machine *machine, const struct tro
     if (!ask) {
         return TROUPE_OK;
     }
-    uint64_t number = machine->sequence;
     result = id.low ? troupe__machine_expect_answer(machine, id, number, wrapped->to->slot) : TROUPE_OK;
     return result == TROUPE_OK ? note_return(machine, number, wrapped) : result;
 }

@@ -20,6 +20,12 @@
 /* No node comes so far that its numbers of messages, timers and jobs touch those bits; rows that say so are refused. */
 #define TROUPE__NUMBER_MAX (UINT64_C(1) << 61)
 
+/* The number of an ask from outside. */
+static inline uint64_t troupe__machine_next_ask(struct troupe__machine *machine)
+{
+    return TROUPE__ASK_BIT | troupe__delivery_next_id(&machine->ctx);
+}
+
 /* Change a row whose key is a number. */
 static inline void troupe__machine_put_row(struct troupe__buffer *record, enum troupe__table table, uint64_t number,
                                            const struct troupe__buffer *value)
@@ -105,10 +111,11 @@ struct troupe__egress_name *troupe__machine_find_egress(struct troupe__machine *
 enum troupe_error troupe__machine_remember(struct troupe__machine *machine, const char *name, size_t name_size,
                                            struct troupe_bytes value);
 
-/* As troupe__machine_arrive, for any kind; `*ret_known` is set when the id was taken in before. */
+/* As troupe__machine_arrive, for any kind; `*ret_known` is set when the id was taken in before, else `*ret_number` of
+ * an ask. */
 enum troupe_error troupe__machine_take_in(struct troupe__machine *machine, const char *id, struct troupe_address to,
                                           const char *type, struct troupe_bytes body, enum troupe__message_kind kind,
-                                          bool *ret_known);
+                                          bool *ret_known, uint64_t *ret_number);
 
 /* Check a message from outside. Errors, with the machine's error: TROUPE_EINVAL, TROUPE_ETOOBIG. */
 enum troupe_error troupe__machine_check_outside(struct troupe__machine *machine, struct troupe_address to,

@@ -38,14 +38,23 @@ struct new_node {
     uint64_t sequence, waiting, egress_number, egress_released;
     struct troupe__egress_name *egresses;
     size_t egress_count;
-    uint64_t *kept; /* numbers of asks from outside that are answered later */
+    uint64_t id_last; /* of timers, asks and jobs */
+    uint64_t *kept;   /* numbers of asks from outside that are answered later, of the earlier format */
     size_t kept_count;
 };
 
-/* An ask from outside that waits: its numbers as they were and as they are. */
+/* An ask from outside that waits, of the earlier format: its numbers as they were and as they are. */
 struct ask {
     uint64_t old_number, new_number;
     uint16_t old_node, new_node;
+};
+
+/* One with an id that is not answered. */
+struct open {
+    uint64_t number;
+    uint16_t slot, node; /* of the actor */
+    bool answered;       /* since */
+    unsigned char key[TROUPE__RESPONSE_KEY_SIZE];
 };
 
 struct recast {
@@ -55,6 +64,8 @@ struct recast {
     uint16_t old_count, new_count;
     struct ask *asks; /* sorted once MAIL is done */
     size_t ask_count, ask_capacity;
+    struct open *opens; /* sorted once RESPONSE is done */
+    size_t open_count, open_capacity;
     struct troupe__buffer row; /* what is being written */
     struct troupe__recast_counts counts;
     char *error;
@@ -283,35 +294,76 @@ static bool keep_number(struct recast *recast, uint16_t node, uint64_t number)
     return true;
 }
 
-/* The number of an ask that waits is now another one, and an answered one must not share one with it. */
+/* Whether no other node has given it, nor ever will: it stays. */
+static bool is_unique(uint64_t number)
+{
+    return (number & TROUPE__ASK_BIT) != 0;
+}
+
+static int compare_opens(const void *a, const void *b)
+{
+    const struct open *left = a, *right = b;
+    int order = (left->number > right->number) - (left->number < right->number);
+    return order ? order : left->slot - right->slot;
+}
+
+/* An answer to it may be on its way. */
+static enum troupe_error note_open(struct recast *recast, struct open open, struct troupe_bytes key)
+{
+    if (recast->open_count == recast->open_capacity) {
+        size_t capacity = recast->open_capacity ? recast->open_capacity * 2 : 64;
+        struct open *opens = realloc(recast->opens, capacity * sizeof *opens);
+        if (!opens) {
+            return out_of_memory(recast);
+        }
+        recast->opens = opens;
+        recast->open_capacity = capacity;
+    }
+    memcpy(open.key, key.data, sizeof open.key);
+    recast->opens[recast->open_count++] = open;
+    return TROUPE_OK;
+}
+
+/* Of the earlier format: the number of an ask that waits is now another one, and an answered one must not share one
+ * with it. */
+static enum troupe_error renumber(struct recast *recast, uint16_t from, uint16_t node, bool answered,
+                                  uint64_t old_number, uint64_t *ret_number)
+{
+    struct ask wanted = {.old_number = old_number, .old_node = from};
+    if (answered) {
+        *ret_number = ++recast->news[node].sequence;
+        return TROUPE_OK;
+    }
+    const struct ask *ask = recast->ask_count > 0
+                                ? bsearch(&wanted, recast->asks, recast->ask_count, sizeof *recast->asks, compare_asks)
+                                : NULL;
+    if (ask && ask->new_node != node) {
+        return corrupt(recast, from, "an answer of another node");
+    }
+    *ret_number = ask ? ask->new_number : old_number;
+    return ask || keep_number(recast, node, old_number)
+               ? TROUPE_OK
+               : corrupt(recast, from, "an ask to be answered later, whose number an ask of another node has too,");
+}
+
 static enum troupe_error recast_response(struct recast *recast, uint16_t from, const struct old_node *old)
 {
     struct troupe__answer answer;
-    struct ask wanted = {.old_node = from};
     uint16_t slot = troupe__response_slot(old->value), node;
     uint64_t number;
     bool answered;
-    if (!troupe__response_decode(old->value, &wanted.old_number, &answered, &answer) || slot >= TROUPE__SLOTS) {
+    if (!troupe__response_decode(old->value, &number, &answered, &answer) || slot >= TROUPE__SLOTS ||
+        old->key.size != TROUPE__RESPONSE_KEY_SIZE) {
         return corrupt(recast, from, "a malformed answer");
     }
     node = owner(recast, slot);
-    if (answered) {
-        number = ++recast->news[node].sequence;
-    } else {
-        const struct ask *ask = recast->ask_count > 0 ? bsearch(&wanted, recast->asks, recast->ask_count,
-                                                                sizeof *recast->asks, compare_asks)
-                                                      : NULL;
-        if (ask && ask->new_node != node) {
-            return corrupt(recast, from, "an answer of another node");
-        }
-        number = ask ? ask->new_number : wanted.old_number;
-        if (!ask && !keep_number(recast, node, number)) {
-            return corrupt(recast, from, "an ask to be answered later, whose number an ask of another node has too,");
-        }
+    enum troupe_error result = is_unique(number) ? TROUPE_OK : renumber(recast, from, node, answered, number, &number);
+    if (result == TROUPE_OK && !answered) {
+        result = note_open(recast, (struct open){.number = number, .node = node, .slot = slot}, old->key);
     }
     recast->row.size = 0;
     troupe__response_encode(&recast->row, number, slot, answered ? &answer : NULL);
-    return set_row(recast, node, TROUPE__RESPONSE, old->key);
+    return result == TROUPE_OK ? set_row(recast, node, TROUPE__RESPONSE, old->key) : result;
 }
 
 static enum troupe_error recast_row(struct recast *recast, enum troupe__table table, uint16_t from)
@@ -363,11 +415,17 @@ static enum troupe_error recast_merged(struct recast *recast, enum troupe__table
 
 /* ---- messages ---------------------------------------------------------------------------------------------------- */
 
-/* Append a message to recast->row. An ask from outside is known by a number of its own node, its new one here. */
+/* Whether it is an ask from outside that is known by the number that its message had on its old node. */
+static bool is_renumbered(const struct troupe__message_row *message)
+{
+    return message->kind == TROUPE__ASK && !message->from_actor && !is_unique(message->correlation);
+}
+
+/* Append a message to recast->row; `number` is its new one here. */
 static void put_message(struct recast *recast, struct troupe_bytes row, const struct troupe__message_row *message,
                         uint64_t number)
 {
-    if (message->kind == TROUPE__ASK && !message->from_actor) {
+    if (is_renumbered(message)) {
         troupe__buffer_put(&recast->row, message->before.data, message->before.size);
         troupe__buffer_put_varint(&recast->row, number);
         troupe__buffer_put(&recast->row, message->after.data, message->after.size);
@@ -399,7 +457,7 @@ static enum troupe_error set_mail(struct recast *recast, uint16_t from, struct t
     uint16_t node = owner(recast, message->to_slot);
     uint64_t number = ++recast->news[node].sequence;
     enum troupe_error result = TROUPE_OK;
-    if (message->kind == TROUPE__ASK && !message->from_actor) {
+    if (is_renumbered(message)) {
         result = note_ask(recast, from, message->correlation, node, number);
     }
     recast->news[node].waiting++;
@@ -442,6 +500,14 @@ static enum troupe_error set_new_id(struct recast *recast, uint16_t node, struct
     return set_row(recast, node, TROUPE__META, key);
 }
 
+/* Above all that there were, and of this node: see troupe__delivery_next_id. */
+static uint64_t next_ask(struct recast *recast, uint16_t node)
+{
+    uint64_t *last = &recast->news[node].id_last;
+    *last = (*last / TROUPE__ID_STEP + 1) * TROUPE__ID_STEP + node;
+    return TROUPE__ASK_BIT | *last;
+}
+
 /* A message from outside that flew in its wrapping: the id (16 bytes), then the body. */
 static enum troupe_error set_unwrapped(struct recast *recast, const struct troupe__message_row *message)
 {
@@ -463,20 +529,40 @@ static enum troupe_error set_unwrapped(struct recast *recast, const struct troup
         recast->counts.late += known;
         return result;
     }
-    uint64_t number = ++recast->news[node].sequence;
+    uint64_t number = ask ? next_ask(recast, node) : 0;
     recast->news[node].waiting++;
     recast->counts.flew++;
     recast->row.size = 0;
-    troupe__message_row_encode(&recast->row, ask ? TROUPE__ASK : TROUPE__PLAIN, message->to, message->name,
-                               ask ? number : 0, message->version,
-                               (struct troupe_bytes){id + 16, message->body.size - 16});
-    result = set_number_row(recast, node, TROUPE__MAIL, number);
+    troupe__message_row_encode(&recast->row, ask ? TROUPE__ASK : TROUPE__PLAIN, message->to, message->name, number,
+                               message->version, (struct troupe_bytes){id + 16, message->body.size - 16});
+    result = set_number_row(recast, node, TROUPE__MAIL, ++recast->news[node].sequence);
     if (result == TROUPE_OK && ask && has_id) {
         recast->row.size = 0;
         troupe__response_encode(&recast->row, number, slot, NULL);
         result = set_row(recast, node, TROUPE__RESPONSE, response_key);
     }
     return result;
+}
+
+/* An answer to an ask from outside, on its way to the node of the actor that was asked: as if it had come there. Who
+ * waits for one without an id is gone. */
+static enum troupe_error recast_outward(struct recast *recast, const struct troupe__message_row *message)
+{
+    struct open wanted = {.number = message->correlation >> TROUPE__OUTWARD_SHIFT, .slot = message->to_slot};
+    bool kept = (message->correlation & TROUPE__OUTWARD_KEPT) != 0;
+    struct open *open = kept && recast->open_count > 0
+                            ? bsearch(&wanted, recast->opens, recast->open_count, sizeof *recast->opens, compare_opens)
+                            : NULL;
+    if (!open || open->answered) {
+        recast->counts.late++;
+        return TROUPE_OK;
+    }
+    struct troupe__answer answer = {TROUPE_OK, message->name, message->body};
+    recast->row.size = 0;
+    troupe__response_encode(&recast->row, open->number, open->slot, &answer);
+    open->answered = true;
+    recast->counts.flew++;
+    return set_row(recast, open->node, TROUPE__RESPONSE, (struct troupe_bytes){open->key, sizeof open->key});
 }
 
 /* A message that flew is taken in as troupe__machine_take does. */
@@ -494,12 +580,11 @@ static enum troupe_error recast_flown(struct recast *recast, uint16_t from, stru
     if (message.kind == TROUPE__FORWARDED_SEND || message.kind == TROUPE__FORWARDED_ASK) {
         return set_unwrapped(recast, &message);
     }
+    if (message.kind == TROUPE__OUTWARD) {
+        return recast_outward(recast, &message);
+    }
     if (message.kind != TROUPE__PLAIN && message.kind != TROUPE__ASK && message.kind != TROUPE__ANSWER) {
-        snprintf(recast->error, recast->error_size,
-                 "from node %u flies what only as many nodes as before can take in: restore to those, or take another "
-                 "snapshot",
-                 from);
-        return TROUPE_EINVAL;
+        return corrupt(recast, from, "a message that flies and never could");
     }
     bool in_time = true;
     enum troupe_error result = TROUPE_OK;
@@ -598,17 +683,19 @@ static void note_released(struct recast *recast)
     }
 }
 
-/* Messages are numbered anew, above all numbers there were: an ask from outside that was handled and is answered later
- * keeps its own, which an actor may hold. */
+/* Messages are numbered anew, above all numbers there were: an ask of the earlier format that was handled and is
+ * answered later keeps its own, which an actor may hold. Ids go on from the highest. */
 static void note_sequences(struct recast *recast)
 {
-    uint64_t last = 0;
+    uint64_t last = 0, id_last = 0;
     for (uint16_t i = 0; i < recast->old_count; i++) {
-        uint64_t sequence = recast->olds[i].counters.sequence;
-        last = sequence > last ? sequence : last;
+        const struct troupe__counters *counters = &recast->olds[i].counters;
+        last = counters->sequence > last ? counters->sequence : last;
+        id_last = counters->timer > id_last ? counters->timer : id_last;
     }
     for (uint16_t i = 0; i < recast->new_count; i++) {
         recast->news[i].sequence = last;
+        recast->news[i].id_last = id_last;
     }
 }
 
@@ -683,10 +770,10 @@ static struct troupe_bytes name_bytes(const char *name)
 static enum troupe_error set_counters(struct recast *recast, uint16_t node)
 {
     struct new_node *new = &recast->news[node];
-    struct troupe__counters counters = {new->sequence, 0, new->egress_number, new->egress_released, 0, new->waiting};
+    struct troupe__counters counters = {new->sequence, new->id_last, new->egress_number, new->egress_released, 0,
+                                        new->waiting};
     for (uint16_t i = 0; i < recast->old_count; i++) {
         const struct troupe__counters *old = &recast->olds[i].counters;
-        counters.timer = old->timer > counters.timer ? old->timer : counters.timer;
         counters.now_ms = old->now_ms > counters.now_ms ? old->now_ms : counters.now_ms;
     }
     recast->row.size = 0;
@@ -843,6 +930,12 @@ static enum troupe_error recast_table(struct recast *recast, enum troupe__table 
             qsort(recast->asks, recast->ask_count, sizeof *recast->asks, compare_asks);
         }
         return result;
+    case TROUPE__RESPONSE:
+        result = recast_merged(recast, table);
+        if (recast->open_count > 0) {
+            qsort(recast->opens, recast->open_count, sizeof *recast->opens, compare_opens);
+        }
+        return result;
     case TROUPE__DEAD:
         return recast_in_turn(recast, table, recast_dead);
     case TROUPE__EGRESS:
@@ -897,6 +990,7 @@ enum troupe_error troupe__recast(const struct troupe__recast_options *options, s
     free(recast.olds);
     free(recast.news);
     free(recast.asks);
+    free(recast.opens);
     troupe__buffer_free(&recast.row);
     if (result == TROUPE_OK) {
         *ret = recast.counts;

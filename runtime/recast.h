@@ -4,23 +4,23 @@
  * What was one consistent cut becomes the first epoch of other nodes, which know nothing of links to each other yet:
  *
  * - State, sweeps, timers, jobs, answers and messages go where the slot of their actor goes (a timer's is its
- * setter's).
+ *   setter's).
  * - Messages get new numbers. What waited at an actor's old node comes first, in its order, then what flew to it, link
  *   by link in its order: so between any two actors order holds. What flew is what a sender's outbox has beyond what
- * the receiver accepted; an answer that flew takes its ask's timeout with it, or is dropped when that was over.
- * - Ids of timers, asks and jobs stay: handlers hold them in their state. They are different on all nodes of a troupe
- *   (core/delivery.h), and all new nodes count on from the highest.
+ *   the receiver accepted; an answer that flew takes its ask's timeout with it, or is dropped when that was over.
+ * - Ids of timers, asks and jobs stay, and numbers of asks from outside: handlers hold them in their state. They are
+ *   different on all nodes of a troupe (core/delivery.h), and all new nodes count on from the highest.
  * - Ids of messages from outside go with their actor, as the answers do. What came in by way of another node and flew
  *   (machine_forward.h) is unwrapped, or gone if its id is known; answers to nodes that waited, and who waits, are
- * gone: clients ask again.
+ *   gone: clients ask again. An answer on its way to the node that keeps it is kept.
  * - Positions of inputs: a new node that has a predecessor goes on at that one's. Otherwise the least position that
  *   any old node had in that input is known on every new node.
  * - Records on their way out and their numbers go to the new node whose predecessor emitted them, with those numbers;
- * of an old node that is nobody's predecessor they go to its heir, numbered behind all that one has.
+ *   of an old node that is nobody's predecessor they go to its heir, numbered behind all that one has.
  * - Dead letters follow the slot of their message; what never was one goes to the heir of the node.
  *
  * Pure: rows come from sources and go to a sink. Memory: a few rows of each source, and a few bytes for each ask from
- * outside that waits. */
+ * outside that is not answered. */
 #ifndef TROUPE_RUNTIME_RECAST_H
 #define TROUPE_RUNTIME_RECAST_H
 

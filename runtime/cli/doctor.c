@@ -303,9 +303,14 @@ static void check_response(struct doctor *doctor, const struct troupe__view_row 
     if (row->key.size != TROUPE__RESPONSE_KEY_SIZE ||
         !troupe__response_decode(row->value, &number, &answered, &answer)) {
         find(doctor, "response", "a row with a key of %zu bytes is malformed", row->key.size);
-    } else if (doctor->complete[TROUPE__META] && (number == 0 || number > doctor->counters.sequence)) {
-        find(doctor, "response", "an answer is to message %llu, but numbers given are 1 to %llu",
-             (unsigned long long)number, (unsigned long long)doctor->counters.sequence);
+        return;
+    }
+    bool is_id = (number & TROUPE__ASK_BIT) != 0;
+    uint64_t last = is_id ? doctor->counters.timer : doctor->counters.sequence; /* The latter of an earlier format. */
+    number &= ~TROUPE__ASK_BIT;
+    if (doctor->complete[TROUPE__META] && (number == 0 || number > last)) {
+        find(doctor, "response", "an answer is to ask %llu, but numbers given are 1 to %llu",
+             (unsigned long long)number, (unsigned long long)last);
     }
 }
 

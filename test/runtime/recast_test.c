@@ -22,7 +22,7 @@
 
 /* ---- the actors -------------------------------------------------------------------------------------------------- */
 
-enum { ACTORS = 14, NODES = 8, INPUTS = 40, ASKS = 12, HOUR_MS = 3600 * 1000, JOBS_OPEN = 64 };
+enum { ACTORS = 14, NODES = 8, INPUTS = 40, ASKS = 24, HOUR_MS = 3600 * 1000, JOBS_OPEN = 64 };
 
 struct books {
     uint64_t sum; /* of what it was told, in whatever order */
@@ -120,6 +120,31 @@ static void spread(struct troupe_context *ctx, struct books *books, struct body 
     }
 }
 
+/* What is asked from outside is answered later, by another actor: at once, or when the right has waited for a while. */
+static void promise(struct troupe_context *ctx, const struct body *body)
+{
+    unsigned char promised[512];
+    struct troupe_bytes right;
+    must(troupe_reply_later(ctx, &right));
+    assert_true(sizeof body->id + right.size <= sizeof promised && sizeof body->id + right.size != sizeof *body);
+    memcpy(promised, &body->id, sizeof body->id);
+    memcpy(promised + sizeof body->id, right.data, right.size);
+    struct troupe_address by = actor_at((body->id * 5 + 3) % ACTORS);
+    struct troupe_bytes kept = {promised, sizeof body->id + right.size};
+    if (body->id % 2) {
+        must(troupe_send_after(ctx, 5 + (int64_t)body->id * 20, by, "keep", kept, NULL));
+    } else {
+        must(troupe_send(ctx, by, "keep", kept));
+    }
+}
+
+static void keep_promise(struct troupe_context *ctx, struct troupe_bytes kept)
+{
+    const char *bytes = kept.data;
+    struct troupe_bytes right = {bytes + sizeof(uint64_t), kept.size - sizeof(uint64_t)};
+    must(troupe_reply_to(ctx, right, "answer", (struct troupe_bytes){bytes, sizeof(uint64_t)}));
+}
+
 static enum troupe_error handle(struct troupe_context *ctx, const struct troupe_message *message)
 {
     struct books books = {0};
@@ -148,6 +173,10 @@ static enum troupe_error handle(struct troupe_context *ctx, const struct troupe_
         spread(ctx, &books, body);
     } else if (strcmp(message->type, "ask") == 0) {
         must(troupe_reply(ctx, "answer", message->body));
+    } else if (strcmp(message->type, "promise") == 0) {
+        promise(ctx, &body);
+    } else if (strcmp(message->type, "keep") == 0) {
+        keep_promise(ctx, message->body);
     } else if (strcmp(message->type, "hurry") == 0) {
         must(troupe_reply(ctx, "hurried", message->body));
     } else if (strcmp(message->type, "answer") == 0) {
@@ -349,8 +378,22 @@ static const struct troupe__response *ask(struct node *node, uint32_t n)
     uint64_t number;
     char id[16];
     snprintf(id, sizeof id, "ask%u", n);
-    must(troupe__machine_ask(&node->machine, id, to, "ask", bytes_of(&body), &number, &known));
+    must(troupe__machine_ask(&node->machine, id, to, n % 3 ? "promise" : "ask", bytes_of(&body), &number, &known));
     return known;
+}
+
+/* It is answered, and by the answer to this one. */
+static void check_answer(struct node *node, uint32_t n)
+{
+    const struct troupe__response *response = ask(node, n);
+    struct troupe__answer answer;
+    uint64_t id;
+    assert_true(response && response->answered);
+    must(troupe__machine_read_answer(&node->machine, response->id, &answer));
+    assert_int_equal(answer.result, TROUPE_OK);
+    assert_true(answer.body.size >= sizeof id);
+    memcpy(&id, answer.body.data, sizeof id);
+    assert_int_equal(id, n);
 }
 
 /* ---- a run ------------------------------------------------------------------------------------------------------- */
@@ -749,8 +792,7 @@ static void try_seed(uint64_t seed)
     }
     run_to_end(to);
     for (uint32_t n = 0; n < ASKS; n++) {
-        const struct troupe__response *response = ask(node_of_ask(to, n), n);
-        assert_true(response && response->answered);
+        check_answer(node_of_ask(to, n), n);
     }
     read_outcome(from, &undisturbed);
     read_outcome(to, &restored);
