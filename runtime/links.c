@@ -153,6 +153,20 @@ int troupe__links_row_read(struct troupe_bytes key, struct troupe_bytes value, s
     return *end == '\0' && peer < node_count && decode_row(value, ret) ? (int)peer : TROUPE__LINK_ROW_BAD;
 }
 
+void troupe__links_row_key(uint16_t node, char key[static 16])
+{
+    snprintf(key, 16, LINK_ROW_FORMAT, node);
+}
+
+void troupe__links_row_put(struct troupe__buffer *value, const struct troupe__link_row *row)
+{
+    troupe__buffer_put_varint(value, row->sent);
+    troupe__buffer_put_varint(value, row->left);
+    troupe__buffer_put_varint(value, row->trimmed);
+    troupe__buffer_put_varint(value, row->accepted);
+    troupe__buffer_put_varint(value, row->peer_incarnation);
+}
+
 static enum troupe_error read_row(struct troupe__links *links, uint16_t node, struct troupe__link_row *row)
 {
     char name[16];
@@ -388,13 +402,9 @@ static void seal_link(struct troupe__links *links, uint16_t node)
         return;
     }
     char name[16];
-    snprintf(name, sizeof name, LINK_ROW_FORMAT, node);
+    troupe__links_row_key(node, name);
     links->row.size = 0;
-    troupe__buffer_put_varint(&links->row, link->row.sent);
-    troupe__buffer_put_varint(&links->row, link->row.left);
-    troupe__buffer_put_varint(&links->row, link->row.trimmed);
-    troupe__buffer_put_varint(&links->row, link->row.accepted);
-    troupe__buffer_put_varint(&links->row, link->row.peer_incarnation);
+    troupe__links_row_put(&links->row, &link->row);
     troupe__record_set(record, TROUPE__META, name, strlen(name), links->row.data, links->row.size);
 }
 

@@ -120,6 +120,10 @@ enum { TROUPE__LINK_ROW_NONE = -1, TROUPE__LINK_ROW_BAD = -2 };
 int troupe__links_row_read(struct troupe_bytes key, struct troupe_bytes value, size_t node_count,
                            struct troupe__link_row *ret);
 
+/* The row of the link to `node`: its key (NUL-terminated), its value. */
+void troupe__links_row_key(uint16_t node, char key[static 16]);
+void troupe__links_row_put(struct troupe__buffer *value, const struct troupe__link_row *row);
+
 /* ---- for the machine --------------------------------------------------------------------------------------------- */
 
 /* Whether an actor lives on this node. */

@@ -6,14 +6,21 @@
 #ifndef TROUPE_RUNTIME_SNAPSHOT_EDIT_H
 #define TROUPE_RUNTIME_SNAPSHOT_EDIT_H
 
+#include "core/link.h"
 #include "core/specs.h"
 #include "runtime/cut.h"
+
+struct troupe__edit_link {
+    struct troupe__link_row row;
+    bool changed; /* it is to be written */
+};
 
 struct troupe__edit_part {
     struct troupe__view view;
     struct troupe__counters counters;
     struct troupe__specs specs;
-    size_t settled; /* rows of state that are in order */
+    size_t settled;                  /* rows of state that are in order */
+    struct troupe__edit_link *links; /* to the other nodes, by their numbers */
     bool open;
 };
 
@@ -32,8 +39,11 @@ void troupe__edit_fini(struct troupe__edit *edit);
 /* Make one change, a msgpack map:
  *   do: "set", actor, value, data [, element] [, version]   a single value, or an element of a map
  *   do: "clear", actor [, value]                            a value, map or list, or all of the actor
- *   do: "send", to, type, body [, from] [, version]         a message waits, behind all that do
- *   do: "drop", table ["mail", "timer" or "dead"] [, node, number] [, to] [, type]   all that fit are gone
+ *   do: "send", to, type, body [, from] [, version] [, due_ms or in_flight]
+ *       a message waits, behind all that do; or is delayed until then; or is on its way from the node of `from`, which
+ *       is not that of `to`, behind all that are
+ *   do: "drop", table ["mail", "outbox", "timer", "dead" or "job"] [, node] [, to_node] [, number] [, to] [, type]
+ *       all that fit are gone; of an outbox only what is on its way, of a job `to` is its actor and `type` its name
  * Errors: TROUPE_EINVAL (it is none of these), TROUPE_ENOTFOUND (nothing is there to be cleared or dropped),
  * TROUPE_ETYPE (the data are of another kind than was declared). */
 enum troupe_error troupe__edit_change(struct troupe__edit *edit, struct troupe_bytes change);

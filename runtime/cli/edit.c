@@ -92,7 +92,11 @@ int troupe__edit(int argc, char **argv)
             "  {\"do\":\"set\",\"actor\":\"shop/cart/a\",\"value\":\"items\",\"element\":\"pen\",\"data\":{\"n\":1}}\n"
             "  {\"do\":\"clear\",\"actor\":\"bank/account/a\",\"value\":\"balance\"}     without value: all of it\n"
             "  {\"do\":\"send\",\"to\":\"bank/account/a\",\"type\":\"deposit\",\"body\":{..}}   it waits, behind all\n"
-            "  {\"do\":\"drop\",\"table\":\"mail\",\"node\":\"n1\",\"number\":7}            also timer, dead; ...\n"
+            "    with \"from\":ACTOR; \"due_ms\":TIME, it is delayed; \"in_flight\":true, it is on its way from the\n"
+            "    node of \"from\" to that of \"to\", behind all that are\n"
+            "  {\"do\":\"drop\",\"table\":\"mail\",\"node\":\"n1\",\"number\":7}     also outbox (what is on its way, "
+            "with\n"
+            "    \"to_node\"), timer, dead, job; ...\n"
             "  {\"do\":\"drop\",\"table\":\"mail\",\"to\":\"bank/account/a\",\"type\":\"deposit\"}   ... all that fit\n"
             "Kinds and versions are what the module declared that wrote the snapshot; \"version\" says another.\n",
         .after = "If a line is wrong there is no new snapshot.\n"

@@ -1,0 +1,54 @@
+/* snapshot_edit_parts.h - what the files of snapshot_edit share: a change as it was said, and rows that are changed.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef TROUPE_RUNTIME_SNAPSHOT_EDIT_PARTS_H
+#define TROUPE_RUNTIME_SNAPSHOT_EDIT_PARTS_H
+
+#include "runtime/snapshot_edit.h"
+
+enum { TROUPE__EDIT_TEXT_SIZE = 65536 };
+
+/* What a change says; "" or no data where it says nothing. */
+struct troupe__edit_request {
+    const char *what, *actor, *value, *element, *to, *from, *type, *table, *node, *to_node;
+    struct troupe_bytes data, body;
+    uint64_t number, version, due_ms;
+    bool has_number, has_version, has_due, in_flight;
+    char text[TROUPE__EDIT_TEXT_SIZE]; /* of its strings */
+    size_t text_size;
+    struct troupe__buffer made; /* data that had to be made of it */
+};
+
+struct troupe__edit_address {
+    char type[TROUPE_NAME_MAX + 1];
+    const char *key;
+};
+
+/* Returns `error`, with a text. */
+__attribute__((format(printf, 3, 4))) enum troupe_error
+troupe__edit_fail(struct troupe__edit *edit, enum troupe_error error, const char *format, ...);
+
+/* Put the rows in order: what is found in them is as all changes so far left it. */
+void troupe__edit_settle(struct troupe__edit_part *part);
+
+enum troupe_error troupe__edit_parse_address(struct troupe__edit *edit, const char *text,
+                                             struct troupe__edit_address *ret);
+
+/* The part of the node where the actor lives. */
+struct troupe__edit_part *troupe__edit_part_of(struct troupe__edit *edit, const struct troupe__edit_address *address);
+
+enum troupe_error troupe__edit_remove_row(struct troupe__edit *edit, struct troupe__edit_part *part,
+                                          enum troupe__table table, struct troupe_bytes key);
+enum troupe_error troupe__edit_set_row(struct troupe__edit *edit, struct troupe__edit_part *part,
+                                       enum troupe__table table, struct troupe_bytes key,
+                                       const struct troupe__buffer *value);
+
+/* Bytes that JSON cannot carry are given as they are exported: {"$bin":"base64"} and {"$raw":"hexadecimal digits"}. */
+enum troupe_error troupe__edit_take_data(struct troupe__edit *edit, struct troupe__edit_request *request,
+                                         struct troupe_bytes *data);
+
+/* ---- snapshot_edit_messages.c ---- */
+
+enum troupe_error troupe__edit_send(struct troupe__edit *edit, struct troupe__edit_request *request);
+enum troupe_error troupe__edit_drop(struct troupe__edit *edit, const struct troupe__edit_request *request);
+
+#endif
