@@ -289,8 +289,8 @@ static void take_request(struct troupe__endpoint *endpoint, const struct troupe_
     bool delimited = frames->count > 2 && frames->part[1].size == 0;
     size_t payload = delimited ? 2 : 1;
     endpoint->figures.requests++;
-    if (endpoint->gate && !frames->user) {
-        return; /* Nobody authenticated it: the gate fails closed. */
+    if (endpoint->gate && !troupe__gate_admits(endpoint->gate, frames->user)) {
+        return; /* Nobody authenticated it, or its key is not listed any more: the gate fails closed. */
     }
     struct troupe__client *client = get_client(endpoint, frames->part[0]);
     if (!client) {
@@ -332,7 +332,9 @@ static void tell_refusals(struct troupe__endpoint *endpoint)
 {
     const struct troupe_node_options *options = &endpoint->node->options;
     char text[256];
-    if (endpoint->gate && troupe__refusals_tell(&endpoint->refusals, "a client was", text, sizeof text) &&
+    if (endpoint->gate &&
+        troupe__refusals_tell(&endpoint->refusals, "a client was", troupe__endpoint_now_ms(endpoint), text,
+                              sizeof text) &&
         options->log) {
         options->log(options->log_context, TROUPE_WARNING, text);
     }
@@ -439,34 +441,46 @@ static enum troupe_error listen_all(struct troupe__endpoint *endpoint, char *err
 }
 
 /* On the gate's thread. */
-static void on_refused(void *context, const char *address, const char *public_key)
+static void on_refused(void *context, const char *address, const char *why)
 {
     struct troupe__endpoint *endpoint = context;
-    troupe__refusals_note(&endpoint->refusals, address, public_key);
+    troupe__refusals_note(&endpoint->refusals, address, why);
     endpoint->wake(endpoint->node);
 }
 
-/* Whoever the cluster file lists: nodes and clients. */
-static enum troupe_error open_gate(struct troupe__endpoint *endpoint, char *error, size_t error_size)
+/* Whoever the cluster file lists, nodes and clients; a user is a key. NULL when out of memory. */
+static struct troupe__gate_entry *list_entries(const struct troupe__cluster *cluster, size_t *ret_count)
 {
-    const struct troupe__cluster *cluster = endpoint->node->place->cluster;
-    size_t count = cluster->slots.node_count + cluster->client_count;
+    size_t nodes = cluster->slots.node_count, count = nodes + cluster->client_count;
     struct troupe__gate_entry *entries = calloc(count, sizeof *entries);
+    for (size_t i = 0; entries && i < count; i++) {
+        const char *key = i < nodes ? cluster->nodes[i].public_key : cluster->clients[i - nodes].public_key;
+        snprintf(entries[i].public_key, sizeof entries[i].public_key, "%s", key);
+        snprintf(entries[i].user, sizeof entries[i].user, "%s", key);
+    }
+    *ret_count = count;
+    return entries;
+}
+
+/* Open the gate, or change whom it lets in. */
+static enum troupe_error keep_gate(struct troupe__endpoint *endpoint, char *error, size_t error_size)
+{
+    size_t count;
+    struct troupe__gate_entry *entries = list_entries(endpoint->node->place->cluster, &count);
     if (!entries) {
         snprintf(error, error_size, "out of memory");
         return TROUPE_ENOMEM;
     }
-    for (size_t i = 0; i < count; i++) {
-        bool node = i < cluster->slots.node_count;
-        const struct troupe__cluster_client *client = node ? NULL : &cluster->clients[i - cluster->slots.node_count];
-        memcpy(entries[i].public_key, node ? cluster->nodes[i].public_key : client->public_key,
-               sizeof entries[i].public_key);
-        memcpy(entries[i].user, node ? cluster->nodes[i].name : client->name, sizeof entries[i].user);
-    }
     enum troupe_error result =
-        troupe__gate_open(entries, count, on_refused, endpoint, &endpoint->gate, error, error_size);
+        endpoint->gate ? troupe__gate_change(endpoint->gate, entries, count, error, error_size)
+                       : troupe__gate_open(entries, count, on_refused, endpoint, &endpoint->gate, error, error_size);
     free(entries);
     return result;
+}
+
+enum troupe_error troupe__endpoint_change_keys(struct troupe__endpoint *endpoint, char *error, size_t error_size)
+{
+    return endpoint->gate ? keep_gate(endpoint, error, error_size) : TROUPE_OK;
 }
 
 /* The gate comes first: a socket that listens without one lets everybody in. */
@@ -476,7 +490,7 @@ static enum troupe_error open_socket(struct troupe__endpoint *endpoint, char *er
     struct troupe__socket_options options = {.kind = TROUPE__SOCKET_ROUTER, .queue_max = QUEUE_MAX};
     struct troupe__socket_keys keys;
     if (place && place->keys) {
-        enum troupe_error result = open_gate(endpoint, error, error_size);
+        enum troupe_error result = keep_gate(endpoint, error, error_size);
         if (result != TROUPE_OK) {
             return result;
         }
@@ -485,7 +499,12 @@ static enum troupe_error open_socket(struct troupe__endpoint *endpoint, char *er
                                             .domain = troupe__gate_domain(endpoint->gate)};
         options.keys = &keys;
     }
-    return troupe__socket_open(&options, &endpoint->socket, error, error_size);
+    enum troupe_error result = troupe__socket_open(&options, &endpoint->socket, error, error_size);
+    if (result == TROUPE_OK && endpoint->gate &&
+        (result = troupe__gate_watch(endpoint->gate, endpoint->socket)) != TROUPE_OK) {
+        snprintf(error, error_size, "its handshakes cannot be watched");
+    }
+    return result;
 }
 
 enum troupe_error troupe__endpoint_open(struct troupe_node *node, void (*wake)(void *context),

@@ -29,6 +29,9 @@ enum troupe_error troupe__endpoint_open(struct troupe_node *node, void (*wake)(v
 /* NULL is fine. Nobody may still wait for a callback of the node. */
 void troupe__endpoint_close(struct troupe__endpoint *endpoint);
 
+/* The place's cluster lists other keys now: let those in. Errors, with a text and nothing changed: those of gate.h. */
+enum troupe_error troupe__endpoint_change_keys(struct troupe__endpoint *endpoint, char *error, size_t error_size);
+
 void troupe__endpoint_start(struct troupe__endpoint *endpoint, struct ev_loop *loop);
 void troupe__endpoint_stop(struct troupe__endpoint *endpoint, struct ev_loop *loop);
 

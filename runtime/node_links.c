@@ -122,7 +122,8 @@ enum troupe_error troupe__node_take_frames(struct troupe_node *node, bool *ret_m
     }
     *ret_more = node->frames_ready;
     char text[256];
-    if (troupe__refusals_tell(&node->refusals, "a node was", text, sizeof text)) {
+    if (troupe__refusals_tell(&node->refusals, "a node was", (int64_t)(troupe__monotonic_ns(node->clock) / 1000000),
+                              text, sizeof text)) {
         troupe__node_report(node, TROUPE_WARNING, "%s", text);
     }
     return fail(node, node->links_result);

@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * Noted on ZeroMQ's side of things, told on the loop's. A stranger who does not stop must not fill the log: it is told
- * at the first refusal, the second, the fourth and so on. */
+ * at the first refusal, the second, the fourth and so on, and else once a minute at most. */
 #ifndef TROUPE_RUNTIME_REFUSALS_H
 #define TROUPE_RUNTIME_REFUSALS_H
 
@@ -14,16 +14,17 @@
 struct troupe__refusals {
     pthread_mutex_t mutex;
     uint64_t count, told;
-    char address[64], public_key[41]; /* of the last one */
+    int64_t told_ms;
+    char address[64], why[100]; /* of the last one */
 };
 
 void troupe__refusals_init(struct troupe__refusals *refusals);
 void troupe__refusals_fini(struct troupe__refusals *refusals);
 
 /* Thread-safe; fits troupe__gate_refused_fn. */
-void troupe__refusals_note(void *refusals, const char *address, const char *public_key);
+void troupe__refusals_note(void *refusals, const char *address, const char *why);
 
-/* Whether there is something to tell: how many, and who was last. `who` is "node" or "client". */
-bool troupe__refusals_tell(struct troupe__refusals *refusals, const char *who, char *text, size_t size);
+/* Whether there is something to tell: how many, and who was last. `who` is as "a client was"; `now_ms` monotonic. */
+bool troupe__refusals_tell(struct troupe__refusals *refusals, const char *who, int64_t now_ms, char *text, size_t size);
 
 #endif

@@ -361,6 +361,8 @@ def who_has_no_key_that_is_listed_gets_nothing():
     code, _, err = command("snapshot", "create", "--connect", endpoint, "--key", mine, "--server-key", public[0])
     check(code == 2 and "say --to" in err, f"{code} {err}")
     check(gets_nothing(endpoint), "a client without a key")
+    until(lambda: nodes[0].says("a client was refused (1 connections so far), the last from 127.0.0.1: it has no key"),
+          "the log tells of a client without a key")
     check(gets_nothing(endpoint, key=f"{where}/keys/stranger.key", server_key=public[0]), "a stranger")
     until(lambda: nodes[0].says("a client was refused") and nodes[0].says(stranger), "the log names the stranger's key")
     check(gets_nothing(f"tcp://127.0.0.1:{ports[3]}", key=mine, server_key=public[0]), "a node with another key is no node")

@@ -5,6 +5,7 @@
  * Reply: version, id, status, text, user, metadata (empty). */
 #include "transport/gate.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -12,32 +13,44 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include <zmq.h>
 
-#include "transport/socket.h"
+#include "transport/handshakes.h"
 
-enum { KEY_BYTES = 32, PARTS = 7, STOP_LOOK_MS = 100 };
+enum { KEY_BYTES = 32, PARTS = 7, WATCHED_MAX = 60 };
+
+struct entries {
+    struct entry {
+        unsigned char key[KEY_BYTES];
+        char user[64];
+    } * items;
+    size_t count;
+};
 
 struct troupe__gate {
     struct troupe__gate *next;
     char domain[32];
-    struct entry {
-        unsigned char key[KEY_BYTES];
-        char user[64];
-    } * entries;
-    size_t count;
+    struct entries entries; /* under the mutex */
+    struct entries gone;    /* that were let in before a change */
     troupe__gate_refused_fn refused;
     void *context;
+    struct troupe__handshakes handshakes; /* of its socket; the thread's own while it watches */
+    bool watches, leaves;                 /* under the mutex: the thread watches; it is to end that */
 };
 
 /* The process's handler: there while there are gates. `lifecycle` is held while gates are opened and closed, `mutex`
  * for moments: the handler takes it too. */
 static pthread_mutex_t lifecycle = PTHREAD_MUTEX_INITIALIZER;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-static struct troupe__gate *gates; /* under the mutex */
-static unsigned long gate_number;  /* under lifecycle */
-static void *handler;              /* the thread's own, from its start to its end */
+static pthread_cond_t left = PTHREAD_COND_INITIALIZER; /* a gate is not watched any more */
+static struct troupe__gate *gates;                     /* under the mutex */
+static size_t watched_count;                           /* under the mutex */
+static unsigned long gate_number;                      /* under lifecycle */
+static void *handler;                                  /* the thread's own, from its start to its end */
+static int wake_fd;
 static pthread_t thread;
 static atomic_bool stopping;
 
@@ -63,27 +76,29 @@ static const struct entry *find_entry(const struct troupe__gate *gate, zmq_msg_t
         return NULL;
     }
     const unsigned char *key = zmq_msg_data(&parts[6]);
-    for (size_t i = 0; i < gate->count; i++) {
+    for (size_t i = 0; i < gate->entries.count; i++) {
+        const struct entry *entry = &gate->entries.items[i];
         unsigned char different = 0;
         for (size_t at = 0; at < KEY_BYTES; at++) {
-            different |= gate->entries[i].key[at] ^ key[at];
+            different |= entry->key[at] ^ key[at];
         }
-        found = different ? found : &gate->entries[i];
+        found = different ? found : entry;
     }
     return found;
 }
 
 static void report_refusal(const struct troupe__gate *gate, zmq_msg_t *parts, size_t count)
 {
-    char address[64] = "?", key[41] = "?";
+    char address[TROUPE__ADDRESS_SIZE] = "?", key[41] = "?", why[100];
     if (count > 3) {
         snprintf(address, sizeof address, "%.*s", (int)zmq_msg_size(&parts[3]), (char *)zmq_msg_data(&parts[3]));
     }
     if (count == PARTS && zmq_msg_size(&parts[6]) == KEY_BYTES) {
         zmq_z85_encode(key, zmq_msg_data(&parts[6]), KEY_BYTES);
     }
+    snprintf(why, sizeof why, "its key %s is not in the cluster file", key);
     if (gate && gate->refused) {
-        gate->refused(gate->context, address, key);
+        gate->refused(gate->context, address, why);
     }
 }
 
@@ -140,14 +155,65 @@ static void serve(void)
     }
 }
 
+static void wake_thread(void)
+{
+    uint64_t one = 1;
+    (void)!write(wake_fd, &one, sizeof one);
+}
+
+/* What to wait for; a gate that leaves is let go. */
+static int gather(zmq_pollitem_t items[static WATCHED_MAX + 2])
+{
+    int count = 0;
+    items[count++] = (zmq_pollitem_t){.socket = handler, .events = ZMQ_POLLIN};
+    items[count++] = (zmq_pollitem_t){.fd = wake_fd, .events = ZMQ_POLLIN};
+    pthread_mutex_lock(&mutex);
+    for (struct troupe__gate *gate = gates; gate; gate = gate->next) {
+        if (gate->watches && gate->leaves) {
+            troupe__handshakes_close(&gate->handshakes);
+            gate->watches = false;
+            watched_count--;
+            pthread_cond_broadcast(&left);
+        } else if (gate->watches) {
+            items[count++] = (zmq_pollitem_t){.socket = gate->handshakes.monitor, .events = ZMQ_POLLIN};
+        }
+    }
+    pthread_mutex_unlock(&mutex);
+    return count;
+}
+
+static void read_handshakes(void)
+{
+    char address[TROUPE__ADDRESS_SIZE];
+    const char *why;
+    pthread_mutex_lock(&mutex);
+    for (struct troupe__gate *gate = gates; gate; gate = gate->next) {
+        while (gate->watches && troupe__handshakes_next(&gate->handshakes, address, &why)) {
+            if (gate->refused) {
+                gate->refused(gate->context, address, why);
+            }
+        }
+    }
+    pthread_mutex_unlock(&mutex);
+}
+
 static void *run(void *unused)
 {
+    zmq_pollitem_t items[WATCHED_MAX + 2];
     (void)unused;
     while (!atomic_load(&stopping)) {
-        zmq_pollitem_t item = {.socket = handler, .events = ZMQ_POLLIN};
-        if (zmq_poll(&item, 1, STOP_LOOK_MS) > 0) {
+        int count = gather(items);
+        if (zmq_poll(items, count, -1) <= 0) {
+            continue;
+        }
+        if (items[1].revents) {
+            uint64_t wakes;
+            (void)!read(wake_fd, &wakes, sizeof wakes);
+        }
+        if (items[0].revents) {
             serve();
         }
+        read_handshakes();
     }
     return NULL;
 }
@@ -158,7 +224,8 @@ static enum troupe_error start_handler(char *error, size_t error_size)
     void *context = troupe__socket_context_acquire();
     int linger = 0;
     handler = context ? zmq_socket(context, ZMQ_REP) : NULL;
-    if (!handler || zmq_setsockopt(handler, ZMQ_LINGER, &linger, sizeof linger) ||
+    wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (!handler || wake_fd < 0 || zmq_setsockopt(handler, ZMQ_LINGER, &linger, sizeof linger) ||
         zmq_bind(handler, "inproc://zeromq.zap.01")) {
         snprintf(error, error_size, "open the gate: %s", context ? zmq_strerror(errno) : "out of memory");
         goto err_after_context;
@@ -178,6 +245,9 @@ err_after_context:
     if (handler) {
         zmq_close(handler);
     }
+    if (wake_fd >= 0) {
+        close(wake_fd);
+    }
     if (context) {
         troupe__socket_context_release();
     }
@@ -187,15 +257,38 @@ err_after_context:
 static void stop_handler(void)
 {
     atomic_store(&stopping, true);
+    wake_thread();
     pthread_join(thread, NULL);
     zmq_close(handler);
+    close(wake_fd);
     troupe__socket_context_release();
 }
 
 static void free_gate(struct troupe__gate *gate)
 {
-    free(gate->entries);
+    free(gate->entries.items);
+    free(gate->gone.items);
     free(gate);
+}
+
+static enum troupe_error read_entries(const struct troupe__gate_entry *entries, size_t count, struct entries *ret,
+                                      char *error, size_t error_size)
+{
+    struct entries read = {calloc(count ? count : 1, sizeof *read.items), count};
+    if (!read.items) {
+        snprintf(error, error_size, "open the gate: out of memory");
+        return TROUPE_ENOMEM;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (strlen(entries[i].public_key) != 40 || !zmq_z85_decode(read.items[i].key, entries[i].public_key)) {
+            snprintf(error, error_size, "open the gate: '%s' is no key: see troupe keygen", entries[i].public_key);
+            free(read.items);
+            return TROUPE_EINVAL;
+        }
+        snprintf(read.items[i].user, sizeof read.items[i].user, "%s", entries[i].user);
+    }
+    *ret = read;
+    return TROUPE_OK;
 }
 
 enum troupe_error troupe__gate_open(const struct troupe__gate_entry *entries, size_t count,
@@ -203,24 +296,15 @@ enum troupe_error troupe__gate_open(const struct troupe__gate_entry *entries, si
                                     char *error, size_t error_size)
 {
     struct troupe__gate *gate = calloc(1, sizeof *gate);
-    if (!gate || !(gate->entries = calloc(count ? count : 1, sizeof *gate->entries))) {
-        free(gate);
+    if (!gate) {
         snprintf(error, error_size, "open the gate: out of memory");
         return TROUPE_ENOMEM;
     }
-    gate->count = count;
+    enum troupe_error result = read_entries(entries, count, &gate->entries, error, error_size);
     gate->refused = refused;
     gate->context = context;
-    for (size_t i = 0; i < count; i++) {
-        if (strlen(entries[i].public_key) != 40 || !zmq_z85_decode(gate->entries[i].key, entries[i].public_key)) {
-            snprintf(error, error_size, "open the gate: '%s' is no key: see troupe keygen", entries[i].public_key);
-            free_gate(gate);
-            return TROUPE_EINVAL;
-        }
-        snprintf(gate->entries[i].user, sizeof gate->entries[i].user, "%s", entries[i].user);
-    }
     pthread_mutex_lock(&lifecycle);
-    enum troupe_error result = gates ? TROUPE_OK : start_handler(error, error_size);
+    result = result == TROUPE_OK && !gates ? start_handler(error, error_size) : result;
     if (result == TROUPE_OK) {
         snprintf(gate->domain, sizeof gate->domain, "troupe.%lu", ++gate_number);
         pthread_mutex_lock(&mutex);
@@ -242,6 +326,79 @@ const char *troupe__gate_domain(const struct troupe__gate *gate)
     return gate->domain;
 }
 
+enum troupe_error troupe__gate_watch(struct troupe__gate *gate, struct troupe__socket *socket)
+{
+    assert(!gate->watches);
+    enum troupe_error result = TROUPE_EFULL;
+    pthread_mutex_lock(&mutex);
+    if (watched_count < WATCHED_MAX) {
+        result = troupe__handshakes_open(&gate->handshakes, socket);
+        gate->watches = result == TROUPE_OK;
+        watched_count += gate->watches;
+    }
+    pthread_mutex_unlock(&mutex);
+    wake_thread();
+    return result;
+}
+
+static bool has_user(const struct entries *entries, const char *user)
+{
+    for (size_t i = 0; i < entries->count; i++) {
+        if (strcmp(entries->items[i].user, user) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* All that were let in once, and are not in `now`. Errors: TROUPE_ENOMEM. */
+static enum troupe_error list_gone(const struct troupe__gate *gate, const struct entries *now, struct entries *ret)
+{
+    const struct entries *const before[] = {&gate->entries, &gate->gone};
+    struct entries gone = {calloc(gate->entries.count + gate->gone.count + 1, sizeof *gone.items), 0};
+    if (!gone.items) {
+        return TROUPE_ENOMEM;
+    }
+    for (size_t b = 0; b < 2; b++) {
+        for (size_t i = 0; i < before[b]->count; i++) {
+            const struct entry *entry = &before[b]->items[i];
+            if (!has_user(now, entry->user) && !has_user(&gone, entry->user)) {
+                gone.items[gone.count++] = *entry;
+            }
+        }
+    }
+    *ret = gone;
+    return TROUPE_OK;
+}
+
+enum troupe_error troupe__gate_change(struct troupe__gate *gate, const struct troupe__gate_entry *entries, size_t count,
+                                      char *error, size_t error_size)
+{
+    struct entries now, gone;
+    enum troupe_error result = read_entries(entries, count, &now, error, error_size);
+    if (result != TROUPE_OK) {
+        return result;
+    }
+    result = list_gone(gate, &now, &gone);
+    if (result != TROUPE_OK) {
+        snprintf(error, error_size, "change the gate: out of memory");
+        free(now.items);
+        return result;
+    }
+    pthread_mutex_lock(&mutex);
+    free(gate->entries.items);
+    gate->entries = now;
+    pthread_mutex_unlock(&mutex);
+    free(gate->gone.items);
+    gate->gone = gone;
+    return TROUPE_OK;
+}
+
+bool troupe__gate_admits(const struct troupe__gate *gate, const char *user)
+{
+    return user && !has_user(&gate->gone, user);
+}
+
 void troupe__gate_close(struct troupe__gate *gate)
 {
     if (!gate) {
@@ -249,6 +406,11 @@ void troupe__gate_close(struct troupe__gate *gate)
     }
     pthread_mutex_lock(&lifecycle);
     pthread_mutex_lock(&mutex);
+    gate->leaves = true;
+    wake_thread();
+    while (gate->watches) {
+        pthread_cond_wait(&left, &mutex);
+    }
     struct troupe__gate **at = &gates;
     while (*at != gate) {
         at = &(*at)->next;

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <netdb.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -387,25 +388,32 @@ enum troupe_error troupe__socket_connect(struct troupe__socket *socket, const ch
     return result;
 }
 
+void *troupe__socket_monitor(struct troupe__socket *socket, int events)
+{
+    static atomic_ulong number; /* A name is free again only some time after its socket was closed. */
+    char endpoint[64];
+    void *zmq_context = troupe__socket_context_acquire(); /* There is one: that of the socket. */
+    snprintf(endpoint, sizeof endpoint, "inproc://troupe-monitor-%lu", atomic_fetch_add(&number, 1));
+    void *monitor = zmq_socket(zmq_context, ZMQ_PAIR);
+    troupe__socket_context_release();
+    if (monitor && (!set_int(monitor, ZMQ_LINGER, 0) || zmq_socket_monitor(socket->zmq, endpoint, events) ||
+                    zmq_connect(monitor, endpoint))) {
+        zmq_close(monitor);
+        monitor = NULL;
+    }
+    return monitor;
+}
+
 enum troupe_error troupe__socket_watch(struct troupe__socket *socket, int *ret_fd)
 {
-    char endpoint[64];
     size_t size = sizeof *ret_fd;
     assert(!socket->monitor);
-    void *zmq_context = troupe__socket_context_acquire(); /* There is one: that of the socket. */
-    snprintf(endpoint, sizeof endpoint, "inproc://troupe-monitor-%p", (void *)socket);
-    socket->monitor = zmq_socket(zmq_context, ZMQ_PAIR);
-    troupe__socket_context_release();
-    if (socket->monitor && set_int(socket->monitor, ZMQ_LINGER, 0) &&
-        zmq_socket_monitor(socket->zmq, endpoint, ZMQ_EVENT_DISCONNECTED) == 0 &&
-        zmq_connect(socket->monitor, endpoint) == 0 && zmq_getsockopt(socket->monitor, ZMQ_FD, ret_fd, &size) == 0) {
-        return TROUPE_OK;
-    }
-    if (socket->monitor) {
+    socket->monitor = troupe__socket_monitor(socket, ZMQ_EVENT_DISCONNECTED);
+    if (socket->monitor && zmq_getsockopt(socket->monitor, ZMQ_FD, ret_fd, &size)) {
         zmq_close(socket->monitor);
         socket->monitor = NULL;
     }
-    return TROUPE_EIO;
+    return socket->monitor ? TROUPE_OK : TROUPE_EIO;
 }
 
 bool troupe__socket_broke(struct troupe__socket *socket)

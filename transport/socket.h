@@ -102,6 +102,10 @@ enum troupe_error troupe__socket_receive(struct troupe__socket *socket, struct t
  * TROUPE_ENOTFOUND (ROUTER: the peer is gone), TROUPE_ENOMEM, TROUPE_EIO. */
 enum troupe_error troupe__socket_send(struct troupe__socket *socket, const struct troupe_bytes *parts, size_t count);
 
+/* A ZeroMQ socket from which a socket's events (zmq_socket_monitor(3)) can be received, for what else in this folder
+ * talks to ZeroMQ; one for each socket at most. NULL on failure. The caller closes it. */
+void *troupe__socket_monitor(struct troupe__socket *socket, int events);
+
 /* The process's ZeroMQ context, for what else in this folder talks to it; NULL when out of memory. */
 void *troupe__socket_context_acquire(void);
 void troupe__socket_context_release(void);

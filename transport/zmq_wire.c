@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/slots.h"
 #include "transport/socket.h"
 
 enum { FRAMES_MAX = 128 /* in the queue of a connection; links keep less in flight */ };
@@ -68,22 +69,54 @@ static void wire_close(struct troupe__wire *base)
     free(wire);
 }
 
-/* Users are nodes by their index, in decimal. */
+/* Who may connect: users are nodes by their index, in decimal, and their key. NULL when out of memory. */
+static struct troupe__gate_entry *list_entries(const struct zmq_wire *wire, const char *const *public_keys)
+{
+    struct troupe__gate_entry *entries = calloc(wire->count, sizeof *entries);
+    for (uint16_t i = 0; entries && i < wire->count; i++) {
+        snprintf(entries[i].public_key, sizeof entries[i].public_key, "%s", public_keys[i]);
+        snprintf(entries[i].user, sizeof entries[i].user, "%u %.40s", i, public_keys[i]);
+    }
+    return entries;
+}
+
 static enum troupe_error open_gate(struct zmq_wire *wire, const struct troupe__zmq_wire_options *options, char *error,
                                    size_t error_size)
 {
-    struct troupe__gate_entry *entries = calloc(wire->count, sizeof *entries);
+    const char *public_keys[TROUPE__NODES_MAX];
+    for (uint16_t i = 0; i < wire->count; i++) {
+        public_keys[i] = wire->peers[i].public_key;
+    }
+    struct troupe__gate_entry *entries = list_entries(wire, public_keys);
     if (!entries) {
         snprintf(error, error_size, "open the wire: out of memory");
         return TROUPE_ENOMEM;
     }
-    for (uint16_t i = 0; i < wire->count; i++) {
-        memcpy(entries[i].public_key, wire->peers[i].public_key, sizeof entries[i].public_key);
-        snprintf(entries[i].user, sizeof entries[i].user, "%u", i);
-    }
     enum troupe_error result =
         troupe__gate_open(entries, wire->count, options->refused, options->context, &wire->gate, error, error_size);
     free(entries);
+    return result;
+}
+
+enum troupe_error troupe__zmq_wire_change_keys(struct troupe__wire *base, const char *const *public_keys, char *error,
+                                               size_t error_size)
+{
+    struct zmq_wire *wire = of(base);
+    struct troupe__gate_entry *entries = list_entries(wire, public_keys);
+    if (!entries) {
+        snprintf(error, error_size, "change the keys: out of memory");
+        return TROUPE_ENOMEM;
+    }
+    enum troupe_error result = troupe__gate_change(wire->gate, entries, wire->count, error, error_size);
+    free(entries);
+    for (uint16_t i = 0; i < wire->count && result == TROUPE_OK; i++) {
+        struct peer *peer = &wire->peers[i];
+        if (i != wire->self && strcmp(peer->public_key, public_keys[i]) != 0) {
+            snprintf(peer->public_key, sizeof peer->public_key, "%s", public_keys[i]);
+            troupe__socket_close(peer->out); /* Opened again, with this key, when there is something to send. */
+            peer->out = NULL;
+        }
+    }
     return result;
 }
 
@@ -99,6 +132,9 @@ static enum troupe_error open_in(struct zmq_wire *wire, char *error, size_t erro
                                              .quiet = true};
     char endpoint[TROUPE__ENDPOINT_SIZE];
     enum troupe_error result = troupe__socket_open(&options, &wire->in, error, error_size);
+    if (result == TROUPE_OK && wire->secure && (result = troupe__gate_watch(wire->gate, wire->in)) != TROUPE_OK) {
+        snprintf(error, error_size, "open the wire: its handshakes cannot be watched");
+    }
     return result == TROUPE_OK
                ? troupe__socket_listen(wire->in, wire->peers[wire->self].endpoint, endpoint, error, error_size)
                : result;
@@ -158,8 +194,11 @@ static bool authenticate(const struct zmq_wire *wire, const char *user, int *ret
     if (!wire->secure) {
         return true;
     }
-    long number = user && *user ? strtol(user, &end, 10) : -1;
-    if (number < 0 || *end || number >= wire->count) {
+    if (!troupe__gate_admits(wire->gate, user)) {
+        return false;
+    }
+    long number = strtol(user, &end, 10);
+    if (end == user || *end != ' ' || number < 0 || number >= wire->count) {
         return false;
     }
     *ret_peer = (int)number;

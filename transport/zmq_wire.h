@@ -31,6 +31,12 @@ struct troupe__zmq_wire_options {
 enum troupe_error troupe__zmq_wire_open(const struct troupe__zmq_wire_options *options, struct troupe__wire **ret,
                                         char *error, size_t error_size);
 
+/* The nodes have these keys from now on, one for each; only with keys. Whoever has come in with another one is not
+ * heard any more; the own key stays what it was opened with. Errors, with a text and nothing changed: those of
+ * troupe__gate_change. */
+enum troupe_error troupe__zmq_wire_change_keys(struct troupe__wire *wire, const char *const *public_keys, char *error,
+                                               size_t error_size);
+
 int troupe__zmq_wire_fd(struct troupe__wire *wire);
 
 /* Hand over at most `budget` frames that have come. Returns how many; with fewer than `budget` none is left. */
