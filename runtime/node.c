@@ -11,6 +11,7 @@
 #include "runtime/admission.h"
 #include "runtime/endpoint.h"
 #include "runtime/memory.h"
+#include "runtime/roster.h"
 #include "state/lmdb_store.h"
 
 enum {
@@ -550,6 +551,7 @@ static void free_node(struct troupe_node *node)
         troupe__node_stop_jobs(node);
     }
     troupe__camera_close(node->camera); /* Its thread wakes the loop. */
+    troupe__roster_close(node->roster);
     troupe__node_leave(node);
     troupe__endpoint_close(node->endpoint); /* Its threads wake the loop too. */
     if (node->loop) {
@@ -629,6 +631,7 @@ enum troupe_error troupe__node_open(const struct troupe_node_options *options, c
     if (result == TROUPE_OK && node->options.listen_count > 0) {
         result = troupe__endpoint_open(node, wake_loop, &node->endpoint, node->error, sizeof node->error);
     }
+    result = result == TROUPE_OK ? troupe__roster_open(node, &node->roster) : result;
     if (result != TROUPE_OK) {
         snprintf(error, error_size, "%s", node->error[0] ? node->error : troupe_error_text(result));
         free_node(node);

@@ -89,6 +89,7 @@ struct troupe_node {
     struct troupe__camera *camera;
     struct troupe__darkroom darkroom; /* where it writes */
     struct troupe__refusals refusals; /* of other nodes, with a place */
+    struct troupe__roster *roster;    /* NULL: whom it lets in does not change */
     struct troupe__askers askers;
     struct troupe__endpoint *endpoint; /* NULL: it does not listen */
     struct troupe__recent recent;      /* while it listens */
@@ -101,6 +102,12 @@ struct troupe__place {
     const struct troupe__cluster *cluster;
     uint16_t self;
     const struct troupe__key_pair *keys; /* NULL: the cluster has none */
+    /* The file that the cluster was read from, to be read again whenever it changes (runtime/roster.h); NULL: it never
+     * does. `reread` changes the keys of nodes and clients in `cluster`, and whether any have. Errors, with a text and
+     * nothing changed: the file cannot be read, or differs in more. */
+    const char *file;
+    enum troupe_error (*reread)(void *context, bool *ret_changed, char *error, size_t error_size);
+    void *context;
 };
 
 /* As troupe_node_open; with a `place` (NULL: none) it is one of several nodes, and also fails when the directory

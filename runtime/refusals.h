@@ -2,7 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * Noted on ZeroMQ's side of things, told on the loop's. A stranger who does not stop must not fill the log: it is told
- * at the first refusal, the second, the fourth and so on, and else once a minute at most. */
+ * of at the first refusal, the second, the fourth and so on, and else once a minute at most; of others at once, but of
+ * no more than ten in a minute. */
 #ifndef TROUPE_RUNTIME_REFUSALS_H
 #define TROUPE_RUNTIME_REFUSALS_H
 
@@ -14,8 +15,10 @@
 struct troupe__refusals {
     pthread_mutex_t mutex;
     uint64_t count, told;
-    int64_t told_ms;
-    char address[64], why[100]; /* of the last one */
+    int64_t told_ms, minute_ms;           /* of the last line; when the minute of `lines` began */
+    unsigned lines;                       /* of others than the last */
+    char address[64], why[100];           /* of the last one */
+    char told_address[64], told_why[100]; /* of the last that was told of */
 };
 
 void troupe__refusals_init(struct troupe__refusals *refusals);

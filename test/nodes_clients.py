@@ -378,6 +378,66 @@ def who_has_no_key_that_is_listed_gets_nothing():
         node.stop()
 
 
+def rewrite(path, change):
+    with open(path, encoding="utf-8") as file:
+        text = file.read()
+    with open(f"{path}.new", "w", encoding="utf-8") as file:
+        file.write(change(text))
+    os.rename(f"{path}.new", path)
+
+
+def keys_are_taken_up_while_nodes_run():
+    """A client is listed, and is let in; is not any more, and is not; a node gets another key."""
+    os.mkdir(f"{where}/rotated")
+    cluster = f"{where}/rotated/cluster.yaml"
+    ports = free_ports(4)
+    tcp = [part for port in ports[:2] for part in ("--tcp", f"127.0.0.1:{port}")]
+    clients = [part for port in ports[2:] for part in ("--clients", f"127.0.0.1:{port}")]
+    check(command("cluster", "init", "--nodes", "2", "--keys", *tcp, *clients, cluster)[0] == 0, "cluster init")
+    nodes = [Member(cluster, "n1"), Member(cluster, "n2")]
+    until(lambda: all(os.path.exists(f"{node.data}/endpoint") for node in nodes), "both listen")
+    mine, endpoint = f"{where}/rotated/client.key", f"tcp://127.0.0.1:{ports[2]}"
+    with open(cluster, encoding="utf-8") as file:
+        before = [line.split('"')[1] for line in file if "public_key" in line]
+    guest_key = f"{where}/rotated/guest.key"
+    guest = command("keygen", guest_key)[1].strip()
+    check(gets_nothing(endpoint, key=guest_key, server_key=before[0]), "a stranger")
+    rewrite(cluster, lambda text: text + f'  - name: guest\n    public_key: "{guest}"\n')
+    until(lambda: nodes[0].says("2 nodes, 2 clients") and nodes[1].says("2 nodes, 2 clients"), "the list is read again")
+    with Client(endpoint, key=guest_key, server_key=before[0]) as client:
+        check(client.ask("test/talker/a", "count") == 1, "a guest who is listed is let in")
+        # Without its key, over the connection that stands.
+        rewrite(cluster, lambda text: text.replace(f'  - name: guest\n    public_key: "{guest}"\n', ""))
+        until(lambda: nodes[0].says("2 nodes, 1 clients") and nodes[1].says("2 nodes, 1 clients"), "it is read again")
+        try:
+            client.ask("test/talker/a", "count", timeout_s=0.4)
+            check(False, "a guest who is not listed any more is still heard")
+        except Failed as failed:
+            check(failed.error == "TROUPE_ETIMEOUT", f"{failed}")
+    # A file that cannot be read, or says more than keys, changes nothing.
+    rewrite(cluster, lambda text: text.replace("generation: 1", "generation: 2"))
+    until(lambda: nodes[0].says("more than keys has changed"), "it is told")
+    rewrite(cluster, lambda text: text.replace("generation: 2", "generation: 1"))
+    # The second node gets another key: as docs/operations.md says.
+    fresh = command("keygen", f"{where}/rotated/n2.new")[1].strip()
+    rewrite(cluster, lambda text: text.replace(before[1], fresh))
+    until(lambda: nodes[1].says("this node has another key") and nodes[0].says("2 nodes, 1 clients"), "both have read it")
+    os.rename(f"{where}/rotated/n2.new", f"{where}/rotated/n2.key")
+    for key in range(8):  # What is for n2 waits.
+        sent = command("send", f"test/talker/c{key}", "emit", "--data", nodes[0].data, "--key", mine)
+        check(sent[0] == 0, f"{sent}")
+    nodes[1].stop()
+    nodes[1] = Member(cluster, "n2")
+    check(command("wait", "--idle", "--timeout", str(DEADLINE_S), "--cluster", cluster)[0] == 0, "they come to rest")
+    figures = by_node(command("stats", "--cluster", cluster)[1])
+    out = {node: [f for f in lines if f.startswith("egress/out")] for node, lines in figures.items()}
+    check(sum(int(f.split("\t")[1]) for each in out.values() for f in each) == 8 and all(out.values()),
+          f"both nodes talk to each other again, and nothing is lost: {out}")
+    check(command("cluster", "status", "--cluster", cluster)[0] == 0, "all nodes run")
+    for node in nodes:
+        node.stop()
+
+
 def without_keys_only_this_machine_is_let_in():
     cluster = f"{where}/open.yaml"
     port = free_ports(1)[0]

@@ -9,4 +9,4 @@ ${CC:-cc} -shared -fPIC -Icore -o "$dir/talker.so" test/module/talker.c
 # Debian's own: that is where python3-zmq and python3-msgpack are.
 /usr/bin/python3 test/nodes_clients.py "${BUILD:-build}/troupe" "$dir" \
     wait_and_status_know_what_is_under_way who_has_no_key_that_is_listed_gets_nothing \
-    without_keys_only_this_machine_is_let_in
+    keys_are_taken_up_while_nodes_run without_keys_only_this_machine_is_let_in

@@ -370,6 +370,58 @@ enum troupe_error troupe__cluster_file_read(const char *path, struct troupe__clu
     return TROUPE_OK;
 }
 
+static bool differs_in_more_than_keys(const struct troupe__cluster *a, const struct troupe__cluster *b)
+{
+    bool same = a->slots.cluster == b->slots.cluster && a->slots.generation == b->slots.generation &&
+                a->slots.node_count == b->slots.node_count && a->keys == b->keys &&
+                memcmp(a->slots.owner, b->slots.owner, sizeof a->slots.owner) == 0;
+    for (size_t i = 0; same && i < a->slots.node_count; i++) {
+        same = strcmp(a->nodes[i].name, b->nodes[i].name) == 0 &&
+               strcmp(a->nodes[i].endpoint, b->nodes[i].endpoint) == 0 &&
+               strcmp(a->nodes[i].clients, b->nodes[i].clients) == 0;
+    }
+    return !same;
+}
+
+static bool differs_in_keys(const struct troupe__cluster *a, const struct troupe__cluster *b)
+{
+    bool same = a->client_count == b->client_count;
+    for (size_t i = 0; same && i < a->slots.node_count; i++) {
+        same = strcmp(a->nodes[i].public_key, b->nodes[i].public_key) == 0;
+    }
+    for (size_t i = 0; same && i < a->client_count; i++) {
+        same = strcmp(a->clients[i].name, b->clients[i].name) == 0 &&
+               strcmp(a->clients[i].public_key, b->clients[i].public_key) == 0;
+    }
+    return !same;
+}
+
+enum troupe_error troupe__cluster_file_reread(const char *path, struct troupe__cluster *cluster, bool *ret_changed,
+                                              char *error, size_t error_size)
+{
+    struct troupe__cluster fresh;
+    enum troupe_error result = troupe__cluster_file_read(path, &fresh, error, error_size);
+    if (result != TROUPE_OK) {
+        return result;
+    }
+    if (differs_in_more_than_keys(cluster, &fresh)) {
+        snprintf(error, error_size, "%s: more than keys has changed: that is taken up when the nodes are started again",
+                 path);
+        troupe__cluster_fini(&fresh);
+        return TROUPE_EINVAL;
+    }
+    *ret_changed = differs_in_keys(cluster, &fresh);
+    for (size_t i = 0; i < cluster->slots.node_count; i++) {
+        memcpy(cluster->nodes[i].public_key, fresh.nodes[i].public_key, sizeof fresh.nodes[i].public_key);
+    }
+    struct troupe__cluster_client *clients = cluster->clients;
+    cluster->clients = fresh.clients;
+    cluster->client_count = fresh.client_count;
+    fresh.clients = clients;
+    troupe__cluster_fini(&fresh);
+    return TROUPE_OK;
+}
+
 /* ---- writing ----------------------------------------------------------------------------------------------------- */
 
 static void write_slots(FILE *file, const struct troupe__slots *slots, uint16_t node)

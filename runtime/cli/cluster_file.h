@@ -30,6 +30,11 @@
 enum troupe_error troupe__cluster_file_read(const char *path, struct troupe__cluster *ret, char *error,
                                             size_t error_size);
 
+/* Read the file of a cluster that is in use again, and take over its keys: those of nodes, and clients. `*ret_changed`:
+ * whether any differ. Errors, with a text and nothing changed: as above; TROUPE_EINVAL (more than keys has changed). */
+enum troupe_error troupe__cluster_file_reread(const char *path, struct troupe__cluster *cluster, bool *ret_changed,
+                                              char *error, size_t error_size);
+
 /* Write a new cluster file, synced. Errors, with a text: TROUPE_EBUSY (it exists), TROUPE_ENOSPACE, TROUPE_EIO. */
 enum troupe_error troupe__cluster_file_write(const char *path, const struct troupe__cluster *cluster, char *error,
                                              size_t error_size);

@@ -343,6 +343,36 @@ static void set_default_endpoints(struct run *run)
     }
 }
 
+/* The secret key, of --key or beside the cluster file. */
+static enum troupe_error read_key(struct run *run, char *error, size_t error_size)
+{
+    const char *slash = strrchr(run->cluster_path, '/');
+    snprintf(run->key_beside, sizeof run->key_beside, "%.*s%s.key", slash ? (int)(slash - run->cluster_path + 1) : 0,
+             run->cluster_path, run->name);
+    run->key_path = run->key_path ? run->key_path : run->key_beside;
+    return troupe__keys_read(run->key_path, &run->keys, error, error_size);
+}
+
+static enum troupe_error reread_cluster(void *context, bool *ret_changed, char *error, size_t error_size)
+{
+    struct run *run = context;
+    return troupe__cluster_file_reread(run->cluster_path, &run->cluster, ret_changed, error, error_size);
+}
+
+/* A node that its supervisor starts again has the keys of now, not those of the first start; if it can. */
+static void refresh_keys(struct run *run)
+{
+    char error[512], text[600];
+    bool changed;
+    struct troupe__key_pair before = run->keys;
+    if (run->place.reread && (reread_cluster(run, &changed, error, sizeof error) != TROUPE_OK ||
+                              read_key(run, error, sizeof error) != TROUPE_OK)) {
+        run->keys = before;
+        snprintf(text, sizeof text, "who is let in stays as it was: %s", error);
+        troupe__log_line(&run->log, TROUPE_WARNING, text);
+    }
+}
+
 static int run_node(void *context)
 {
     struct run *run = context;
@@ -351,6 +381,7 @@ static int run_node(void *context)
     const struct troupe__place *place = run->place.cluster ? &run->place : NULL;
     run->node.listen = run->listen;
     set_default_endpoints(run);
+    refresh_keys(run);
     enum troupe_error result = troupe__node_open(&run->node, place, &node, error, sizeof error);
     if (result == TROUPE_OK) {
         troupe__node_set_guard(node, run->guard);
@@ -404,7 +435,7 @@ static int take_place(struct run *run)
     if (self < 0) {
         return troupe__wrong("run", "the cluster file has no node", run->name);
     }
-    run->place = (struct troupe__place){&run->cluster, (uint16_t)self, NULL};
+    run->place = (struct troupe__place){.cluster = &run->cluster, .self = (uint16_t)self};
     run->log.node = run->name;
     const char *endpoint = run->cluster.nodes[self].endpoint;
     if (!run->cluster.keys && !run->node.insecure_listen && !troupe__endpoint_is_local(endpoint)) {
@@ -417,15 +448,14 @@ static int take_place(struct run *run)
     if (!run->cluster.keys) {
         return run->key_path ? troupe__wrong("run", "the cluster file has no keys; leave out", "--key") : -1;
     }
-    const char *slash = strrchr(run->cluster_path, '/');
-    snprintf(run->key_beside, sizeof run->key_beside, "%.*s%s.key", slash ? (int)(slash - run->cluster_path + 1) : 0,
-             run->cluster_path, run->name);
-    run->key_path = run->key_path ? run->key_path : run->key_beside;
-    result = troupe__keys_read(run->key_path, &run->keys, error, sizeof error);
+    result = read_key(run, error, sizeof error);
     if (result != TROUPE_OK) {
         return fail(error, result);
     }
     run->place.keys = &run->keys;
+    run->place.file = run->cluster_path;
+    run->place.reread = reread_cluster;
+    run->place.context = run;
     return -1;
 }
 
@@ -447,7 +477,7 @@ static void init_member(struct member *member, const struct run *all, uint16_t i
     run->node.input = index < all->input_count ? all->inputs[index] : NULL;
     run->log.node = name;
     run->node.log_context = &run->log;
-    run->place = (struct troupe__place){&all->cluster, index, NULL};
+    run->place = (struct troupe__place){.cluster = &all->cluster, .self = index};
     run->progress.command = NULL;
     run->node.until = TROUPE_UNTIL_STOPPED; /* One alone cannot know: see wait_until_idle. */
     run->node.listen_count = 0;

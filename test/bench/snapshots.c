@@ -356,7 +356,7 @@ void measure_cut_cost(void)
     CHECK(mkdtemp(directory));
     snprintf(self.endpoint, sizeof self.endpoint, "ipc://%s/n1", directory);
     troupe__slots_spread(&cluster.slots, 1, 1, 1);
-    subject_open(&subject, &(struct troupe__place){&cluster, 0, NULL});
+    subject_open(&subject, &(struct troupe__place){.cluster = &cluster});
     reach = HOT;
     fill(&subject, HOT, UINT64_MAX, false);
     run_for(&subject, 2);
