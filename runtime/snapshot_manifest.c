@@ -260,7 +260,9 @@ enum troupe_error troupe__snapshot_read(const char *directory, struct troupe__sn
                  ? troupe__snapshot_open_stream(path, "manifest", &fd, &reader, &head, error, error_size)
                  : result;
     if (result == TROUPE_ENOTFOUND) {
-        snprintf(error, error_size, "%s is no snapshot: it has no manifest", directory);
+        bool is_there = access(directory, F_OK) == 0;
+        snprintf(error, error_size, is_there ? "%s is no snapshot: it has no manifest" : "there is no snapshot %s",
+                 directory);
     }
     if (result != TROUPE_OK) {
         return result;

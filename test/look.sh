@@ -158,10 +158,10 @@ for command in "state --data $dir/none a/b/c" "actors --data $dir/none" "mailbox
     "timers --data $dir/none" "dead list --data $dir/none" "dead drop 1 --data $dir/none" "stats --data $dir/none"; do
     # shellcheck disable=SC2086
     expect 1 $command
-    complains 'none is not a node'
+    complains 'name the directory of a node or a troupe with --data'
 done
 expect 3 doctor "$dir/none"
-complains 'none is not a node'
+complains 'name the directory of a node or a troupe with --data'
 [ ! -e "$dir/none" ] || fail "looking made a directory"
 for command in state actors mailbox timers dead stats doctor; do
     expect 0 $command --help

@@ -374,7 +374,10 @@ static bool differs_in_more_than_keys(const struct troupe__cluster *a, const str
 {
     bool same = a->slots.cluster == b->slots.cluster && a->slots.generation == b->slots.generation &&
                 a->slots.node_count == b->slots.node_count && a->keys == b->keys &&
-                memcmp(a->slots.owner, b->slots.owner, sizeof a->slots.owner) == 0;
+                memcmp(a->slots.owner, b->slots.owner, sizeof a->slots.owner) == 0 &&
+                a->snapshots.every_ms == b->snapshots.every_ms && a->snapshots.keep == b->snapshots.keep &&
+                a->snapshots.check == b->snapshots.check && a->snapshots.node == b->snapshots.node &&
+                strcmp(a->snapshots.to, b->snapshots.to) == 0;
     for (size_t i = 0; same && i < a->slots.node_count; i++) {
         same = strcmp(a->nodes[i].name, b->nodes[i].name) == 0 &&
                strcmp(a->nodes[i].endpoint, b->nodes[i].endpoint) == 0 &&

@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "runtime/cli/cluster_file.h"
+#include "runtime/cli/directory.h"
 #include "runtime/cli/local.h"
 #include "runtime/rewind.h"
 
@@ -164,8 +165,8 @@ static enum troupe_error open_histories(struct past *past, const char *data, cha
 static enum troupe_error past_open(const char *data, struct past *ret, char *error, size_t error_size)
 {
     struct past past = {.is_troupe = troupe__local_is_troupe(data), .count = 1};
-    enum troupe_error result = TROUPE_OK;
-    if (past.is_troupe) {
+    enum troupe_error result = troupe__directory_check(data, error, error_size);
+    if (result == TROUPE_OK && past.is_troupe) {
         char path[PATH_MAX];
         snprintf(path, sizeof path, "%.4000s/cluster.yaml", data);
         result = troupe__cluster_file_read(path, &past.cluster, error, error_size);

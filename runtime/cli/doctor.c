@@ -17,6 +17,7 @@
 #include "mailbox/outbox.h"
 #include "mailbox/responses.h"
 #include "runtime/egress.h"
+#include "runtime/cli/directory.h"
 #include "runtime/cli/local.h"
 #include "runtime/cli/look.h"
 #include "runtime/cli/progress.h"
@@ -690,6 +691,12 @@ int troupe__doctor(int argc, char **argv)
         return code;
     }
     const char *data = look.reach.data ? look.reach.data : "troupe-data";
+    char error[512];
+    enum troupe_error result = troupe__directory_check(data, error, sizeof error);
+    if (result != TROUPE_OK) {
+        troupe__look_complain(&look, error, result);
+        return EXIT_UNSURE;
+    }
     if (!troupe__local_is_troupe(data)) {
         return examine_apart(&look, data, NULL);
     }

@@ -9,9 +9,10 @@
 
 #include "runtime/cli/chorus.h"
 #include "runtime/cli/cluster_file.h"
+#include "runtime/cli/directory.h"
 #include "runtime/cli/local.h"
 
-enum { NODES_MS = 5000, HELLO_MS = 2000 };
+enum { NODES_MS = 5000, LOOK_MS = 200, HELLO_MS = 2000 };
 
 /* ---- options ----------------------------------------------------------------------------------------------------- */
 
@@ -119,6 +120,21 @@ static enum troupe_error open_directory(struct troupe__reach *reach, const char 
     return result;
 }
 
+/* Wait for the answer, but not of a node that has ended meanwhile. */
+static enum troupe_error receive_from(const struct troupe__reach_node *node, struct troupe__client *client,
+                                      struct troupe__reply *ret)
+{
+    enum troupe_error result = TROUPE_ETIMEOUT;
+    for (int waited_ms = 0; waited_ms < NODES_MS && result == TROUPE_ETIMEOUT; waited_ms += LOOK_MS) {
+        result = troupe__client_receive(client, LOOK_MS, ret);
+        if (result == TROUPE_ETIMEOUT && !troupe__reach_runs(node)) {
+            snprintf(client->error, sizeof client->error, "no node runs on the directory %.300s any more", node->data);
+            return TROUPE_ENOTFOUND;
+        }
+    }
+    return result == TROUPE_ETIMEOUT ? troupe__client_say_silent(client, NODES_MS) : result;
+}
+
 /* Ask the only node for the others; it stays what it is when it is alone. */
 static enum troupe_error ask_for_nodes(struct troupe__reach *reach)
 {
@@ -132,7 +148,7 @@ static enum troupe_error ask_for_nodes(struct troupe__reach *reach)
         return fail(reach, result, client.error);
     }
     result = troupe__client_send(&client, &request);
-    result = result == TROUPE_OK ? troupe__client_receive(&client, NODES_MS, &reply) : result;
+    result = result == TROUPE_OK ? receive_from(&asked, &client, &reply) : result;
     if (result != TROUPE_OK) {
         fail(reach, result, client.error);
     } else if (!reply.ok) {
@@ -198,6 +214,9 @@ static enum troupe_error open_all(struct troupe__reach *reach, const struct trou
     if (options->cluster) {
         result = open_cluster_file(reach, options->cluster);
         return result == TROUPE_OK ? read_keys(reach, options, options->cluster) : result;
+    }
+    if (!options->connect && (result = troupe__directory_check(data, reach->error, sizeof reach->error)) != TROUPE_OK) {
+        return result;
     }
     if (!options->connect && troupe__local_is_troupe(data)) {
         return open_directory(reach, data);
@@ -293,6 +312,15 @@ static enum troupe_error connect_first(const struct troupe__reach *reach, struct
     return result;
 }
 
+/* The node that --connect or --data names, whether it is one of several or not. */
+static enum troupe_error open_alone(struct troupe__reach *reach, const struct troupe__reach_options *options,
+                                    const char *data)
+{
+    enum troupe_error result =
+        options->connect ? TROUPE_OK : troupe__directory_check(data, reach->error, sizeof reach->error);
+    return result == TROUPE_OK ? open_one(reach, options, data) : result;
+}
+
 enum troupe_error troupe__reach_any(const struct troupe__reach_options *options, struct troupe__client *client)
 {
     struct troupe__reach reach = {.nodes = NULL};
@@ -300,7 +328,7 @@ enum troupe_error troupe__reach_any(const struct troupe__reach_options *options,
     bool one = !options->cluster && (options->connect || !troupe__local_is_troupe(data));
     enum troupe_error result = one && options->data && options->connect
                                    ? fail(&reach, TROUPE_EINVAL, "say --data or --connect, not both")
-                               : one ? open_one(&reach, options, data)
+                               : one ? open_alone(&reach, options, data)
                                      : troupe__reach_open(&reach, options);
     if (result != TROUPE_OK) {
         *client = (struct troupe__client){0};

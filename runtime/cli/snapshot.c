@@ -19,6 +19,7 @@
 #include "runtime/check.h"
 #include "runtime/cli/cuts.h"
 #include "runtime/cli/diff.h"
+#include "runtime/cli/directory.h"
 #include "runtime/cli/edit.h"
 #include "runtime/cli/export.h"
 #include "runtime/cli/live.h"
@@ -138,11 +139,17 @@ static enum troupe_error take(const struct options *options, const char *directo
     return result;
 }
 
+/* Where nodes are reached by a file or an endpoint there need be none. */
+static enum troupe_error check_directory(const struct options *options, char *error, size_t error_size)
+{
+    bool named = !options->reach.connect && !options->reach.cluster;
+    return named ? troupe__directory_check(options->data, error, error_size) : TROUPE_OK;
+}
+
 static int create(struct options *options, const char *operand)
 {
     char path[PATH_MAX], directory[PATH_MAX], name[40], error[512] = "";
     struct troupe__snapshot snapshot;
-    struct stat status;
     (void)operand;
     time_text((int64_t)time(NULL) * 1000, "%Y-%m-%dT%H-%M-%SZ", name);
     bool streamed = options->to && strcmp(options->to, "-") == 0; /* By way of a snapshot beside the others. */
@@ -158,11 +165,11 @@ static int create(struct options *options, const char *operand)
     if ((size_t)snprintf(path, sizeof path, "%s/%s", directory, options->name ? options->name : name) >= sizeof path) {
         return fail("snapshot create", "the path is too long", TROUPE_EINVAL);
     }
-    if (options->data[0] && stat(options->data, &status)) {
-        snprintf(error, sizeof error, "%.400s: %s", options->data, strerror(errno));
-        return fail("snapshot create", error, TROUPE_ENOTFOUND);
+    enum troupe_error result = check_directory(options, error, sizeof error);
+    if (result != TROUPE_OK) {
+        return fail("snapshot create", error, result);
     }
-    enum troupe_error result = take(options, directory, path, &snapshot, error, sizeof error);
+    result = take(options, directory, path, &snapshot, error, sizeof error);
     if (result != TROUPE_OK) {
         return fail("snapshot create", error, result);
     }
@@ -216,7 +223,8 @@ static void print_listed(const struct options *options, const char *path, const 
 
 static int list(struct options *options, const char *operand)
 {
-    char directory[PATH_MAX];
+    char directory[PATH_MAX], error[512];
+    enum troupe_error result;
     (void)operand;
     snprintf(directory, sizeof directory, "%s%s", options->to ? options->to : options->data,
              options->to ? "" : "/snapshots");
@@ -238,9 +246,16 @@ static int list(struct options *options, const char *operand)
     }
     if (open) {
         closedir(open);
-    } else if (options->to) {
-        fprintf(stderr, "troupe snapshot list: %s: %s\n", directory, strerror(errno));
-        return EXIT_FAILURE;
+    } else {
+        int code = errno;
+        result = options->to ? TROUPE_OK : check_directory(options, error, sizeof error);
+        if (result == TROUPE_OK && (options->to || code != ENOENT)) {
+            snprintf(error, sizeof error, "%.400s: %s", directory, strerror(code));
+            result = code == ENOENT ? TROUPE_ENOTFOUND : TROUPE_EIO;
+        }
+        if (result != TROUPE_OK) {
+            return fail("snapshot list", error, result);
+        }
     }
     if (count > 0) {
         qsort(names, count, sizeof *names, compare_names);
@@ -345,13 +360,31 @@ static const struct {
 
 #define SUBCOMMANDS "create, list, cuts, show, verify, delete, check-upgrade, diff, export or edit"
 
+/* Whether there is something of that name; if not, the directory may be the wrong one. */
+static bool is_there(const struct options *options, const char *name, char *error, size_t error_size)
+{
+    char path[PATH_MAX];
+    find_snapshot(options, name, path);
+    if (access(path, F_OK) == 0) {
+        return true;
+    }
+    if (check_directory(options, error, error_size) == TROUPE_OK) {
+        snprintf(error, error_size, "there is no snapshot %.400s: see troupe snapshot list; a path has a slash", path);
+    }
+    return false;
+}
+
 /* With the snapshot unpacked if it is a stream: "-", or a path of a file. */
 static int run_action(int (*run)(struct options *options, const char *operand), struct options *options,
                       const char *operand)
 {
     struct troupe__source source;
     char error[512];
-    if (!operand || run == delete || (strcmp(operand, "-") != 0 && !strchr(operand, '/'))) {
+    bool named = operand && strcmp(operand, "-") != 0 && !strchr(operand, '/');
+    if (named && !is_there(options, operand, error, sizeof error)) {
+        return fail("snapshot", error, TROUPE_ENOTFOUND);
+    }
+    if (!operand || run == delete || named) {
         return run(options, operand);
     }
     enum troupe_error result = troupe__source_open(operand, NULL, &source, error, sizeof error);
