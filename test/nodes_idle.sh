@@ -5,54 +5,44 @@
 # Environment: BUILD (build), TROUPE_NODES (3), TROUPE_TRANSFERS (12000), TROUPE_KILLS (8, of each run), TROUPE_SEED (of who is
 # killed when), TROUPE_KEEP=1 (keep the directory).
 set -eu
+. "$(dirname "$0")/preamble.sh"
 
-build=${BUILD:-build}
+# shellcheck disable=SC2034
+deadline_s=100
 nodes=${TROUPE_NODES:-3}
 transfers=${TROUPE_TRANSFERS:-12000}
 kills=${TROUPE_KILLS:-8}
-seed=${TROUPE_SEED:-$((RANDOM + 1))}
-RANDOM=$seed
 accounts=400
 bank=$(dirname "$0")/../samples/bank
-dir=$(mktemp -d "${TMPDIR:-/tmp}/troupe-idle.XXXXXX")
 pid=
-finish() {
-    local status=$?
-    [ -z "$pid" ] || kill "$pid" 2>/dev/null || true # `timeout` passes it on.
-    if [ $status != 0 ] || [ -n "${TROUPE_KEEP:-}" ]; then echo "kept: $dir (seed $seed)"; else rm -rf "$dir"; fi
-}
-trap finish EXIT
-trap 'exit 130' INT TERM
-fail() {
-    echo "FAILED: $* (seed $seed)"
-    tail -15 "$dir/log"
-    exit 1
-}
 
 # start NAME INPUT...: start the troupe in NAME, the first nodes with these inputs; it ends by itself.
 start() {
     local name=$1 inputs=()
     shift
     for input in "$@"; do inputs+=(--input "$dir/$input"); done
-    timeout 100 "$build/troupe" run "$build/samples/bank.so" --nodes "$nodes" --data "$dir/$name" --output "$dir/$name.out" \
+    "$troupe" run "$build/samples/bank.so" --nodes "$nodes" --data "$dir/$name" --output "$dir/$name.out" \
         "${inputs[@]}" --until-idle >>"$dir/log" 2>&1 &
     pid=$!
 }
+has_ended() { ! kill -0 "$pid" 2>/dev/null; }
+# await: sets `status`.
 await() {
-    local status=0
+    wait_for has_ended
+    status=0
     wait "$pid" || status=$?
     pid=
+}
+await_good() {
+    await
     [ $status = 0 ] || fail "it ended with status $status"
 }
 # Kill processes of the troupe at random, the one that looks whether it is idle too.
 harass() {
-    local killed=0 supervisor victim
-    until supervisor=$(pgrep -P "$pid"); do # The child of `timeout`.
-        kill -0 "$pid" 2>/dev/null || return 0
-    done
+    local killed=0 victim
     while [ $killed -lt "$kills" ] && kill -0 "$pid" 2>/dev/null; do
         sleep "0.$(printf %03d $((RANDOM % 50)))"
-        mapfile -t children < <(pgrep -P "$supervisor" || true)
+        mapfile -t children < <(pgrep -P "$pid" || true)
         [ ${#children[@]} -gt 0 ] || continue
         victim=${children[$((RANDOM % ${#children[@]}))]}
         kill -9 "$victim" 2>/dev/null || continue
@@ -62,18 +52,17 @@ harass() {
 }
 # await_harassed NAME INPUT...: a node that is killed while all are told to end makes it status 1; then once more.
 await_harassed() {
-    local status=0
     harass
-    wait "$pid" || status=$?
-    [ $status != 0 ] || { pid= && return; }
+    await
+    [ $status != 0 ] || return 0
     [ $status = 1 ] || fail "it ended with status $status"
     start "$@"
-    await
+    await_good
 }
 # books NAME: ask for all balances, and check the books.
 books() {
     start "$1" audit
-    await
+    await_good
     awk -v transfers="$transfers" -v accounts=$accounts -f "$bank/check.awk" "$dir/$1".out.* >"$dir/check" ||
         fail "the books of $1 are wrong: $(cat "$dir/check")"
 }
@@ -85,10 +74,10 @@ head -$half "$dir/all" >"$dir/first"
 tail -n +$((half + 1)) "$dir/all" >"$dir/second"
 
 start calm all
-await
+await_good
 [ "$(cat "$dir"/calm.out.* | wc -l)" = "$transfers" ] || fail "it ended before all was done"
 for node in "$dir"/calm/n*/; do
-    [ "$("$build/troupe" stats --data "$node" | grep -cE '^(mail|outbox|jobs)	0$')" = 3 ] || fail "something waits in $node"
+    [ "$("$troupe" stats --data "$node" | grep -cE '^(mail|outbox|jobs)	0$')" = 3 ] || fail "something waits in $node"
 done
 books calm
 
@@ -101,6 +90,6 @@ books two
 grep -q 'signal 9' "$dir/log" || fail "the log does not tell of any node that was killed"
 
 status=0
-"$build/troupe" run "$build/samples/bank.so" --nodes 2 --data "$dir/none" --listen none --until-idle 2>"$dir/log" || status=$?
+"$troupe" run "$build/samples/bank.so" --nodes 2 --data "$dir/none" --listen none --until-idle 2>"$dir/log" || status=$?
 [ $status = 2 ] && grep -q 'leave out' "$dir/log" || fail "without sockets it cannot be known: status $status"
 echo "$transfers transfers from one file and from two, ${harassed:-0} kills, seed $seed: each once, and the nodes end by themselves"
