@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * On disk:
- *   lock         flock'ed while open; holds the owner's pid in decimal, which is for people only
+ *   lock         see state/claim.h
  *   journal.log  epochs, see journal.h; it is written and flushed by each commit
  *   tables.mdb   rows, see fold.c; it is written in the background, by folds
  *   META "troupe.format"  "troupeT" NUL, version (8, big-endian)
@@ -13,14 +13,13 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
-#include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "state/claim.h"
 #include "state/fold.h"
 #include "state/journal.h"
 #include "state/journal_old.h"
@@ -32,7 +31,7 @@ enum { CHECK_LEAVES_MAX = 1 << 26 /* bytes of tables that are checked whole at a
 struct lmdb_store {
     struct troupe__store base;
     char *directory;
-    int lock_fd; /* -1: read-only, of a directory without a lock */
+    struct troupe__claim claim;
     bool read_only, replayed;
     struct troupe__lmdb_env tables;
     MDB_txn *reader; /* what read and scan see; the loop's */
@@ -470,45 +469,6 @@ static int put_first_rows(MDB_txn *txn, MDB_dbi dbi)
     return troupe__lmdb_format_put(txn, dbi, 0, 0);
 }
 
-static enum troupe_error take_lock(struct lmdb_store *store, char *error, size_t error_size)
-{
-    char path[PATH_MAX], pid[32] = "";
-    if ((size_t)snprintf(path, sizeof path, "%s/lock", store->directory) >= sizeof path) {
-        snprintf(error, error_size, "open store %s: the path is too long", store->directory);
-        return TROUPE_EINVAL;
-    }
-    store->lock_fd = open(path, store->read_only ? O_RDONLY | O_CLOEXEC : O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (store->lock_fd < 0 && store->read_only && errno == ENOENT) {
-        return TROUPE_OK; /* A copy of the two files is readable too. */
-    }
-    if (store->lock_fd < 0) {
-        snprintf(error, error_size, "open store %s: lock: %s: this user must be able to write there", store->directory,
-                 strerror(errno));
-        return troupe__lmdb_error(errno);
-    }
-    if (flock(store->lock_fd, (store->read_only ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0) {
-        int length = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
-        if (!store->read_only && (ftruncate(store->lock_fd, 0) || pwrite(store->lock_fd, pid, (size_t)length, 0) < 0)) {
-            snprintf(error, error_size, "open store %s: write its lock: %s", store->directory, strerror(errno));
-            enum troupe_error result = troupe__lmdb_error(errno);
-            close(store->lock_fd);
-            return result;
-        }
-        return TROUPE_OK;
-    }
-    int code = errno;
-    ssize_t length = pread(store->lock_fd, pid, sizeof pid - 1, 0);
-    pid[length > 0 ? strcspn(pid, "\n") : 0] = '\0';
-    close(store->lock_fd);
-    if (code == EWOULDBLOCK) {
-        snprintf(error, error_size, "open store %s: process %s uses it: stop that one first", store->directory,
-                 pid[0] ? pid : "(unknown)");
-        return TROUPE_EBUSY;
-    }
-    snprintf(error, error_size, "open store %s: flock: %s: use a local file system", store->directory, strerror(code));
-    return TROUPE_EIO;
-}
-
 static enum troupe_error check_format(struct lmdb_store *store)
 {
     struct troupe_bytes format;
@@ -737,9 +697,7 @@ static void lmdb_close(struct troupe__store *base)
         }
     }
     close_files(store);
-    if (store->lock_fd >= 0) {
-        close(store->lock_fd);
-    }
+    troupe__claim_release(&store->claim);
     free(store->directory);
     free(store);
 }
@@ -756,13 +714,14 @@ enum troupe_error troupe__lmdb_store_open(const char *directory, const struct tr
     store->read_only = options->read_only;
     atomic_init(&store->trim_to, options->keep_journal ? 0 : UINT64_MAX);
     if ((result = prepare_directory(store, error, error_size)) != TROUPE_OK ||
-        (result = take_lock(store, error, error_size)) != TROUPE_OK) {
+        (result = troupe__claim_take(&store->claim, directory, store->read_only, error, error_size)) != TROUPE_OK) {
         goto err_after_memory;
     }
     if ((result = open_files(store, options, error, error_size)) != TROUPE_OK) {
         goto err_after_lock;
     }
-    if ((result = pair_files(store, error, error_size)) != TROUPE_OK) {
+    if ((result = troupe__claim_tables(&store->claim, directory, store->read_only, error, error_size)) != TROUPE_OK ||
+        (result = pair_files(store, error, error_size)) != TROUPE_OK) {
         goto err_after_files;
     }
     if (!store->read_only &&
@@ -791,9 +750,7 @@ enum troupe_error troupe__lmdb_store_open(const char *directory, const struct tr
 err_after_files:
     close_files(store);
 err_after_lock:
-    if (store->lock_fd >= 0) {
-        close(store->lock_fd);
-    }
+    troupe__claim_release(&store->claim);
 err_after_memory:
     if (store) {
         free(store->directory);
@@ -826,7 +783,7 @@ enum troupe_error troupe__lmdb_store_view(struct troupe__store *base, struct tro
     }
     view->directory = store->directory;
     view->tables = store->tables;
-    view->lock_fd = -1;
+    view->claim = (struct troupe__claim){-1, -1};
     view->read_only = true;
     enum troupe_error result = TROUPE_OK;
     int code = troupe__journal_pin(&store->journal, &view->journal);

@@ -559,6 +559,29 @@ static void flipped_byte_in_the_journal_is_detected(void **state)
     assert_int_equal(replay(f).count, 3);
 }
 
+/* Nor does one get in, as owner or reader, when somebody has taken the lock for a stale one and removed it. */
+static void a_removed_lock_lets_nobody_in(void **state)
+{
+    struct fixture *f = *state;
+    struct troupe__store *second = NULL;
+    const struct troupe__lmdb_options options = {.read_only = true, .map_size = 1 << 28};
+    char lock[300];
+    snprintf(lock, sizeof lock, "%s/lock", f->directory);
+    for (int i = 0; i < 2; i++) { /* The tables are new, and there already. */
+        reopen(f);
+        replay(f);
+        assert_int_equal(unlink(lock), 0);
+        assert_int_equal(try_open(f, &second), TROUPE_EBUSY);
+        assert_non_null(strstr(f->error, "its lock was removed"));
+        assert_int_equal(unlink(lock), 0);
+        assert_int_equal(troupe__lmdb_store_open(f->directory, &options, &second, f->error, sizeof f->error),
+                         TROUPE_EBUSY);
+        commit_one(f, (uint64_t)i + 1, "k", "v");
+        f->store->close(f->store);
+    }
+    reopen(f);
+}
+
 /* A reader is refused while the owner runs; afterwards it reads rows and replays without changing anything. */
 static void read_only_waits_for_the_owner_to_end(void **state)
 {
@@ -832,6 +855,7 @@ int main(void)
         DISK(newer_format_is_refused),
         DISK(flipped_byte_in_a_row_is_detected),
         DISK(flipped_byte_in_the_journal_is_detected),
+        DISK(a_removed_lock_lets_nobody_in),
         DISK(read_only_waits_for_the_owner_to_end),
         DISK(trimming_keeps_what_is_not_folded),
         DISK(full_disk_refuses_and_keeps_the_rest),
