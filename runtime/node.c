@@ -360,8 +360,6 @@ static void stop_watchers(struct troupe_node *node)
     ev_async_stop(node->loop, &node->wake);
     ev_io_stop(node->loop, &node->readable);
     ev_timer_stop(node->loop, &node->figures);
-    ev_signal_stop(node->loop, &node->on_int);
-    ev_signal_stop(node->loop, &node->on_term);
     ev_timer_stop(node->loop, &node->watch);
     troupe__wake_at(node->clock, TROUPE__NEVER);
 }
@@ -433,15 +431,11 @@ static void on_prepare(struct ev_loop *loop, ev_prepare *watcher, int events)
 
 static void start_watchers(struct troupe_node *node)
 {
-    node->wake.data = node->prepare.data = node->on_int.data = node->on_term.data = node;
+    node->wake.data = node->prepare.data = node;
     ev_async_start(node->loop, &node->wake);
     ev_prepare_start(node->loop, &node->prepare);
     if (node->endpoint) {
         troupe__endpoint_start(node->endpoint, node->loop);
-    }
-    if (node->options.stop_on_signals) {
-        ev_signal_start(node->loop, &node->on_int);
-        ev_signal_start(node->loop, &node->on_term);
     }
 }
 
@@ -453,6 +447,11 @@ static void init_watchers(struct troupe_node *node)
     ev_signal_init(&node->on_int, on_signal, SIGINT);
     ev_signal_init(&node->on_term, on_signal, SIGTERM);
     ev_io_init(&node->readable, on_readable, node->input.fd, EV_READ);
+    if (node->options.stop_on_signals) { /* From now on there is something to leave behind. */
+        node->on_int.data = node->on_term.data = node;
+        ev_signal_start(node->loop, &node->on_int);
+        ev_signal_start(node->loop, &node->on_term);
+    }
 }
 
 /* A module that cannot read what is there touches nothing. */
@@ -554,16 +553,18 @@ static void free_node(struct troupe_node *node)
     troupe__roster_close(node->roster);
     troupe__node_leave(node);
     troupe__endpoint_close(node->endpoint); /* Its threads wake the loop too. */
+    troupe__input_close(&node->input);
+    troupe__output_close(&node->output);
+    troupe__machine_fini(&node->machine);
+    node->store->close(node->store);
     if (node->loop) {
+        ev_signal_stop(node->loop, &node->on_int); /* Not before: who stops a node may send more than one. */
+        ev_signal_stop(node->loop, &node->on_term);
         troupe__loop_clock_fini(&node->loop_clock);
         if (node->own_loop) {
             ev_loop_destroy(node->loop);
         }
     }
-    troupe__input_close(&node->input);
-    troupe__output_close(&node->output);
-    troupe__machine_fini(&node->machine);
-    node->store->close(node->store);
     troupe__waiters_fini(&node->waiters);
     troupe__askers_fini(&node->askers);
     troupe__recent_fini(&node->recent);
@@ -625,7 +626,9 @@ enum troupe_error troupe__node_open(const struct troupe_node_options *options, c
         troupe__recent_push(&node->recent, &node->machine.unreleased);
     }
     result = result == TROUPE_OK ? open_output(node) : result;
-    init_watchers(node);
+    if (node->loop) {
+        init_watchers(node);
+    }
     result = result == TROUPE_OK ? troupe__node_start_jobs(node, wake_loop) : result;
     result = result == TROUPE_OK ? start_committer(node) : result;
     if (result == TROUPE_OK && node->options.listen_count > 0) {

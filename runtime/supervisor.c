@@ -190,7 +190,7 @@ static void take_end(struct supervisor *supervisor, struct charge *charge, int s
         }
         return;
     }
-    if (WIFSIGNALED(status) && supervisor->stopping && WTERMSIG(status) == SIGTERM) {
+    if (WIFSIGNALED(status) && supervisor->stopping && (WTERMSIG(status) == SIGTERM || WTERMSIG(status) == SIGINT)) {
         charge->state = ENDED; /* It was still opening: nothing was under way. */
         return;
     }
