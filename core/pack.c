@@ -9,6 +9,8 @@
 #include <assert.h>
 #include <stdio.h>
 
+#include "core/msgpack.h"
+
 /* Deepest nesting of what `m` may insert, counted from the top: what the JSON side can carry out. */
 enum { PACKED_DEPTH_MAX = 64 };
 
@@ -307,202 +309,10 @@ enum troupe_error troupe__pack(struct troupe__buffer *buffer, const char *format
     return result;
 }
 
-/* ---- reading ----------------------------------------------------------------------------------------------------- */
-
-enum kind { NIL, BOOL, UNSIGNED, NEGATIVE, FLOAT, STR, BIN, EXT, ARRAY, MAP };
+/* ---- unpacking --------------------------------------------------------------------------------------------------- */
 
 static const char *const kind_texts[] = {"nil",      "a bool", "an integer", "a negative integer", "a double",
                                          "a string", "bytes",  "an ext",     "an array",           "a map"};
-
-struct head {
-    enum kind kind;
-    uint64_t number;           /* BOOL, UNSIGNED; NEGATIVE as int64_t; FLOAT: bits of the double; else size or count */
-    const unsigned char *data; /* STR, BIN, EXT: inside the body */
-};
-
-static inline uint64_t read_be(struct troupe__cursor *cursor, size_t width)
-{
-    const unsigned char *bytes = troupe__cursor_bytes(cursor, width);
-    uint64_t number = 0;
-    for (size_t i = 0; bytes != NULL && i < width; i++) {
-        number = number << 8 | bytes[i];
-    }
-    return number;
-}
-
-static inline void set_signed(struct head *head, int64_t number)
-{
-    head->kind = number < 0 ? NEGATIVE : UNSIGNED;
-    head->number = (uint64_t)number;
-}
-
-static inline void read_counted(struct troupe__cursor *cursor, struct head *head, enum kind kind, uint64_t size)
-{
-    head->kind = kind;
-    head->number = size;
-    if (kind == EXT) {
-        troupe__cursor_bytes(cursor, 1); /* the ext's type, of no use here */
-    }
-    head->data = troupe__cursor_bytes(cursor, (size_t)size);
-}
-
-/* A count that the rest of the body cannot hold (each element takes a byte) fails here, before anybody trusts it. */
-static inline void read_container(struct troupe__cursor *cursor, struct head *head, enum kind kind, uint64_t count)
-{
-    head->kind = kind;
-    head->number = count;
-    if (count * (kind == MAP ? 2 : 1) > (uint64_t)(cursor->end - cursor->at)) {
-        cursor->failed = true;
-    }
-}
-
-/* Read one scalar, or the head of one container. Returns false at the end or on bytes that are not msgpack. */
-static bool read_head(struct troupe__cursor *cursor, struct head *ret)
-{
-    if (cursor->failed || cursor->at >= cursor->end) {
-        return false;
-    }
-    unsigned byte = *cursor->at++;
-    if (byte < 0x80) {
-        ret->kind = UNSIGNED;
-        ret->number = byte;
-        return true;
-    }
-    if (byte >= 0xe0) {
-        set_signed(ret, (int)byte - 256);
-        return true;
-    }
-    if (byte >= 0xa0 && byte < 0xc0) {
-        read_counted(cursor, ret, STR, byte & 0x1f);
-        return !cursor->failed;
-    }
-    if (byte < 0xa0) {
-        read_container(cursor, ret, byte < 0x90 ? MAP : ARRAY, byte & 0x0f);
-        return !cursor->failed;
-    }
-    switch (byte) {
-    case 0xc0:
-        ret->kind = NIL;
-        break;
-    case 0xc2:
-    case 0xc3:
-        ret->kind = BOOL;
-        ret->number = byte & 1;
-        break;
-    case 0xc4:
-    case 0xc5:
-    case 0xc6:
-        read_counted(cursor, ret, BIN, read_be(cursor, (size_t)1 << (byte - 0xc4)));
-        break;
-    case 0xc7:
-    case 0xc8:
-    case 0xc9:
-        read_counted(cursor, ret, EXT, read_be(cursor, (size_t)1 << (byte - 0xc7)));
-        break;
-    case 0xca: {
-        uint32_t bits = (uint32_t)read_be(cursor, 4);
-        float narrow;
-        memcpy(&narrow, &bits, sizeof narrow);
-        double wide = (double)narrow;
-        ret->kind = FLOAT;
-        memcpy(&ret->number, &wide, sizeof wide);
-        break;
-    }
-    case 0xcb:
-        ret->kind = FLOAT;
-        ret->number = read_be(cursor, 8);
-        break;
-    case 0xcc:
-    case 0xcd:
-    case 0xce:
-    case 0xcf:
-        ret->kind = UNSIGNED;
-        ret->number = read_be(cursor, (size_t)1 << (byte - 0xcc));
-        break;
-    case 0xd0:
-        set_signed(ret, (int8_t)read_be(cursor, 1));
-        break;
-    case 0xd1:
-        set_signed(ret, (int16_t)read_be(cursor, 2));
-        break;
-    case 0xd2:
-        set_signed(ret, (int32_t)read_be(cursor, 4));
-        break;
-    case 0xd3:
-        set_signed(ret, (int64_t)read_be(cursor, 8));
-        break;
-    case 0xd4:
-    case 0xd5:
-    case 0xd6:
-    case 0xd7:
-    case 0xd8:
-        read_counted(cursor, ret, EXT, (uint64_t)1 << (byte - 0xd4));
-        break;
-    case 0xd9:
-    case 0xda:
-    case 0xdb:
-        read_counted(cursor, ret, STR, read_be(cursor, (size_t)1 << (byte - 0xd9)));
-        break;
-    case 0xdc:
-    case 0xdd:
-        read_container(cursor, ret, ARRAY, read_be(cursor, (size_t)2 << (byte - 0xdc)));
-        break;
-    case 0xde:
-    case 0xdf:
-        read_container(cursor, ret, MAP, read_be(cursor, (size_t)2 << (byte - 0xde)));
-        break;
-    default: /* 0xc1 is never used. */
-        return false;
-    }
-    return !cursor->failed;
-}
-
-static inline uint64_t head_children(const struct head *head)
-{
-    return head->kind == MAP ? head->number * 2 : head->kind == ARRAY ? head->number : 0;
-}
-
-/* Step over `count` values of any nesting. The count cannot overflow: each head adds at most the bytes that are left.
- */
-static bool skip_values(struct troupe__cursor *cursor, uint64_t count)
-{
-    struct head head;
-    while (count > 0) {
-        if (!read_head(cursor, &head)) {
-            return false;
-        }
-        count += head_children(&head);
-        count--;
-    }
-    return true;
-}
-
-static bool values_valid(struct troupe__cursor *cursor, uint64_t count, unsigned depth_left)
-{
-    struct head head;
-    while (count-- > 0) {
-        if (!read_head(cursor, &head)) {
-            return false;
-        }
-        if (head.kind == ARRAY || head.kind == MAP) {
-            if (depth_left == 0 || !values_valid(cursor, head_children(&head), depth_left - 1)) {
-                return false;
-            }
-        }
-    }
-    return true;
-}
-
-bool troupe__msgpack_valid(struct troupe_bytes body, unsigned depth_max)
-{
-    if (body.size == 0) {
-        return false;
-    }
-    struct troupe__cursor cursor = {body.data, (const unsigned char *)body.data + body.size, false};
-    return values_valid(&cursor, 1, depth_max) && cursor.at == cursor.end;
-}
-
-/* ---- unpacking --------------------------------------------------------------------------------------------------- */
 
 struct unpacker {
     struct format format;
@@ -519,7 +329,7 @@ static enum troupe_error shape_fail(const struct unpacker *unpacker, const char 
     return TROUPE_ETYPE;
 }
 
-static enum troupe_error kind_fail(const struct unpacker *unpacker, const char *wanted, enum kind got)
+static enum troupe_error kind_fail(const struct unpacker *unpacker, const char *wanted, enum troupe__msgpack_kind got)
 {
     char what[80];
     snprintf(what, sizeof what, "wanted %s, got %s", wanted, kind_texts[got]);
@@ -640,21 +450,21 @@ static bool find_entry(struct unpacker *unpacker, struct entries *entries, const
             entries->index = 0;
         }
         body->at = entries->at;
-        struct head head;
+        struct troupe__msgpack head;
         if (key_size < 32 && body->at < body->end && *body->at == (0xa0 | key_size) &&
             (size_t)(body->end - body->at) > key_size && memcmp(body->at + 1, key, key_size) == 0) {
             body->at += 1 + key_size;
             *ret_found = true;
             return true;
         }
-        if (!read_head(body, &head)) {
+        if (!troupe__msgpack_read(body, &head)) {
             return false;
         }
-        if (head.kind == STR && head.number == key_size && memcmp(head.data, key, key_size) == 0) {
+        if (head.kind == TROUPE__STR && head.number == key_size && memcmp(head.data, key, key_size) == 0) {
             *ret_found = true;
             return true;
         }
-        if (!skip_values(body, 1 + head_children(&head))) {
+        if (!troupe__msgpack_skip(body, 1 + troupe__msgpack_children(&head))) {
             return false;
         }
         entries->at = body->at;
@@ -711,12 +521,12 @@ static enum troupe_error unpack_map(struct unpacker *unpacker, uint64_t count, u
         return TROUPE_OK;
     }
     unpacker->body.at = entries.at;
-    return skip_values(&unpacker->body, (count - entries.index) * 2) ? TROUPE_OK : malformed(unpacker);
+    return troupe__msgpack_skip(&unpacker->body, (count - entries.index) * 2) ? TROUPE_OK : malformed(unpacker);
 }
 
-static enum troupe_error unpack_string(struct unpacker *unpacker, const struct head *head)
+static enum troupe_error unpack_string(struct unpacker *unpacker, const struct troupe__msgpack *head)
 {
-    if (head->kind != STR) {
+    if (head->kind != TROUPE__STR) {
         return kind_fail(unpacker, "a string", head->kind);
     }
     /* As a C string it would silently end there. */
@@ -732,14 +542,14 @@ static enum troupe_error unpack_string(struct unpacker *unpacker, const struct h
     return TROUPE_OK;
 }
 
-static enum troupe_error unpack_double(struct unpacker *unpacker, const struct head *head)
+static enum troupe_error unpack_double(struct unpacker *unpacker, const struct troupe__msgpack *head)
 {
     double number;
-    if (head->kind == FLOAT) {
+    if (head->kind == TROUPE__FLOAT) {
         memcpy(&number, &head->number, sizeof number);
-    } else if (head->kind == UNSIGNED) { /* JSON writers spell 5.0 as 5. */
+    } else if (head->kind == TROUPE__UNSIGNED) { /* JSON writers spell 5.0 as 5. */
         number = (double)head->number;
-    } else if (head->kind == NEGATIVE) {
+    } else if (head->kind == TROUPE__NEGATIVE) {
         number = (double)(int64_t)head->number;
     } else {
         return kind_fail(unpacker, "a double", head->kind);
@@ -756,8 +566,8 @@ static enum troupe_error unpack_value(struct unpacker *unpacker, unsigned depth)
         return format_fail(format, letter == '\0' ? "a value is missing" : "not a letter of a value");
     }
     const unsigned char *start = unpacker->body.at;
-    struct head head;
-    if (!read_head(&unpacker->body, &head)) {
+    struct troupe__msgpack head;
+    if (!troupe__msgpack_read(&unpacker->body, &head)) {
         return malformed(unpacker);
     }
     enum troupe_error error = TROUPE_OK;
@@ -767,21 +577,21 @@ static enum troupe_error unpack_value(struct unpacker *unpacker, unsigned depth)
         if (depth == TROUPE__DEPTH_MAX) {
             return format_fail(format, "nested too deep");
         }
-        if (head.kind != (letter == '{' ? MAP : ARRAY)) {
+        if (head.kind != (letter == '{' ? TROUPE__MAP : TROUPE__ARRAY)) {
             return kind_fail(unpacker, letter == '{' ? "a map" : "an array", head.kind);
         }
         return letter == '{' ? unpack_map(unpacker, head.number, depth) : unpack_array(unpacker, head.number, depth);
     case 'i':
-        if (head.kind != UNSIGNED && head.kind != NEGATIVE) {
+        if (head.kind != TROUPE__UNSIGNED && head.kind != TROUPE__NEGATIVE) {
             return kind_fail(unpacker, "an integer", head.kind);
         }
-        if (head.kind == UNSIGNED && head.number > INT64_MAX) {
+        if (head.kind == TROUPE__UNSIGNED && head.number > INT64_MAX) {
             return shape_fail(unpacker, "the integer is over 64 bits with a sign");
         }
         *va_arg(*format->args, int64_t *) = (int64_t)head.number;
         break;
     case 'u':
-        if (head.kind != UNSIGNED) {
+        if (head.kind != TROUPE__UNSIGNED) {
             return kind_fail(unpacker, "an integer from 0", head.kind);
         }
         *va_arg(*format->args, uint64_t *) = head.number;
@@ -790,13 +600,13 @@ static enum troupe_error unpack_value(struct unpacker *unpacker, unsigned depth)
         error = unpack_double(unpacker, &head);
         break;
     case 'b':
-        if (head.kind != BOOL) {
+        if (head.kind != TROUPE__BOOL) {
             return kind_fail(unpacker, "a bool", head.kind);
         }
         *va_arg(*format->args, bool *) = head.number != 0;
         break;
     case 'n':
-        if (head.kind != NIL) {
+        if (head.kind != TROUPE__NIL) {
             return kind_fail(unpacker, "nil", head.kind);
         }
         break;
@@ -804,13 +614,13 @@ static enum troupe_error unpack_value(struct unpacker *unpacker, unsigned depth)
         error = unpack_string(unpacker, &head);
         break;
     case 'z':
-        if (head.kind != BIN) {
+        if (head.kind != TROUPE__BIN) {
             return kind_fail(unpacker, "bytes", head.kind);
         }
         *va_arg(*format->args, struct troupe_bytes *) = (struct troupe_bytes){head.data, (size_t)head.number};
         break;
     default: /* m */
-        if (!skip_values(&unpacker->body, head_children(&head))) {
+        if (!troupe__msgpack_skip(&unpacker->body, troupe__msgpack_children(&head))) {
             return malformed(unpacker);
         }
         *va_arg(*format->args, struct troupe_bytes *) =

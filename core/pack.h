@@ -36,7 +36,4 @@ static inline char *troupe__copy_into(char *room, size_t room_size, size_t *used
 enum troupe_error troupe__unpack(struct troupe_bytes body, const char *format, va_list *args, troupe__copy_fn copy,
                                  void *copy_context, char *error, size_t error_size);
 
-/* Check that `body` is exactly one well-formed msgpack value nested no deeper than `depth_max`. */
-bool troupe__msgpack_valid(struct troupe_bytes body, unsigned depth_max);
-
 #endif

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "core/collection.h"
+#include "core/msgpack.h"
 #include "core/pack.h"
 
 enum {

@@ -10,6 +10,8 @@
 #include "core/buffer.h"
 #include "core/troupe.h"
 
+enum { TROUPE__JSON_NESTING_MAX = 64 };
+
 /* An ingress line; pointers into the scratch buffer passed, valid until it is used again. Strings are NUL-terminated.
  */
 struct troupe__line {
@@ -31,9 +33,6 @@ enum troupe_error troupe__json_parse(const char *text, size_t size, struct troup
 
 /* Append one msgpack value as JSON, without spaces. Errors: TROUPE_ECORRUPT when `msgpack` is not one whole value. */
 enum troupe_error troupe__json_write(struct troupe_bytes msgpack, struct troupe__buffer *json);
-
-/* Bytes of the UTF-8 character at `at`, which is below `end` and not ASCII; 0 when there is none. */
-size_t troupe__utf8_length(const unsigned char *at, const unsigned char *end);
 
 /* Append a whole number. */
 void troupe__json_write_number(uint64_t number, struct troupe__buffer *json);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/msgpack.h"
 #include "core/pack.h"
 
 enum { BODY_DEPTH_MAX = 64 };

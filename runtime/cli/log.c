@@ -9,6 +9,7 @@
 
 #include "runtime/cli/progress.h"
 #include "transport/json.h"
+#include "transport/utf8.h"
 
 const char *const troupe__log_levels[TROUPE_ERROR + 1] = {"debug", "info", "warning", "error"};
 

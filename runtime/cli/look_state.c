@@ -6,6 +6,7 @@
 #include "runtime/cli/look.h"
 #include "runtime/cli/show.h"
 #include "transport/json.h"
+#include "transport/utf8.h"
 
 struct shown { /* How far the rows of an actor are printed. */
     struct troupe__buffer *line;

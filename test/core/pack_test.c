@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "core/msgpack.h"
 #include "core/pack.h"
 
 static char error_text[256];

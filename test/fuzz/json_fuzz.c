@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include <assert.h>
 
+#include "core/msgpack.h"
 #include "core/pack.h"
 #include "transport/json.h"
 

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "core/msgpack.h"
 #include "core/pack.h"
 #include "transport/json.h"
 
