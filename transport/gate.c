@@ -329,7 +329,7 @@ const char *troupe__gate_domain(const struct troupe__gate *gate)
 enum troupe_error troupe__gate_watch(struct troupe__gate *gate, struct troupe__socket *socket)
 {
     assert(!gate->watches);
-    enum troupe_error result = TROUPE_EFULL;
+    enum troupe_error result = TROUPE_OK;
     pthread_mutex_lock(&mutex);
     if (watched_count < WATCHED_MAX) {
         result = troupe__handshakes_open(&gate->handshakes, socket);

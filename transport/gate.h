@@ -31,8 +31,8 @@ enum troupe_error troupe__gate_open(const struct troupe__gate_entry *entries, si
 /* What the socket that it keeps must name as its domain. */
 const char *troupe__gate_domain(const struct troupe__gate *gate);
 
-/* Report those too that break off at that socket before their key is known, because they have none. Before it listens;
- * once. Errors: TROUPE_EIO, TROUPE_EFULL (over 60 gates). */
+/* Report those too that break off at that socket before their key is known, because they have none; at 60 gates of a
+ * process. Before it listens; once. Errors: TROUPE_EIO. */
 enum troupe_error troupe__gate_watch(struct troupe__gate *gate, struct troupe__socket *socket);
 
 /* Let in these from now on, and nobody else. Errors, with a text and nothing changed: TROUPE_EINVAL (a malformed key),
