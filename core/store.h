@@ -83,8 +83,12 @@ struct troupe__photo {
     /* As the store's, after a `wait` that succeeded. */
     enum troupe_error (*scan)(struct troupe__photo *photo, enum troupe__table table, struct troupe_bytes prefix,
                               troupe__row_fn row, void *context);
+    /* The rows have been read, or never will be: what was held for them is let go, and folding goes on. It may give
+     * back much memory, which takes its time: so this is not for the loop's thread. Only `close` may follow. */
+    void (*release)(struct troupe__photo *photo);
     /* From another thread: a `wait` that has not succeeded fails with TROUPE_ECLOSED. */
     void (*cancel)(struct troupe__photo *photo);
+    /* Also when it was not released. */
     void (*close)(struct troupe__photo *photo);
     uint64_t epoch;
     uint64_t rows; /* after `wait`: how many there are, about */

@@ -180,6 +180,7 @@ void troupe__camera_write(struct troupe__camera *camera)
         camera->result = troupe__snapshot_write_part(camera->directory, camera->options.name, cut, scan_photo, camera,
                                                      photo->error, &camera->part, camera->error, sizeof camera->error);
     }
+    photo->release(photo);
     atomic_store(&camera->written, true);
 }
 

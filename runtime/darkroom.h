@@ -1,5 +1,9 @@
 /* darkroom.h - the thread on which a node's camera writes.
- * SPDX-License-Identifier: Apache-2.0 */
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * It is nicer than loop and committer: where the three want two cores, each would else wait for a tick of the
+ * scheduler, four milliseconds, again and again. Not an idle thread: on a machine whose cores are all busy its work
+ * would never end, and what is not folded meanwhile would fill the memory. */
 #ifndef TROUPE_RUNTIME_DARKROOM_H
 #define TROUPE_RUNTIME_DARKROOM_H
 

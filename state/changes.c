@@ -206,6 +206,7 @@ enum troupe_error troupe__changes_add(struct troupe__changes *changes, struct tr
         const unsigned char *at;
         uint32_t hash;
     } some[AHEAD];
+    struct troupe__changes_slot hits[AHEAD];
     size_t count;
     do {
         if (changes->count + AHEAD > changes->capacity && !grow(changes)) {
@@ -218,6 +219,17 @@ enum troupe_error troupe__changes_add(struct troupe__changes *changes, struct tr
             }
             some[count].hash = hash_of(&some[count].change);
             __builtin_prefetch(&changes->slots[some[count].hash & (changes->slot_count - 1)], 1);
+        }
+        for (size_t i = 0; i < count; i++) { /* Most rows are changed again: their slots name what is looked at next. */
+            hits[i] = changes->slots[some[i].hash & (changes->slot_count - 1)];
+            if (hits[i].item != 0 && hits[i].hash == some[i].hash) {
+                __builtin_prefetch(&changes->items[hits[i].item - 1], 1);
+            }
+        }
+        for (size_t i = 0; i < count; i++) {
+            if (hits[i].item != 0 && hits[i].hash == some[i].hash) {
+                __builtin_prefetch(changes->items[hits[i].item - 1].at);
+            }
         }
         for (size_t i = 0; i < count; i++) {
             add(changes, &some[i].change, some[i].hash, some[i].at);

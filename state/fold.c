@@ -14,6 +14,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -29,8 +30,12 @@ enum {
     PAGES_PER_TXN = 256,       /* that STATE rows stand on: 1 MiB, one or two milliseconds of the disk's time, ... */
     PAGES_PER_TXN_MAX = 8192,  /* ... and when folding is behind: each costs two syncs, but more pages cost LMDB more */
     SPREAD_MAX_MS = 2000,
-    BUFFER_KEPT_MAX = 1 << 20,   /* bytes of a batch's memory that is kept for the next one */
-    HELD_MAX = BEHIND_TIMES / 2, /* times bytes_max that may wait because of a photograph */
+    BUFFER_KEPT_MAX = 1 << 20, /* bytes of a batch's memory that is kept for the next one */
+    PIECE = 1 << 22,           /* bytes of memory that are given back at once */
+    PHOTO_TIMES = 8,           /* times bytes_max that may come to what waits while a photograph is taken, ... */
+    PHOTO_SHARE = 8,           /* ... up to such a part over left_max, ... */
+    PHOTO_SHARE_MAX = 4,       /* ... and such a part before commits wait ... */
+    GIVEN_BACK = 8,            /* ... until it is given back: such a part of what is folded then */
 };
 
 /* ---- rows -------------------------------------------------------------------------------------------------------- */
@@ -180,11 +185,19 @@ static void add_ms(struct timespec *time, int64_t ms)
     }
 }
 
+/* What may wait because of a photograph before folding goes on beside it. */
+static size_t held_max(const struct troupe__fold *fold)
+{
+    size_t most = fold->left_max + fold->left_max / PHOTO_SHARE;
+    size_t grown = fold->frozen_left + PHOTO_TIMES * fold->bytes_max;
+    return grown < most ? grown : most;
+}
+
 /* Under the mutex: whether folding is to wait for the photograph. It must before it comes to what the photograph does
  * not have, until that has begun; and should as long as not too much waits. */
 static bool photo_keeps(const struct troupe__fold *fold)
 {
-    bool few = fold->left <= HELD_MAX * fold->bytes_max, beyond = !fold->held && fold->photo_segments == 0;
+    bool few = fold->left <= held_max(fold), beyond = !fold->held && fold->photo_segments == 0;
     return fold->frozen && !fold->closing && (few || beyond);
 }
 
@@ -214,16 +227,13 @@ static int error_code(enum troupe_error error)
     return error == TROUPE_ENOMEM ? ENOMEM : error == TROUPE_OK ? 0 : MDB_CORRUPTED;
 }
 
-/* Say where the tables end. */
-static int bound_changes(struct troupe__fold *fold)
+int troupe__fold_bound(MDB_txn *txn, MDB_dbi dbi, struct troupe__changes *changes)
 {
-    MDB_txn *txn;
     MDB_cursor *rows;
-    int code = mdb_txn_begin(fold->tables->env, NULL, 0, &txn); /* A reader would be bound to this thread. */
+    int code = mdb_cursor_open(txn, dbi, &rows);
     if (code) {
         return code;
     }
-    code = mdb_cursor_open(txn, fold->tables->dbi, &rows);
     for (unsigned table = TROUPE__STATE + 1; !code && table < TROUPE__TABLE_COUNT; table++) {
         unsigned char next = (unsigned char)(table + 1);
         MDB_val key = {1, &next};
@@ -236,9 +246,20 @@ static int bound_changes(struct troupe__fold *fold)
             last = (struct troupe_bytes){(const unsigned char *)key.mv_data + 1, key.mv_size - 1};
         }
         code = code == MDB_NOTFOUND ? 0 : code;
-        troupe__changes_bound(&fold->changes, (enum troupe__table)table, last);
+        troupe__changes_bound(changes, (enum troupe__table)table, last);
     }
-    mdb_txn_abort(txn);
+    mdb_cursor_close(rows);
+    return code;
+}
+
+static int bound_changes(struct troupe__fold *fold)
+{
+    MDB_txn *txn;
+    int code = mdb_txn_begin(fold->tables->env, NULL, 0, &txn);
+    if (!code) {
+        code = troupe__fold_bound(txn, fold->tables->dbi, &fold->changes);
+        mdb_txn_abort(txn);
+    }
     return code;
 }
 
@@ -264,11 +285,22 @@ static int gather(struct troupe__fold *fold, size_t *at, uint64_t *ret_epoch, ui
     return code;
 }
 
+/* Under the mutex: `bytes` have been folded. Once the photograph is over, what may wait shrinks with what does, but
+ * more slowly: else commits would wait until all that it had kept is folded. */
+static void give_back(struct troupe__fold *fold, size_t bytes)
+{
+    size_t part = bytes / GIVEN_BACK;
+    if (!fold->frozen) {
+        fold->allowance -= fold->allowance < part ? fold->allowance : part;
+    }
+}
+
 /* Part `done / all` of `bytes` of the batch is in the tables: commits that wait for that may go on. */
 static void note_done(struct troupe__fold *fold, size_t bytes, size_t done, size_t all)
 {
     size_t noted = (size_t)((double)bytes * (double)done / (double)all);
     pthread_mutex_lock(&fold->mutex);
+    give_back(fold, noted - fold->noted);
     fold->left -= noted - fold->noted;
     fold->first_left -= noted - fold->noted;
     fold->noted = noted;
@@ -314,11 +346,27 @@ static struct troupe__fold_segment *new_segment(struct troupe__fold *fold, size_
     return segment;
 }
 
-static void free_segment(struct troupe__fold_segment *segment)
+/* Hundreds of megabytes given back at once would hold the address space for tens of milliseconds against every thread
+ * that wants memory of the system. */
+static void empty_pages(struct troupe__buffer *buffer)
 {
-    if (segment) {
+    uintptr_t from = ((uintptr_t)buffer->data + PAGE - 1) / PAGE * PAGE;
+    uintptr_t to = ((uintptr_t)buffer->data + buffer->capacity) / PAGE * PAGE;
+    for (size_t size; buffer->capacity > PIECE && from < to; from += size) {
+        size = to - from < PIECE ? to - from : PIECE;
+        (void)madvise((void *)from, size, MADV_DONTNEED); /* Whatever it says, the memory is freed. */
+    }
+}
+
+/* Not under the mutex, if they may be large. */
+static void free_segments(struct troupe__fold_segment *segment)
+{
+    while (segment) {
+        struct troupe__fold_segment *next = segment->next;
+        empty_pages(&segment->entries);
         troupe__buffer_free(&segment->entries);
         free(segment);
+        segment = next;
     }
 }
 
@@ -341,8 +389,8 @@ static bool close_open(struct troupe__fold *fold)
     return true;
 }
 
-/* Under the mutex: the first segment is folded. */
-static void drop_first(struct troupe__fold *fold)
+/* Under the mutex: the first segment is folded. Returns what is left of it to be freed, or NULL. */
+static struct troupe__fold_segment *drop_first(struct troupe__fold *fold)
 {
     struct troupe__fold_segment *segment = fold->first;
     fold->first = segment->next;
@@ -359,8 +407,9 @@ static void drop_first(struct troupe__fold *fold)
         segment->entries.size = 0;
         fold->spare = segment;
     } else {
-        free_segment(segment);
+        return segment;
     }
+    return NULL;
 }
 
 /* Under the mutex: the photograph is of what has been pushed by now. */
@@ -373,7 +422,17 @@ static void freeze(struct troupe__fold *fold)
     }
     fold->photo_epoch = fold->pushed;
     fold->frozen = true;
+    fold->frozen_left = fold->left;
+    fold->allowance = fold->left_max / PHOTO_SHARE_MAX;
     pthread_cond_broadcast(&fold->done);
+}
+
+/* Under the mutex: the photograph is over. */
+static void thaw(struct troupe__fold *fold)
+{
+    size_t over = fold->left > fold->left_max ? fold->left - fold->left_max : 0;
+    fold->frozen = false;
+    fold->allowance = over < fold->allowance ? over : fold->allowance;
 }
 
 /* ---- the thread -------------------------------------------------------------------------------------------------- */
@@ -424,13 +483,17 @@ static int fold_batch(struct troupe__fold *fold)
         fold->first_left += fold->noted;
         fold->noted = 0;
         if (!code) {
+            give_back(fold, done - fold->batch_done);
             fold->left -= done - fold->batch_done;
             fold->first_left -= done - fold->batch_done;
             fold->batch_done = done;
-            if (fold->first_left == 0) {
-                drop_first(fold);
-            }
+            struct troupe__fold_segment *dropped = fold->first_left == 0 ? drop_first(fold) : NULL;
             pthread_cond_broadcast(&fold->done);
+            if (dropped) {
+                pthread_mutex_unlock(&fold->mutex);
+                free_segments(dropped);
+                pthread_mutex_lock(&fold->mutex);
+            }
         }
     }
     return code;
@@ -491,15 +554,21 @@ enum troupe_error troupe__fold_start(struct troupe__fold *fold, struct troupe__l
     return pthread_create(&fold->thread, NULL, run, fold) ? TROUPE_ENOMEM : TROUPE_OK;
 }
 
+/* Under the mutex: whether commits wait. */
+static bool too_much(const struct troupe__fold *fold)
+{
+    return fold->left > fold->left_max + fold->allowance;
+}
+
 enum troupe_error troupe__fold_reserve(struct troupe__fold *fold, size_t size, char *error, size_t error_size)
 {
     enum troupe_error result = TROUPE_OK;
     pthread_mutex_lock(&fold->mutex);
-    while (fold->failed == TROUPE_OK && fold->left > fold->left_max) {
+    while (fold->failed == TROUPE_OK && too_much(fold)) {
         pthread_cond_wait(&fold->done, &fold->mutex);
     }
     fold->open = fold->open ? fold->open : new_segment(fold, 0);
-    if (fold->failed == TROUPE_EIO || (fold->failed != TROUPE_OK && fold->left > fold->left_max)) {
+    if (fold->failed == TROUPE_EIO || (fold->failed != TROUPE_OK && too_much(fold))) {
         result = fold->failed;
         snprintf(error, error_size, "nothing of the epoch is on disk: %s%s",
                  result == TROUPE_EIO ? "" : "too much waits to be folded: ", fold->error);
@@ -538,9 +607,8 @@ void troupe__fold_push(struct troupe__fold *fold, uint64_t epoch, uint64_t hash,
     if (epoch == fold->hold) {
         freeze(fold);
     }
-    size_t held_max = HELD_MAX * fold->bytes_max;
     if (first || epoch == fold->hold || (before <= fold->bytes_max && fold->left > fold->bytes_max) ||
-        (before <= held_max && fold->left > held_max)) {
+        (before <= held_max(fold) && fold->left > held_max(fold))) {
         pthread_cond_signal(&fold->work);
     }
     pthread_mutex_unlock(&fold->mutex);
@@ -635,7 +703,7 @@ void troupe__fold_cancel_hold(struct troupe__fold *fold)
     pthread_mutex_lock(&fold->mutex);
     if (!fold->held) {
         fold->hold = 0;
-        fold->frozen = false;
+        thaw(fold);
         pthread_cond_broadcast(&fold->done);
     }
     pthread_mutex_unlock(&fold->mutex);
@@ -652,14 +720,10 @@ void troupe__fold_release(struct troupe__fold *fold)
     fold->kept = NULL;
     fold->photo_segments = 0;
     fold->hold = 0;
-    fold->frozen = false;
+    thaw(fold);
     pthread_cond_signal(&fold->work);
     pthread_mutex_unlock(&fold->mutex);
-    while (kept) {
-        struct troupe__fold_segment *next = kept->next;
-        free_segment(kept);
-        kept = next;
-    }
+    free_segments(kept);
 }
 
 void troupe__fold_stop(struct troupe__fold *fold)
@@ -673,12 +737,8 @@ void troupe__fold_stop(struct troupe__fold *fold)
     pthread_cond_destroy(&fold->work);
     pthread_cond_destroy(&fold->done);
     pthread_mutex_destroy(&fold->mutex);
-    while (fold->first) {
-        struct troupe__fold_segment *next = fold->first->next;
-        free_segment(fold->first);
-        fold->first = next;
-    }
-    free_segment(fold->open);
-    free_segment(fold->spare);
+    free_segments(fold->first);
+    free_segments(fold->open);
+    free_segments(fold->spare);
     troupe__changes_free(&fold->changes);
 }

@@ -33,7 +33,7 @@ struct troupe__fold_segment {
 struct troupe__fold {
     struct troupe__lmdb_env *tables;
     size_t bytes_max; /* that wait for the next fold; beyond that it begins at once */
-    size_t left_max;  /* that wait to be folded at all; beyond that commits wait */
+    size_t left_max;  /* that wait to be folded at all; beyond that commits wait, ... */
     unsigned interval_ms;
     _Atomic uint64_t folded;       /* the tables on disk hold everything up to this epoch */
     _Atomic uint64_t transactions; /* committed to the tables so far */
@@ -46,6 +46,7 @@ struct troupe__fold {
     struct troupe__fold_segment *open;         /* what is pushed goes there; NULL: none yet */
     struct troupe__fold_segment *spare;
     size_t left;         /* bytes of all of them that are not in the tables yet */
+    size_t allowance;    /* ... but for so much more, because of a photograph */
     size_t first_left;   /* of the first */
     size_t reserved;     /* what a commit in flight will push */
     struct timespec due; /* when the oldest queued record is to be folded */
@@ -57,6 +58,7 @@ struct troupe__fold {
     /* The photograph. */
     uint64_t hold, photo_epoch;        /* which epoch it is to be of, 0: there is none; which it is of */
     bool frozen;                       /* that is pushed, and the end of a segment */
+    size_t frozen_left;                /* what waited then */
     size_t photo_segments;             /* the first so many segments belong to it */
     MDB_txn *held;                     /* the tables, since its beginning; of the first segment they have ... */
     size_t held_from;                  /* ... what comes before this, and STATE rows of what comes behind it */
@@ -89,6 +91,9 @@ int troupe__fold_row_put_at(MDB_cursor *rows, unsigned flags, enum troupe__table
 /* Check a row as it is in the file, and get its value, still in the map. Returns false when it is damaged. */
 bool troupe__fold_row_check(MDB_val key, MDB_val value, struct troupe_bytes *ret);
 
+/* Tell `changes` where the tables end. Returns 0 or a code. */
+int troupe__fold_bound(MDB_txn *txn, MDB_dbi dbi, struct troupe__changes *changes);
+
 /* Start the thread. Errors: TROUPE_ENOMEM. */
 enum troupe_error troupe__fold_start(struct troupe__fold *fold, struct troupe__lmdb_env *tables, uint64_t folded,
                                      size_t bytes_max, unsigned interval_ms);
@@ -103,8 +108,10 @@ void troupe__fold_push(struct troupe__fold *fold, uint64_t epoch, uint64_t hash,
 /* Take a photograph of what is pushed once `epoch` is; exactly of that if it was not pushed yet. One at a time. */
 void troupe__fold_hold(struct troupe__fold *fold, uint64_t epoch);
 
-/* Wait until the epoch is pushed, and begin it. Until the release nothing is folded but what is under way, so that the
- * tables' file need not grow, unless 4 times bytes_max wait for that: then folding goes on, beside the photograph.
+/* Wait until the epoch is pushed, and begin it. Until the release nothing is folded but what is under way: so the
+ * tables' file need not grow, and the disk and a core are the photograph's. When 8 times bytes_max have come, or an
+ * eighth more than left_max waits, folding goes on beside the photograph; commits wait beyond a quarter more. What that
+ * leaves over left_max is worked off step by step.
  * Blocks; on any thread but those that commit and fold. Errors: TROUPE_ECLOSED (it was given up) and others, with a
  * text. */
 enum troupe_error troupe__fold_wait_held(struct troupe__fold *fold, struct troupe__fold_held *ret, char *error,

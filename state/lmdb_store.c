@@ -317,12 +317,14 @@ struct lmdb_photo {
     struct lmdb_store *store;
     MDB_cursor *cursor;
     struct troupe__changes changes; /* what the tables are short of */
+    bool released;
 };
 
 /* The memory of the records stays as long as the photo is held. */
 static enum troupe_error gather_rest(struct lmdb_photo *photo, struct troupe__fold_held *held)
 {
-    enum troupe_error result = TROUPE_OK;
+    int code = troupe__fold_bound(held->txn, photo->store->tables.dbi, &photo->changes);
+    enum troupe_error result = code ? troupe__lmdb_error(code) : TROUPE_OK;
     for (size_t i = 0; i < held->rest_count; i++) {
         const unsigned char *data = held->rest[i].data;
         struct troupe__cursor cursor = {data, data + held->rest[i].size, false};
@@ -426,16 +428,26 @@ static void photo_cancel(struct troupe__photo *base)
     troupe__fold_cancel_hold(&((struct lmdb_photo *)base)->store->fold);
 }
 
+static void photo_release(struct troupe__photo *base)
+{
+    struct lmdb_photo *photo = (struct lmdb_photo *)base;
+    if (photo->released) {
+        return;
+    }
+    if (photo->cursor) {
+        mdb_cursor_close(photo->cursor);
+        photo->cursor = NULL;
+    }
+    troupe__changes_free(&photo->changes);
+    troupe__fold_release(&photo->store->fold);
+    photo->released = true;
+}
+
 static void photo_close(struct troupe__photo *base)
 {
     struct lmdb_photo *photo = (struct lmdb_photo *)base;
-    struct lmdb_store *store = photo->store;
-    if (photo->cursor) {
-        mdb_cursor_close(photo->cursor);
-    }
-    troupe__changes_free(&photo->changes);
-    troupe__fold_release(&store->fold);
-    atomic_store(&store->photographed, false);
+    photo_release(base);
+    atomic_store(&photo->store->photographed, false);
     free(photo);
 }
 
@@ -454,8 +466,13 @@ static enum troupe_error lmdb_photograph(struct troupe__store *base, uint64_t ep
         snprintf(base->error, sizeof base->error, "photograph %s: out of memory", store->directory);
         return TROUPE_ENOMEM;
     }
-    photo->base =
-        (struct troupe__photo){.wait = photo_wait, .scan = photo_scan, .cancel = photo_cancel, .close = photo_close};
+    photo->base = (struct troupe__photo){
+        .wait = photo_wait,
+        .scan = photo_scan,
+        .release = photo_release,
+        .cancel = photo_cancel,
+        .close = photo_close,
+    };
     photo->store = store;
     troupe__fold_hold(&store->fold, epoch);
     *ret = &photo->base;

@@ -382,6 +382,11 @@ static enum troupe_error memory_photo_scan(struct troupe__photo *base, enum trou
     return memory_scan(&((struct memory_photo *)base)->store->base, table, prefix, row, context);
 }
 
+static void memory_photo_release(struct troupe__photo *base)
+{
+    ((struct memory_photo *)base)->store->hold = 0;
+}
+
 static void memory_photo_cancel(struct troupe__photo *base)
 {
     (void)base; /* Nothing ever waits. */
@@ -390,8 +395,8 @@ static void memory_photo_cancel(struct troupe__photo *base)
 static void memory_photo_close(struct troupe__photo *base)
 {
     struct memory_photo *photo = (struct memory_photo *)base;
+    memory_photo_release(base);
     photo->store->photographed = false;
-    photo->store->hold = 0;
     free(photo);
 }
 
@@ -409,6 +414,7 @@ static enum troupe_error memory_photograph(struct troupe__store *base, uint64_t 
     }
     photo->base = (struct troupe__photo){.wait = memory_photo_wait,
                                          .scan = memory_photo_scan,
+                                         .release = memory_photo_release,
                                          .cancel = memory_photo_cancel,
                                          .close = memory_photo_close};
     photo->store = store;

@@ -19,7 +19,7 @@
 
 #include <zstd.h>
 
-enum { PREAMBLE_SIZE = 16, HEADER_SIZE = 24, ZSTD_LEVEL = 3, CODEC_NONE = 0, CODEC_ZSTD = 1 };
+enum { PREAMBLE_SIZE = 16, HEADER_SIZE = 24, ZSTD_LEVEL = 1, CODEC_NONE = 0, CODEC_ZSTD = 1 };
 
 static const unsigned char magic[8] = "troupeS";
 

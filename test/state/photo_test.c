@@ -205,14 +205,14 @@ static void a_photo_is_exact_however_late_it_is_begun(void **state)
         uint64_t epoch = f->epoch + 1;
         wait_folded(f);
         struct troupe__photo *photo = ask(f, epoch);
-        for (int i = 0; i < 15; i++) { /* 1.5 kB each: more than folding waits for, fewer than commits wait for. */
+        for (int i = 0; i < 92; i++) { /* 150 kB: more than folding waits for, fewer than commits wait for. */
             commit_next(f);
         }
         for (int i = 0; i < turn * 20000; i++) { /* The folder may have come far. */
             f->store->refresh(f->store);
         }
         assert_int_equal(photo->wait(photo), TROUPE_OK);
-        for (int i = 0; i < 200; i++) { /* 100 times what may wait. */
+        for (int i = 0; i < 200; i++) { /* Much more than may wait. */
             commit_next(f);
         }
         check_photo(photo, epoch);
