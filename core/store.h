@@ -91,7 +91,8 @@ struct troupe__photo {
     /* Also when it was not released. */
     void (*close)(struct troupe__photo *photo);
     uint64_t epoch;
-    uint64_t rows; /* after `wait`: how many there are, about */
+    uint64_t rows; /* after `wait`: how many there are, about ... */
+    uint64_t hash; /* ... and the hash of the journal's record of `epoch`; 0: the store has none */
     char error[512];
 };
 

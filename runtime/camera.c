@@ -179,6 +179,7 @@ void troupe__camera_write(struct troupe__camera *camera)
         atomic_store(&camera->rows_all, photo->rows > 0 ? photo->rows : 1);
         camera->result = troupe__snapshot_write_part(camera->directory, camera->options.name, cut, scan_photo, camera,
                                                      photo->error, &camera->part, camera->error, sizeof camera->error);
+        camera->part.hash = photo->hash;
     }
     photo->release(photo);
     atomic_store(&camera->written, true);

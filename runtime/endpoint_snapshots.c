@@ -29,7 +29,8 @@ static void put_uint64(struct troupe__buffer *buffer, uint64_t number)
     troupe__buffer_put(buffer, bytes, sizeof bytes);
 }
 
-/* The body: an array of epoch, blocks, row_bytes, chain, released, the rows of each table, took_us and stall_us. */
+/* The body: an array of epoch, blocks, row_bytes, chain, released, the rows of each table, took_us, stall_us and hash.
+ */
 static void on_taken(void *context, enum troupe_error result, const char *text,
                      const struct troupe__snapshot_part *part)
 {
@@ -41,7 +42,7 @@ static void on_taken(void *context, enum troupe_error result, const char *text,
     if (reply.ok) {
         troupe__buffer_put_byte(body, 0xdc); /* msgpack: an array of a number of 2 bytes */
         troupe__buffer_put_byte(body, 0);
-        troupe__buffer_put_byte(body, 5 + TROUPE__TABLE_COUNT + 2);
+        troupe__buffer_put_byte(body, 5 + TROUPE__TABLE_COUNT + 3);
         put_uint64(body, part->epoch);
         put_uint64(body, part->summary.blocks);
         put_uint64(body, part->summary.row_bytes);
@@ -52,6 +53,7 @@ static void on_taken(void *context, enum troupe_error result, const char *text,
         }
         put_uint64(body, part->took_us);
         put_uint64(body, part->stall_us);
+        put_uint64(body, part->hash);
         reply.body = (struct troupe_bytes){body->data, body->size};
     }
     if (body->failed) {

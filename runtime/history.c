@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core/store.h"
+#include "runtime/counters.h"
 #include "runtime/links.h"
 
 static const char colour_name[] = "colour"; /* META: runtime/links.h */
@@ -26,16 +27,25 @@ static bool push(struct troupe__past *past, struct troupe__moment moment)
     return true;
 }
 
-/* A journal_fn: note the colour that the epoch takes. */
-static enum troupe_error note_colour(void *context, uint64_t epoch, uint64_t hash, struct troupe_bytes record)
+/* A journal_fn: note the colour that the epoch takes, and what it knows to be out. */
+static enum troupe_error note_epoch(void *context, uint64_t epoch, uint64_t hash, struct troupe_bytes record)
 {
     struct troupe__past *past = context;
     struct troupe__cursor cursor = {.at = record.data, .end = (const unsigned char *)record.data + record.size};
     struct troupe__change change;
     (void)hash;
     while (troupe__record_next(&cursor, &change)) {
-        if (change.table != TROUPE__META || change.removed || change.key.size != strlen(colour_name) ||
-            memcmp(change.key.data, colour_name, change.key.size) != 0) {
+        if (change.table != TROUPE__META || change.removed) {
+            continue;
+        }
+        struct troupe__counters counters;
+        if (troupe__counters_is(change.key)) {
+            if (!troupe__counters_decode(change.value, &counters)) {
+                return TROUPE_ECORRUPT;
+            }
+            past->released = counters.egress_released;
+        }
+        if (change.key.size != strlen(colour_name) || memcmp(change.key.data, colour_name, change.key.size) != 0) {
             continue;
         }
         struct troupe__cursor row = {change.value.data, (const unsigned char *)change.value.data + change.value.size,
@@ -99,7 +109,7 @@ enum troupe_error troupe__history_open(const char *const *directories, size_t co
     }
     for (size_t i = 0; i < count && result == TROUPE_OK; i++) {
         struct troupe__past *past = &history.nodes[i];
-        result = replay(past, past->first - 1, past->last, note_colour, past, error, error_size);
+        result = replay(past, past->first - 1, past->last, note_epoch, past, error, error_size);
     }
     if (result != TROUPE_OK) {
         troupe__history_close(&history);
@@ -165,6 +175,13 @@ int64_t troupe__history_time(const struct troupe__history *history, uint64_t col
         time_ms = left_ms > time_ms ? left_ms : time_ms;
     }
     return time_ms;
+}
+
+bool troupe__history_hash(const struct troupe__history *history, size_t node, uint64_t epoch, uint64_t *ret)
+{
+    const struct troupe__past *past = &history->nodes[node];
+    return epoch + 1 >= past->first && epoch + 1 <= past->last &&
+           troupe__journal_before(&past->journal, epoch + 1, ret);
 }
 
 enum troupe_error troupe__history_replay(struct troupe__history *history, size_t node, uint64_t after, uint64_t last,

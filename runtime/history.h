@@ -21,6 +21,7 @@ struct troupe__past { /* of one node */
     char data[4096];
     struct troupe__journal journal;
     uint64_t first, last; /* epochs whose records are there; none when first is beyond last */
+    uint64_t released;    /* egress records up to this number are out for good, as its last epoch knows */
     struct troupe__moment *moments;
     size_t count, capacity;
 };
@@ -44,6 +45,9 @@ uint64_t troupe__history_epoch(const struct troupe__history *history, size_t nod
 
 /* When the last node had left that cut; nothing in it is younger. */
 int64_t troupe__history_time(const struct troupe__history *history, uint64_t colour);
+
+/* The hash of the record of a node's epoch. False when the next one is not there, which names it. */
+bool troupe__history_hash(const struct troupe__history *history, size_t node, uint64_t epoch, uint64_t *ret);
 
 /* Hand the records of a node's epochs after `after` and up to `last` to `record`, in order, checked; all of them must
  * be there. Errors: TROUPE_ECORRUPT, `record`'s. */

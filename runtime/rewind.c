@@ -33,12 +33,27 @@ bool troupe__rewind_fits(const struct troupe__history *history, uint64_t colour,
     return !base || base->part_count == history->count;
 }
 
+bool troupe__rewind_belongs(const struct troupe__history *history, const struct troupe__snapshot *base)
+{
+    for (size_t i = 0; i < history->count; i++) {
+        const struct troupe__snapshot_part *part = part_of(base, i);
+        uint64_t hash;
+        if (!part || part->hash == TROUPE__HASH_NONE ||
+            (part->hash != TROUPE__HASH_UNKNOWN && troupe__history_hash(history, i, part->epoch, &hash) &&
+             hash != part->hash)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* ---- one node: its rows in a store of their own ------------------------------------------------------------------ */
 
 struct load {
     struct troupe__store *store;
     struct troupe__buffer record;
     uint64_t epoch; /* of that store */
+    uint64_t hash;  /* of the last record of the journal that is in it */
     char *error;
     size_t error_size;
 };
@@ -75,7 +90,8 @@ static enum troupe_error load_row(void *context, enum troupe__table table, struc
 static enum troupe_error load_record(void *context, uint64_t epoch, uint64_t hash, struct troupe_bytes record)
 {
     struct load *load = context;
-    (void)epoch, (void)hash;
+    (void)epoch;
+    load->hash = hash;
     troupe__buffer_put(&load->record, record.data, record.size);
     return commit_if_large(load);
 }
@@ -107,6 +123,7 @@ static enum troupe_error write_part(struct load *load, const char *directory, st
     photo->close(photo);
     if (result == TROUPE_OK) {
         part->summary = written.summary;
+        part->hash = load->hash;
     }
     return result;
 }
@@ -115,7 +132,7 @@ static enum troupe_error make_part(struct troupe__history *history, const char *
                                    const struct troupe__snapshot_part *base, const char *scratch, const char *directory,
                                    struct troupe__snapshot_part *part, char *error, size_t error_size)
 {
-    struct load load = {.error = error, .error_size = error_size};
+    struct load load = {.hash = base ? base->hash : TROUPE__HASH_UNKNOWN, .error = error, .error_size = error_size};
     struct troupe__lmdb_options options = {.sync = false};
     char unused[64];
     enum troupe_error result = troupe__files_remove(scratch, error, error_size);
@@ -157,6 +174,7 @@ enum troupe_error troupe__rewind_make(struct troupe__history *history, uint64_t 
     for (size_t i = 0; i < ret->part_count && result == TROUPE_OK; i++) {
         struct troupe__snapshot_part *part = &ret->parts[i];
         part->epoch = troupe__history_epoch(history, (size_t)part->number, colour);
+        part->released = history->nodes[part->number].released; /* What its later epochs say holds for this one too. */
         result = make_part(history, base_directory, part_of(base, (size_t)part->number), scratch, writing, part, error,
                            error_size);
     }

@@ -12,6 +12,11 @@
  * came after it. NULL: from nothing, when the journals go back to the first epoch. */
 bool troupe__rewind_fits(const struct troupe__history *history, uint64_t colour, const struct troupe__snapshot *base);
 
+/* Whether the journals go on from `base`, as far as they and it tell: the record after its cut names the hash of the
+ * one that it was taken at. Else one of both was put back, or changed, and what came after the snapshot is not what the
+ * journals have. */
+bool troupe__rewind_belongs(const struct troupe__history *history, const struct troupe__snapshot *base);
+
 /* Make the snapshot `target` of the cut below `colour`, from the base in `base_directory` (NULL: from nothing), which
  * fits. `ret` says of what it is to be made: name, time, nodes (their names and numbers, which are those of the
  * history) and slots; epochs and summaries are filled in. Beside it `target`.store is needed for as much space as a

@@ -12,10 +12,15 @@
 
 enum { TROUPE__SNAPSHOT_NAME_MAX = 63 };
 
+/* Which journal goes on from a part: not known, as of older snapshots; none, since it was changed. */
+#define TROUPE__HASH_UNKNOWN UINT64_C(0)
+#define TROUPE__HASH_NONE UINT64_MAX
+
 struct troupe__snapshot_part {
     char node[TROUPE__SNAPSHOT_NAME_MAX + 1]; /* its file is node-NODE.part */
     uint64_t number;                          /* of the node, as slots and links know it */
     uint64_t epoch;                           /* the cut: all up to it is in the part, nothing beyond */
+    uint64_t hash;                            /* of the journal's record of that epoch, or one of TROUPE__HASH_.. */
     uint64_t released; /* egress records up to this number were out for good when it was reported; 0: not known */
     /* Of a node that ran: the time from its cut until its part was written, and the longest time meanwhile, from the
      * request on, in which it had something to deliver and delivered nothing (runtime/stall.h). */

@@ -534,6 +534,8 @@ static enum troupe_error write_part(struct troupe__edit *edit, size_t index, con
                                          &written, edit->error, sizeof edit->error);
     if (result == TROUPE_OK) {
         said->summary = written.summary;
+        said->hash = TROUPE__HASH_NONE;
+        said->measured = false;
     }
     return result;
 }

@@ -2,8 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * A stream with the head {"what":"manifest"} and rows of table meta: "snapshot" -> msgpack map of name, taken_ms and
- * took_ms; "part/NODE" -> msgpack map of epoch, chain, blocks, row_bytes and rows (bin: a varint per table), where
- * it was measured of took_us and stall_us too; "cluster", of a troupe only. */
+ * took_ms; "part/NODE" -> msgpack map of epoch, hash, chain, blocks, row_bytes and rows (bin: a varint per table),
+ * where it was measured of took_us and stall_us too; "cluster", of a troupe only. */
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
@@ -50,14 +50,14 @@ static void put_part(struct troupe__buffer *value, const struct troupe__snapshot
 {
     const struct troupe__part_summary *summary = &part->summary;
     if (part->measured) {
-        troupe__snapshot_put(value, "{s:u,s:u,s:u,s:u,s:u,s:u,s:u,s:u,s:z}", "number", part->number, "epoch",
+        troupe__snapshot_put(value, "{s:u,s:u,s:u,s:u,s:u,s:u,s:u,s:u,s:u,s:z}", "number", part->number, "epoch",
                              part->epoch, "chain", summary->chain, "blocks", summary->blocks, "row_bytes",
-                             summary->row_bytes, "released", part->released, "took_us", part->took_us, "stall_us",
-                             part->stall_us, "rows", rows);
+                             summary->row_bytes, "released", part->released, "hash", part->hash, "took_us",
+                             part->took_us, "stall_us", part->stall_us, "rows", rows);
     } else {
-        troupe__snapshot_put(value, "{s:u,s:u,s:u,s:u,s:u,s:u,s:z}", "number", part->number, "epoch", part->epoch,
+        troupe__snapshot_put(value, "{s:u,s:u,s:u,s:u,s:u,s:u,s:u,s:z}", "number", part->number, "epoch", part->epoch,
                              "chain", summary->chain, "blocks", summary->blocks, "row_bytes", summary->row_bytes,
-                             "released", part->released, "rows", rows);
+                             "released", part->released, "hash", part->hash, "rows", rows);
     }
 }
 
@@ -154,10 +154,10 @@ static bool manifest_part(struct troupe__snapshot *snapshot, const char *node, s
     *part = (struct troupe__snapshot_part){0};
     snprintf(part->node, sizeof part->node, "%.*s", (int)node_size, node);
     if (node_size > TROUPE__SNAPSHOT_NAME_MAX || !troupe__snapshot_name_valid(part->node) ||
-        !troupe__snapshot_get(&taken, value, "{s:u,s:u,s:u,s:u,s:u,s:u,s?:i,s?:i,s:z}", "number", &part->number,
+        !troupe__snapshot_get(&taken, value, "{s:u,s:u,s:u,s:u,s:u,s:u,s?:u,s?:i,s?:i,s:z}", "number", &part->number,
                               "epoch", &part->epoch, "chain", &part->summary.chain, "blocks", &part->summary.blocks,
-                              "row_bytes", &part->summary.row_bytes, "released", &part->released, "took_us", &took_us,
-                              "stall_us", &stall_us, "rows", &rows)) {
+                              "row_bytes", &part->summary.row_bytes, "released", &part->released, "hash", &part->hash,
+                              "took_us", &took_us, "stall_us", &stall_us, "rows", &rows)) {
         return false;
     }
     part->measured = took_us >= 0 && stall_us >= 0;

@@ -110,6 +110,9 @@ enum troupe_error troupe__snapshot_take(const char *data, const char *target, st
     result = begun ? troupe__snapshot_write_part(writing, "node", store->last_epoch, scan_store, store, store->error,
                                                  snapshot.parts, error, error_size)
                    : result;
+    if (result == TROUPE_OK) {
+        snapshot.parts[0].hash = troupe__lmdb_store_hash(store);
+    }
     store->close(store);
     snapshot.took_ms = wall_ms() - snapshot.taken_ms;
     result = result == TROUPE_OK ? troupe__snapshot_write_manifest(writing, &snapshot, error, error_size) : result;

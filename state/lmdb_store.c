@@ -220,6 +220,12 @@ static enum troupe_error read_mark(struct lmdb_store *store, uint64_t *ret_epoch
     return error;
 }
 
+uint64_t troupe__lmdb_store_hash(struct troupe__store *store)
+{
+    uint64_t epoch, hash = 0;
+    return read_mark(of(store), &epoch, &hash) == TROUPE_OK ? hash : 0;
+}
+
 static uint64_t lmdb_refresh(struct troupe__store *base)
 {
     struct lmdb_store *store = of(base);
@@ -329,13 +335,30 @@ static enum troupe_error gather_rest(struct lmdb_photo *photo, struct troupe__fo
         const unsigned char *data = held->rest[i].data;
         struct troupe__cursor cursor = {data, data + held->rest[i].size, false};
         struct troupe_bytes record;
+        const unsigned char *entry = cursor.at;
         while (result == TROUPE_OK && troupe__fold_held_next(&cursor, &record)) {
+            photo->base.hash = troupe__get_be64(entry + 8); /* The last one is of the photo's epoch. */
+            entry = cursor.at;
             result = troupe__changes_add(&photo->changes, record);
         }
     }
     free(held->rest);
     troupe__changes_sort(&photo->changes);
     return result;
+}
+
+/* Of the epoch that tables hold as they are, with nothing beyond. */
+static int read_folded_hash(MDB_txn *txn, MDB_dbi dbi, uint64_t *ret)
+{
+    unsigned char name[TROUPE__ROW_KEY_MAX + 1];
+    struct troupe_bytes mark;
+    size_t size = troupe__fold_row_key(name, TROUPE__META, troupe_string(TROUPE__FOLD_MARK));
+    MDB_val key = {size, name}, value;
+    int code = mdb_get(txn, dbi, &key, &value);
+    if (!code && troupe__fold_row_check(key, value, &mark) && mark.size == TROUPE__FOLD_MARK_SIZE) {
+        *ret = troupe__get_be64((const unsigned char *)mark.data + 8);
+    }
+    return code == MDB_NOTFOUND ? 0 : code; /* Of no epoch yet. */
 }
 
 static enum troupe_error photo_wait(struct troupe__photo *base)
@@ -358,6 +381,7 @@ static enum troupe_error photo_wait(struct troupe__photo *base)
     int code = mdb_stat(held.txn, photo->store->tables.dbi, &tables);
     code = code ? code : mdb_cursor_open(held.txn, photo->store->tables.dbi, &photo->cursor);
     base->rows = code == 0 && tables.ms_entries > photo->changes.count ? tables.ms_entries : photo->changes.count;
+    code = code || base->hash ? code : read_folded_hash(held.txn, photo->store->tables.dbi, &base->hash);
     if (code) {
         snprintf(base->error, sizeof base->error, "read %s: %s", photo->store->directory, mdb_strerror(code));
         result = troupe__lmdb_error(code);

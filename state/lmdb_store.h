@@ -33,4 +33,7 @@ void troupe__lmdb_store_forget(struct troupe__store *store, uint64_t epoch);
 enum troupe_error troupe__lmdb_store_view(struct troupe__store *store, struct troupe__store **ret, char *error,
                                           size_t error_size);
 
+/* The hash of the journal's record of the epoch that the folded tables hold, 0 when it cannot be read. */
+uint64_t troupe__lmdb_store_hash(struct troupe__store *store);
+
 #endif

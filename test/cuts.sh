@@ -91,3 +91,43 @@ status=0
 "$build/troupe" restore --at yesterday --from "$dir/one" --data "$dir/never" 2>"$dir/said" || status=$?
 [ $status = 2 ] || fail "yesterday is a time"
 echo "times before all cuts are refused, and nothing is left"
+
+# A directory that was put back is not gone back to from a snapshot that was taken in the meantime.
+greet() { echo '{"to":"demo/greeter/'"$1"'","type":"hello"}' >>"$dir/$2"; }
+alone() {
+    "$build/troupe" run "$build/samples/greeter.so" --data "$dir/alone" --input "$dir/$1" --output "$dir/alone.out" \
+        --keep-journal --until-idle 2>"$dir/said" || fail "exit status $?"
+}
+# There is a cut for each second that has epochs.
+next_second() {
+    local now
+    now=$(date +%s)
+    is_over() { [ "$(date +%s)" != "$now" ]; }
+    wait_for is_over
+}
+greet ada names
+alone names
+cp -r "$dir/alone" "$dir/before"
+cp "$dir/alone.out" "$dir/before.out"
+cp "$dir/names" "$dir/others"
+greet bob names
+alone names
+"$build/troupe" snapshot create --data "$dir/alone" --name between >"$dir/said" 2>&1 || fail "no snapshot"
+greet cy names
+next_second
+alone names
+"$build/troupe" snapshot cuts --data "$dir/alone" --json | grep -q '"from":"between"' || fail "no cut from the snapshot"
+cp -r "$dir/alone/snapshots" "$dir/before/"
+rm -rf "$dir/alone"
+mv "$dir/before" "$dir/alone"
+cp "$dir/before.out" "$dir/alone.out"
+for name in dora eve fay gil; do
+    greet $name others
+    cp "$dir/others" "$dir/names"
+    next_second
+    alone names
+done
+"$build/troupe" snapshot cuts --data "$dir/alone" --json >"$dir/cuts"
+! grep -q '"from":"between"' "$dir/cuts" || fail "a snapshot of another past is gone back from"
+grep -q '"from":""' "$dir/cuts" || fail "no cuts from the beginning"
+echo "a snapshot from before the directory was put back is left alone"

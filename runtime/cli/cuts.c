@@ -23,8 +23,8 @@ struct past {
     struct base {
         char path[PATH_MAX];
         struct troupe__snapshot snapshot;
-    } * bases; /* the oldest first */
-    size_t base_count;
+    } * bases;                        /* the oldest first */
+    size_t base_count, foreign_count; /* of the latter: snapshots from which other journals than these go on */
 };
 
 static const char *name_of(const struct past *past, size_t node)
@@ -105,10 +105,12 @@ static enum troupe_error read_bases(struct past *past, const char *data, char *e
         if (troupe__snapshot_read(base.path, &base.snapshot, unused, sizeof unused) != TROUPE_OK) {
             continue; /* Being written, or damaged: `troupe snapshot list` says so. */
         }
-        struct base *bases =
-            belongs(past, &base.snapshot) ? realloc(past->bases, (past->base_count + 1) * sizeof *bases) : NULL;
+        bool is_ours = belongs(past, &base.snapshot),
+             goes_on = is_ours && troupe__rewind_belongs(&past->history, &base.snapshot);
+        past->foreign_count += is_ours && !goes_on;
+        struct base *bases = goes_on ? realloc(past->bases, (past->base_count + 1) * sizeof *bases) : NULL;
         if (!bases) {
-            result = belongs(past, &base.snapshot) ? TROUPE_ENOMEM : TROUPE_OK;
+            result = goes_on ? TROUPE_ENOMEM : TROUPE_OK;
             troupe__snapshot_fini(&base.snapshot);
             continue;
         }
@@ -282,7 +284,13 @@ static enum troupe_error no_cut(const struct past *past, int64_t time_ms, char *
     time_text(time_ms, when);
     time_text(first ? troupe__history_time(&past->history, first) : 0, from);
     time_text(last ? troupe__history_time(&past->history, last) : 0, to);
-    if (first == 0) {
+    if (first == 0 && past->foreign_count > 0) {
+        snprintf(
+            error, error_size,
+            "there is no cut to go back to: of the snapshots in the directory %zu were changed, or taken before the "
+            "directory was put back, so that the journals do not go on from them",
+            past->foreign_count);
+    } else if (first == 0) {
         snprintf(error, error_size,
                  "there is no cut to go back to: that needs a snapshot in the directory and journals kept since it "
                  "(troupe run --keep-journal)");

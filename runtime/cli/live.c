@@ -145,11 +145,11 @@ static void close_subjects(struct live *live)
     free(live->states);
 }
 
-/* The body: epoch, blocks, row_bytes, chain, released, rows of each table, took_us, stall_us. */
+/* The body: epoch, blocks, row_bytes, chain, released, rows of each table, took_us, stall_us, hash. */
 static bool take_part(struct troupe_bytes body, struct troupe__snapshot_part *part)
 {
     const unsigned char *at = body.data;
-    enum { HEAD = 3, NUMBERS = 5 + TROUPE__TABLE_COUNT + 2 };
+    enum { HEAD = 3, NUMBERS = 5 + TROUPE__TABLE_COUNT + 3 };
     uint64_t numbers[NUMBERS];
     if (body.size != HEAD + 9 * NUMBERS || at[0] != 0xdc || at[1] != 0 || at[2] != NUMBERS) {
         return false;
@@ -165,8 +165,9 @@ static bool take_part(struct troupe_bytes body, struct troupe__snapshot_part *pa
     part->summary = (struct troupe__part_summary){.blocks = numbers[1], .row_bytes = numbers[2], .chain = numbers[3]};
     memcpy(part->summary.rows, numbers + 5, sizeof part->summary.rows);
     part->measured = true;
-    part->took_us = numbers[NUMBERS - 2];
-    part->stall_us = numbers[NUMBERS - 1];
+    part->took_us = numbers[NUMBERS - 3];
+    part->stall_us = numbers[NUMBERS - 2];
+    part->hash = numbers[NUMBERS - 1];
     return true;
 }
 

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "runtime/history.h"
+#include "runtime/counters.h"
 #include "runtime/rewind.h"
 #include "state/lmdb_store.h"
 
@@ -89,6 +90,14 @@ static void commit(struct fixture *f, size_t node, uint64_t colour, int64_t time
     if (epoch > 3) { /* Three rows of mail wait at a time. */
         troupe__put_be64(number, epoch - 3);
         troupe__record_remove(&record, TROUPE__MAIL, number, sizeof number);
+    }
+    if (node == 0) {
+        struct troupe__counters counters = {.egress = epoch, .egress_released = epoch - 1};
+        struct troupe__buffer counted = {0};
+        troupe__counters_encode(&counters, &counted);
+        troupe__record_set(&record, TROUPE__META, TROUPE__COUNTERS_ROW, strlen(TROUPE__COUNTERS_ROW), counted.data,
+                           counted.size);
+        troupe__buffer_free(&counted);
     }
     if (colour) {
         troupe__buffer_put_varint(&row, colour);
@@ -186,6 +195,7 @@ static void check_rewind(struct fixture *f, struct troupe__history *history, uin
         struct rows rows = {0};
         uint64_t epoch = troupe__history_epoch(history, node, colour);
         assert_int_equal(parts[node].epoch, epoch);
+        assert_int_equal(parts[node].released, node == 0 ? f->epochs[0] - 1 : 0); /* As is known by now. */
         assert_int_equal(
             troupe__snapshot_read_part(f->target, &parts[node], take_row, &rows, f->error, sizeof f->error), TROUPE_OK);
         assert_int_equal(rows.now, epoch);
@@ -214,6 +224,14 @@ static void a_snapshot_of_the_past_holds_what_was_then(void **state)
     check_rewind(f, &history, 25, path, &base);
     check_rewind(f, &history, 30, path, &base);
     assert_false(troupe__rewind_fits(&history, 10, &base)); /* It is younger. */
+    assert_true(parts[0].hash && parts[1].hash && parts[0].hash != parts[1].hash);
+    assert_true(troupe__rewind_belongs(&history, &base));
+    parts[1].hash++; /* It was taken at another record of that epoch: the directory was put back since. */
+    assert_false(troupe__rewind_belongs(&history, &base));
+    parts[1].hash = TROUPE__HASH_NONE;
+    assert_false(troupe__rewind_belongs(&history, &base));
+    parts[1].hash = TROUPE__HASH_UNKNOWN; /* As older snapshots say. */
+    assert_true(troupe__rewind_belongs(&history, &base));
     troupe__history_close(&history);
 }
 
