@@ -71,11 +71,18 @@ enum troupe_error troupe__snapshot_begin(const char *target, int *ret_lock, char
 enum troupe_error troupe__snapshot_end(const char *target, int lock, enum troupe_error result, char *error,
                                        size_t error_size);
 
-/* Take a snapshot of a stopped node's directory `data` into the new directory `target`, whose last name is the
- * snapshot's. What the journal has beyond the tables is folded first. Errors, each with a text: TROUPE_EINVAL (a bad
- * name), TROUPE_EBUSY (the node runs, or `target` exists), those of the store and of part.h; nothing is left then. */
-enum troupe_error troupe__snapshot_take(const char *data, const char *target, struct troupe__snapshot *ret, char *error,
-                                        size_t error_size);
+/* A node that does not run. */
+struct troupe__snapshot_resting {
+    const char *node, *data; /* its name, "node" of one that is alone; its directory */
+};
+
+/* Take a snapshot of stopped nodes into the new directory `target`, whose last name is the snapshot's: of one that is
+ * alone, or with `slots` of all of a troupe, by their numbers. What journals have beyond the tables is folded first.
+ * Errors, each with a text: TROUPE_EINVAL (a bad name), TROUPE_EBUSY (a node runs, or `target` exists), those of the
+ * stores and of part.h; nothing is left then. */
+enum troupe_error troupe__snapshot_take(const struct troupe__snapshot_resting *nodes, size_t count,
+                                        const struct troupe__slots *slots, const char *target,
+                                        struct troupe__snapshot *ret, char *error, size_t error_size);
 
 /* Read the manifest of the snapshot in `directory`. Errors, each with a text: TROUPE_ENOTFOUND (there is none),
  * TROUPE_ECORRUPT, TROUPE_EVERSION, TROUPE_EIO, TROUPE_ENOMEM. `ret` is to be finished on TROUPE_OK. */

@@ -1,5 +1,8 @@
-/* snapshot_take.c - a snapshot of a node that does not run.
- * SPDX-License-Identifier: Apache-2.0 */
+/* snapshot_take.c - a snapshot of a node, or of all nodes of a troupe, that do not run.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The last durable epochs of nodes that are at rest are a consistent cut: nothing has left a node before its epoch was
+ * durable, and nothing was trimmed before it was durable where it went. */
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -78,13 +81,57 @@ static enum troupe_error open_folded(const char *data, struct troupe__store **re
     return TROUPE_OK;
 }
 
-enum troupe_error troupe__snapshot_take(const char *data, const char *target, struct troupe__snapshot *ret, char *error,
-                                        size_t error_size)
+/* All of them are held before anything is read: none can start meanwhile. */
+static enum troupe_error open_all(const struct troupe__snapshot_resting *nodes, size_t count,
+                                  struct troupe__store **stores, char *error, size_t error_size)
 {
-    const char *slash = strrchr(target, '/'), *name = slash ? slash + 1 : target;
+    enum troupe_error result = TROUPE_OK;
+    for (size_t i = 0; i < count && result == TROUPE_OK; i++) {
+        result = open_folded(nodes[i].data, &stores[i], error, error_size);
+    }
+    return result;
+}
+
+static enum troupe_error write_parts(const struct troupe__snapshot_resting *nodes, struct troupe__store **stores,
+                                     const char *writing, struct troupe__snapshot *snapshot, char *error,
+                                     size_t error_size)
+{
+    enum troupe_error result = TROUPE_OK;
+    for (size_t i = 0; i < snapshot->part_count && result == TROUPE_OK; i++) {
+        struct troupe__store *store = stores[i];
+        struct troupe__snapshot_part *part = &snapshot->parts[i];
+        result = troupe__snapshot_write_part(writing, nodes[i].node, store->last_epoch, scan_store, store, store->error,
+                                             part, error, error_size);
+        part->number = i;
+        part->hash = troupe__lmdb_store_hash(store);
+    }
+    return result == TROUPE_OK && snapshot->is_troupe ? troupe__snapshot_check_cut(writing, snapshot, error, error_size)
+                                                      : result;
+}
+
+static enum troupe_error take_into(const struct troupe__snapshot_resting *nodes, struct troupe__store **stores,
+                                   const char *target, struct troupe__snapshot *snapshot, char *error,
+                                   size_t error_size)
+{
     char writing[PATH_MAX];
     int lock;
-    struct troupe__store *store;
+    enum troupe_error result = troupe__files_join(writing, target, "", ".writing", error, error_size);
+    result = result == TROUPE_OK ? open_all(nodes, snapshot->part_count, stores, error, error_size) : result;
+    result = result == TROUPE_OK ? troupe__snapshot_begin(target, &lock, error, error_size) : result;
+    if (result != TROUPE_OK) {
+        return result;
+    }
+    result = write_parts(nodes, stores, writing, snapshot, error, error_size);
+    snapshot->took_ms = wall_ms() - snapshot->taken_ms;
+    result = result == TROUPE_OK ? troupe__snapshot_write_manifest(writing, snapshot, error, error_size) : result;
+    return troupe__snapshot_end(target, lock, result, error, error_size);
+}
+
+enum troupe_error troupe__snapshot_take(const struct troupe__snapshot_resting *nodes, size_t count,
+                                        const struct troupe__slots *slots, const char *target,
+                                        struct troupe__snapshot *ret, char *error, size_t error_size)
+{
+    const char *slash = strrchr(target, '/'), *name = slash ? slash + 1 : target;
     if (!troupe__snapshot_name_valid(name)) {
         snprintf(error, error_size, "'%.64s' cannot name a snapshot: 1 to %d letters, digits, '-', '_' and '.'", name,
                  TROUPE__SNAPSHOT_NAME_MAX);
@@ -94,31 +141,25 @@ enum troupe_error troupe__snapshot_take(const char *data, const char *target, st
         snprintf(error, error_size, "%s exists already: name another one", target);
         return TROUPE_EBUSY;
     }
-    struct troupe__snapshot snapshot = {.taken_ms = wall_ms(), .part_count = 1};
+    struct troupe__snapshot snapshot = {.taken_ms = wall_ms(), .part_count = count, .is_troupe = slots != NULL};
+    struct troupe__store **stores = calloc(count, sizeof *stores);
     snprintf(snapshot.name, sizeof snapshot.name, "%s", name);
-    enum troupe_error result = troupe__files_join(writing, target, "", ".writing", error, error_size);
-    result = result == TROUPE_OK ? open_folded(data, &store, error, error_size) : result;
-    if (result != TROUPE_OK) {
-        return result;
+    snapshot.parts = calloc(count, sizeof *snapshot.parts);
+    enum troupe_error result = TROUPE_ENOMEM;
+    if (slots) {
+        snapshot.slots = *slots;
     }
-    if (!(snapshot.parts = calloc(1, sizeof *snapshot.parts))) {
+    if (stores && snapshot.parts) {
+        result = take_into(nodes, stores, target, &snapshot, error, error_size);
+    } else {
         snprintf(error, error_size, "out of memory");
-        result = TROUPE_ENOMEM;
     }
-    result = result == TROUPE_OK ? troupe__snapshot_begin(target, &lock, error, error_size) : result;
-    bool begun = result == TROUPE_OK;
-    result = begun ? troupe__snapshot_write_part(writing, "node", store->last_epoch, scan_store, store, store->error,
-                                                 snapshot.parts, error, error_size)
-                   : result;
-    if (result == TROUPE_OK) {
-        snapshot.parts[0].hash = troupe__lmdb_store_hash(store);
+    for (size_t i = 0; stores && i < count; i++) {
+        if (stores[i]) {
+            stores[i]->close(stores[i]);
+        }
     }
-    store->close(store);
-    snapshot.took_ms = wall_ms() - snapshot.taken_ms;
-    result = result == TROUPE_OK ? troupe__snapshot_write_manifest(writing, &snapshot, error, error_size) : result;
-    if (begun) {
-        result = troupe__snapshot_end(target, lock, result, error, error_size);
-    }
+    free(stores);
     if (result != TROUPE_OK) {
         troupe__snapshot_fini(&snapshot);
         return result;

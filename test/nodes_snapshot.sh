@@ -63,6 +63,23 @@ while [ $taken -lt "$snapshots" ]; do
     taken=$((taken + 1))
 done
 echo "$taken snapshots of $nodes nodes at $(lines one) of $transfers transfers, $flying rows of messages waiting or flying in them"
+wait_for -p "$pid" has_lines one "$((transfers / 2))"
+mapfile -t running < <(cat "$dir"/one/n?/lock)
+kill -9 "$pid" "${running[@]}" 2>/dev/null || true
+wait "$pid" 2>/dev/null || true
+# What they were killed in the middle of is a cut too, with what waits and flies in it.
+at_rest() { snapshot create --name rest; }
+wait_for at_rest # A supervisor's last child may still be ending.
+snapshot verify rest --module "$build/samples/bank.so" || fail "the snapshot of a killed troupe is not good"
+snapshot show rest --json && ! grep -q '"stall_us"' "$dir/said" || fail "a stall of nodes that do not run"
+"$build/troupe" restore "$dir/one/snapshots/rest" --data "$dir/rest" --nodes 2 >"$dir/said" 2>&1 || fail "no restore of it"
+"$build/troupe" run "$build/samples/bank.so" --cluster "$dir/one/cluster.yaml" --node n2 --data "$dir/one/n2" \
+    --output "$dir/one.out.n2" >>"$dir/log" 2>&1 &
+pid=$!
+n2_runs() { [ -S "$dir/one/n2/socket" ] && ! snapshot create --name half && grep -q 'n1: no node runs' "$dir/said"; }
+wait_for -p "$pid" n2_runs
+stop
+start one "${parts[@]}"
 wait_for -p "$pid" has_lines one "$transfers"
 stop
 start one "${parts[@]:0:$((nodes - 1))}" audit

@@ -332,13 +332,26 @@ static void listen_beside_data(struct run *run)
     troupe__log_line(&run->log, TROUPE_WARNING, text);
 }
 
+/* The cluster file of a --nodes troupe names that very socket for clients. */
+static bool is_beside_data(const struct run *run, const char *endpoint)
+{
+    char path[TROUPE__ENDPOINT_SIZE], there[PATH_MAX], data[PATH_MAX];
+    size_t size = strlen(endpoint), suffix = strlen("/socket");
+    if (strncmp(endpoint, "ipc://", 6) != 0 || size < 6 + suffix || strcmp(endpoint + size - suffix, "/socket") != 0) {
+        return false;
+    }
+    snprintf(path, sizeof path, "%.*s", (int)(size - suffix - 6), endpoint + 6);
+    return realpath(path, there) && realpath(run->node.data, data) && strcmp(there, data) == 0;
+}
+
 /* Without --listen: there, and where the cluster file says. */
 static void set_default_endpoints(struct run *run)
 {
     if (run->node.listen_count == 0 && !run->listen_none) {
         listen_beside_data(run);
-        if (run->place.cluster && run->place.cluster->nodes[run->place.self].clients[0] && run->nodes == 0) {
-            run->listen[run->node.listen_count++] = run->place.cluster->nodes[run->place.self].clients;
+        const char *clients = run->place.cluster ? run->place.cluster->nodes[run->place.self].clients : "";
+        if (clients[0] && run->nodes == 0 && !(run->node.listen_count > 0 && is_beside_data(run, clients))) {
+            run->listen[run->node.listen_count++] = clients;
         }
     }
 }

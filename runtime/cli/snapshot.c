@@ -112,11 +112,33 @@ static enum troupe_error take_live(const struct troupe__reach *reach, const char
     return result;
 }
 
-/* Whether there is nothing but the directory of a node that does not run. */
-static bool is_at_rest(const struct options *options)
+/* Whether these are directories, and no node runs on any of them. */
+static bool is_at_rest(const struct troupe__reach *reach)
 {
-    return !options->reach.connect && !options->reach.cluster && !troupe__local_is_troupe(options->data) &&
-           !troupe__node_runs(options->data);
+    for (size_t i = 0; i < reach->count; i++) {
+        if (!reach->nodes[i].data[0] || troupe__node_runs(reach->nodes[i].data)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static enum troupe_error take_resting(const struct troupe__reach *reach, const char *path, struct troupe__snapshot *ret,
+                                      char *error, size_t error_size)
+{
+    struct troupe__snapshot_resting *nodes = calloc(reach->count, sizeof *nodes);
+    if (!nodes) {
+        snprintf(error, error_size, "out of memory");
+        return TROUPE_ENOMEM;
+    }
+    for (size_t i = 0; i < reach->count; i++) {
+        nodes[i] =
+            (struct troupe__snapshot_resting){reach->troupe ? reach->nodes[i].name : "node", reach->nodes[i].data};
+    }
+    enum troupe_error result = troupe__snapshot_take(nodes, reach->count, reach->troupe ? &reach->cluster.slots : NULL,
+                                                     path, ret, error, error_size);
+    free(nodes);
+    return result;
 }
 
 /* Into the new directory `path`, for which `directory` is made. */
@@ -124,16 +146,15 @@ static enum troupe_error take(const struct options *options, const char *directo
                               struct troupe__snapshot *ret, char *error, size_t error_size)
 {
     struct troupe__reach reach = {.nodes = NULL};
-    bool at_rest = is_at_rest(options);
-    enum troupe_error result = at_rest ? TROUPE_OK : troupe__reach_open(&reach, &options->reach);
+    enum troupe_error result = troupe__reach_open(&reach, &options->reach);
     snprintf(error, error_size, "%.500s", reach.error);
     if (result == TROUPE_OK && mkdir(directory, 0700) && errno != EEXIST) {
         snprintf(error, error_size, "create %.400s: %s", directory, strerror(errno));
         result = errno == ENOSPC ? TROUPE_ENOSPACE : TROUPE_EIO;
     }
     if (result == TROUPE_OK) {
-        result = at_rest ? troupe__snapshot_take(options->data, path, ret, error, error_size)
-                         : take_live(&reach, path, ret, error, error_size);
+        result = is_at_rest(&reach) ? take_resting(&reach, path, ret, error, error_size)
+                                    : take_live(&reach, path, ret, error, error_size);
     }
     troupe__reach_close(&reach);
     return result;
@@ -442,8 +463,8 @@ int troupe__snapshot(int argc, char **argv)
                  "       troupe snapshot diff A B\n"
                  "       troupe snapshot export SNAPSHOT\n"
                  "       troupe snapshot edit SNAPSHOT NEW (the last four: see their own --help)\n\n"
-                 "Takes and looks at snapshots of a node, or of all nodes of a troupe: while they run, or of a node\n"
-                 "that does not run. A snapshot is one consistent cut and holds all they would\n"
+                 "Takes and looks at snapshots of a node, or of all nodes of a troupe: while they run, or while\n"
+                 "none of them does. A snapshot is one consistent cut and holds all they would\n"
                  "start with: state, mailboxes, timers, dead letters, input positions, output numbers. SNAPSHOT is\n"
                  "a name, or a path with a slash: of a directory, or of a file that `create --to -` wrote; - is the\n"
                  "standard input.\n",
