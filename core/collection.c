@@ -527,6 +527,19 @@ enum troupe_error troupe__collection_expire(struct troupe_context *ctx, const st
     return expired ? change_row(&use, key, NULL, 0) : TROUPE_OK;
 }
 
+enum troupe_error troupe__collection_drop_head(struct troupe_context *ctx, const struct troupe_value *value)
+{
+    struct use use;
+    enum troupe_error result = begin(&use, ctx, value, value->kind, false);
+    struct troupe__collection *collection = use.collection;
+    if (result != TROUPE_OK || collection->overlay.root || collection->head.generation == 0 ||
+        (value->kind == TROUPE_LIST && collection->head.count > 0)) {
+        return result; /* With an overlay the tables do not have all; what is in it may be elements. */
+    }
+    collection->head = (struct troupe__head){.first = TROUPE__LIST_BEGIN};
+    return keep_head(&use);
+}
+
 /* ---- maps -------------------------------------------------------------------------------------------------------- */
 
 static enum troupe_error check_key(struct troupe_context *ctx, const struct troupe_value *map, struct troupe_bytes key,

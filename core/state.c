@@ -475,21 +475,18 @@ static enum troupe_error expire_cell(struct troupe_context *ctx, const struct tr
     return result;
 }
 
-enum troupe_error troupe__state_expire(struct troupe_context *ctx, struct troupe__actor *actor, uint32_t index,
-                                       struct troupe_bytes key)
+/* A change of an actor that no delivery makes. */
+static void begin_between(struct troupe_context *ctx, struct troupe__actor *actor)
 {
-    const struct troupe_value *value = actor->type->declared->values[index];
-    enum troupe_error result = TROUPE_OK;
     assert(ctx->undo_count == 0 && ctx->row_undo_count == 0 && ctx->effect_count == 0);
     ctx->actor = actor;
     ctx->sticky = TROUPE_OK;
     ctx->error[0] = '\0';
     ctx->effects_size = 0;
-    if (value->ttl_ms > 0 && troupe__kind_is_collection(value->kind)) {
-        result = troupe__collection_expire(ctx, value, key);
-    } else if (value->ttl_ms > 0 && key.size == 0) {
-        result = expire_cell(ctx, value, &troupe__actor_cells(actor)[index], index);
-    }
+}
+
+static enum troupe_error end_between(struct troupe_context *ctx, enum troupe_error result)
+{
     if (result == TROUPE_OK) {
         troupe__state_keep(ctx);
     } else {
@@ -497,6 +494,28 @@ enum troupe_error troupe__state_expire(struct troupe_context *ctx, struct troupe
         ctx->effect_count = 0; /* None of them owns anything. */
     }
     return result;
+}
+
+enum troupe_error troupe__state_drop_head(struct troupe_context *ctx, struct troupe__actor *actor, uint32_t index)
+{
+    const struct troupe_value *value = actor->type->declared->values[index];
+    begin_between(ctx, actor);
+    return end_between(ctx,
+                       troupe__kind_is_collection(value->kind) ? troupe__collection_drop_head(ctx, value) : TROUPE_OK);
+}
+
+enum troupe_error troupe__state_expire(struct troupe_context *ctx, struct troupe__actor *actor, uint32_t index,
+                                       struct troupe_bytes key)
+{
+    const struct troupe_value *value = actor->type->declared->values[index];
+    enum troupe_error result = TROUPE_OK;
+    begin_between(ctx, actor);
+    if (value->ttl_ms > 0 && troupe__kind_is_collection(value->kind)) {
+        result = troupe__collection_expire(ctx, value, key);
+    } else if (value->ttl_ms > 0 && key.size == 0) {
+        result = expire_cell(ctx, value, &troupe__actor_cells(actor)[index], index);
+    }
+    return end_between(ctx, result);
 }
 
 /* Backwards, so that a cell changed twice ends as it began. */

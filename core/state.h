@@ -42,6 +42,10 @@ void troupe__state_encode(struct troupe__actor *actor, uint32_t index, struct tr
 enum troupe_error troupe__state_expire(struct troupe_context *ctx, struct troupe__actor *actor, uint32_t index,
                                        struct troupe_bytes key);
 
+/* Between deliveries: the tables have no element of this map or list, of any generation, and nothing is to be swept of
+ * it. If memory knows nothing else its head is removed. Errors: as of reading; nothing has happened then. */
+enum troupe_error troupe__state_drop_head(struct troupe_context *ctx, struct troupe__actor *actor, uint32_t index);
+
 /* The delivery failed: all is as it was. Or it succeeded: what was is forgotten. */
 void troupe__state_roll_back(struct troupe_context *ctx);
 void troupe__state_keep(struct troupe_context *ctx);

@@ -393,7 +393,7 @@ static enum troupe_error set(struct troupe__edit *edit, struct troupe__edit_requ
     return result;
 }
 
-/* The head of a map or list stays, since a generation is never used again; a list has no elements any more. */
+/* The head of a map or list stays as long as rows of an earlier generation may; a list has no elements any more. */
 static enum troupe_error clear_row(struct troupe__edit *edit, struct troupe__edit_part *part,
                                    const struct troupe__view_row *found)
 {

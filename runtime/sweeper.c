@@ -114,8 +114,8 @@ static enum troupe_error look_at(void *context, struct troupe_bytes key, struct 
     return TROUPE_OK;
 }
 
-/* Ask the actor for a row that has expired. */
-static enum troupe_error expire(struct troupe__machine *machine, struct troupe_bytes key)
+/* Ask the actor for a row that has expired, or with `drops_head` to drop the head that is the last row of a value. */
+static enum troupe_error change(struct troupe__machine *machine, struct troupe_bytes key, bool drops_head)
 {
     struct troupe__row_key parts;
     if (!troupe__row_key_decode(key, &parts)) {
@@ -132,8 +132,9 @@ static enum troupe_error expire(struct troupe__machine *machine, struct troupe_b
         if (strlen(value->name) != parts.value.size || memcmp(value->name, parts.value.data, parts.value.size) != 0) {
             continue;
         }
-        enum troupe_error result =
-            troupe__state_expire(&machine->ctx, actor, (uint32_t)i, (struct troupe_bytes){rest, rest_size});
+        enum troupe_error result = drops_head ? troupe__state_drop_head(&machine->ctx, actor, (uint32_t)i)
+                                              : troupe__state_expire(&machine->ctx, actor, (uint32_t)i,
+                                                                     (struct troupe_bytes){rest, rest_size});
         if (result != TROUPE_OK) {
             snprintf(machine->error, sizeof machine->error, "sweep %s/%s: %.256s", parts.type, parts.key,
                      machine->ctx.error);
@@ -157,11 +158,70 @@ static enum troupe_error expire_found(struct troupe__machine *machine)
     while (result == TROUPE_OK && cursor.at < cursor.end) {
         struct troupe_bytes key;
         key.data = troupe__cursor_string(&cursor, &key.size);
-        result = expire(machine, key);
+        result = change(machine, key, false);
     }
     found->size = 0;
     found->failed = false;
     return result;
+}
+
+/* ---- heads ------------------------------------------------------------------------------------------------------- */
+
+/* A value's key begins that of its rows and of its tasks. Its size in a task's, which goes on with a NUL and a
+ * generation. */
+static size_t value_size(const unsigned char *key, size_t size)
+{
+    size_t at = 2; /* behind the slot: type, key and value, each with a NUL */
+    for (int names = 0; names < 3 && at < size; at++) {
+        names += key[at] == '\0';
+    }
+    return at - 1;
+}
+
+struct head_look {
+    size_t size; /* of the value's key */
+    size_t rows;
+    bool is_head;
+};
+
+static enum troupe_error look_at_head(void *context, struct troupe_bytes key, struct troupe_bytes value)
+{
+    struct head_look *look = context;
+    struct troupe__row row;
+    look->rows++;
+    look->is_head = key.size == look->size && troupe__row_decode(value, &row) && row.head;
+    return look->is_head ? TROUPE_OK : TROUPE_EFULL; /* A second row decides as well as a third. */
+}
+
+static enum troupe_error any_task(void *context, struct troupe_bytes key, struct troupe_bytes value)
+{
+    (void)key, (void)value;
+    *(bool *)context = true;
+    return TROUPE_EFULL;
+}
+
+/* The value that was looked at may be nothing but a head. A task for one of its generations would remove rows that are
+ * set when generations have begun anew: so there must be none. One that the tables do not have yet came with a head
+ * that they do not have either. */
+static enum troupe_error drop_head(struct troupe__machine *machine, struct troupe_bytes key)
+{
+    struct troupe__store *store = machine->store;
+    unsigned char low[TROUPE__ROW_KEY_MAX + 1] = {0}, high[TROUPE__ROW_KEY_MAX + 1] = {0};
+    struct head_look look = {.size = key.size};
+    bool tasks = false;
+    memcpy(low + 8, key.data, key.size);
+    memcpy(high + 8, key.data, key.size);
+    high[8 + key.size] = 1;
+    struct troupe__range rows = {{low + 8, key.size}, {high + 8, key.size + 1}, false};
+    enum troupe_error result = store->range(store, TROUPE__STATE, &rows, look_at_head, &look);
+    if (result == TROUPE_OK && look.is_head && look.rows == 1) {
+        struct troupe__range removals = {{low, 8 + key.size + 1}, {high, 8 + key.size + 1}, false};
+        result = store->range(store, TROUPE__SWEEP, &removals, any_task, &tasks);
+    }
+    if (result != TROUPE_OK && result != TROUPE_EFULL) {
+        return fail_store(machine, result);
+    }
+    return look.is_head && look.rows == 1 && !tasks ? change(machine, key, true) : TROUPE_OK;
 }
 
 /* Look at rows of the task, at most `*budget`, which gets less. */
@@ -185,9 +245,16 @@ static enum troupe_error work(struct troupe__machine *machine, size_t *budget)
     }
     *budget = look.left;
     if (result == TROUPE_OK) {
-        struct troupe_bytes task = task_of(sweeper);
+        struct troupe_bytes task = task_of(sweeper), value = {sweeper->task + 8, high_size};
         sweeper->place_size = 0;
         result = expire_found(machine);
+        if (look.removes) { /* The rows are gone when the tables know of this. */
+            value.size = value_size(value.data, value.size);
+            troupe__machine_note_sweep(machine, machine->ctx.now_ms > 0 ? machine->ctx.now_ms : 1, value);
+        } else if (result == TROUPE_OK) {
+            value.size--; /* See above. */
+            result = drop_head(machine, value);
+        }
         troupe__record_remove(&machine->record, TROUPE__SWEEP, task.data, task.size);
         sweeper->changed_epoch = machine->epoch;
         return result;

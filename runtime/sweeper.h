@@ -3,9 +3,12 @@
  *
  * Its tasks are the rows of TROUPE__SWEEP whose time has come, as the tables have them: a task in the tables means that
  * all rows it speaks of are there too. It looks at the rows of state of one task after the other, a few at a time.
- *   - Rows of a generation that is over are removed; nobody can set them again.
+ *   - Rows of a generation that is over are removed; nobody can set them again while the head of their map or list
+ *     stands. Then the value is looked at once more.
  *   - Where a row of the tables has expired, the actor is asked for it in the way a handler would, so what memory knows
  *     better counts, and the change is one like any other.
+ *   - Where a value is looked at and nothing is left of it but the head of a map or list, and no other task, the head
+ *     goes.
  * Then the task's row is removed, in the same epoch or a later one: after a crash a task begins anew, which is
  * harmless. Nothing that a handler can see depends on when this happens.
  *
