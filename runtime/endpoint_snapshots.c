@@ -18,7 +18,7 @@
 
 enum {
     AHEAD_MS = 5000,        /* a snapshot's colour is so far ahead */
-    PIECE_SIZE = 256 << 10, /* of a part; the loop waits while it is read */
+    PIECE_SIZE = 512 << 10, /* of a part; the loop waits while it is read */
 };
 
 static void put_uint64(struct troupe__buffer *buffer, uint64_t number)

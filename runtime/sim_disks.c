@@ -42,9 +42,11 @@ struct part_source {
     struct troupe__snapshot_rows *rows;
 };
 
+/* A disk in memory for each new node: what was dealt out is found again at once, whatever its own store is. */
 struct disks {
     struct troupe__recast_sink base;
-    struct troupe__simulator *simulator;
+    struct troupe__memory_disk *disks[TROUPE__NODES_MAX];
+    struct troupe__store *stores[TROUPE__NODES_MAX];
 };
 
 struct dealing {
@@ -63,7 +65,6 @@ static enum troupe_error next_row(struct troupe__recast_source *source, enum tro
                                      error_size);
 }
 
-/* Each row an epoch of its own. */
 static enum troupe_error commit_row(struct troupe__store *store, struct troupe__buffer *record, char *error,
                                     size_t error_size)
 {
@@ -83,13 +84,13 @@ static enum troupe_error set_row(struct troupe__recast_sink *sink, uint16_t node
 {
     struct troupe__buffer record = {0};
     troupe__record_set(&record, table, key.data, key.size, value.data, value.size);
-    return commit_row(((struct disks *)sink)->simulator->nodes[node].store, &record, error, error_size);
+    return commit_row(((struct disks *)sink)->stores[node], &record, error, error_size);
 }
 
 static enum troupe_error find_row(struct troupe__recast_sink *sink, uint16_t node, enum troupe__table table,
                                   struct troupe_bytes key, bool remove, char *error, size_t error_size)
 {
-    struct troupe__store *store = ((struct disks *)sink)->simulator->nodes[node].store;
+    struct troupe__store *store = ((struct disks *)sink)->stores[node];
     struct troupe__buffer record = {0};
     struct troupe_bytes value;
     enum troupe_error result = store->read(store, table, key, &value);
@@ -98,6 +99,48 @@ static enum troupe_error find_row(struct troupe__recast_sink *sink, uint16_t nod
     }
     troupe__record_remove(&record, table, key.data, key.size);
     return commit_row(store, &record, error, error_size);
+}
+
+static enum troupe_error open_disk(struct disks *disks, uint16_t node, char *error, size_t error_size)
+{
+    if (!(disks->disks[node] = troupe__memory_disk_new())) {
+        snprintf(error, error_size, "out of memory");
+        return TROUPE_ENOMEM;
+    }
+    enum troupe_error result = troupe__memory_store_open(disks->disks[node], &disks->stores[node], error, error_size);
+    return result == TROUPE_OK ? disks->stores[node]->replay(disks->stores[node], NULL, NULL) : result;
+}
+
+struct filling {
+    struct troupe__buffer record;
+    enum troupe__table table;
+};
+
+static enum troupe_error fill_row(void *context, struct troupe_bytes key, struct troupe_bytes value)
+{
+    struct filling *filling = context;
+    troupe__record_set(&filling->record, filling->table, key.data, key.size, value.data, value.size);
+    return TROUPE_OK;
+}
+
+/* All that was dealt out to a node is the first epoch of its store. */
+static enum troupe_error fill_store(struct troupe__sim_node *node, struct troupe__store *from, char *error,
+                                    size_t error_size)
+{
+    struct filling filling = {.table = TROUPE__META};
+    enum troupe_error result = troupe__sim_node_open_store(node, error, error_size);
+    if (result != TROUPE_OK) {
+        return result;
+    }
+    result = node->store->replay(node->store, NULL, NULL);
+    for (size_t table = 0; table < TROUPE__TABLE_COUNT && result == TROUPE_OK; table++) {
+        filling.table = (enum troupe__table)table;
+        result = from->scan(from, filling.table, (struct troupe_bytes){"", 0}, fill_row, &filling);
+    }
+    result = result == TROUPE_OK ? commit_row(node->store, &filling.record, error, error_size) : result;
+    node->store->close(node->store);
+    node->store = NULL;
+    return result;
 }
 
 static enum troupe_error deal(struct dealing *dealing, struct troupe__simulator *simulator, const char *directory,
@@ -112,7 +155,7 @@ static enum troupe_error deal(struct dealing *dealing, struct troupe__simulator 
                                              .sink = &dealing->disks.base};
     struct troupe__recast_counts counts;
     enum troupe_error result = TROUPE_OK;
-    dealing->disks = (struct disks){{set_row, find_row}, simulator};
+    dealing->disks.base = (struct troupe__recast_sink){set_row, find_row};
     for (uint16_t i = 0; i < snapshot->part_count && result == TROUPE_OK; i++) {
         const struct troupe__snapshot_part *part = part_of(snapshot, i);
         dealing->sources[i].base.next = next_row;
@@ -122,22 +165,22 @@ static enum troupe_error deal(struct dealing *dealing, struct troupe__simulator 
         result = troupe__snapshot_open_part(directory, part, &dealing->sources[i].rows, error, error_size);
     }
     for (uint16_t i = 0; i < simulator->options.node_count && result == TROUPE_OK; i++) {
-        struct troupe__sim_node *node = &simulator->nodes[i];
         dealing->predecessors[i] = i < snapshot->part_count ? i : TROUPE__RECAST_NOBODY;
-        troupe__sim_forget_truth(node);
-        troupe__sim_go_back_outside(node);
-        result = troupe__sim_node_open_store(node, error, error_size);
-        result = result == TROUPE_OK ? node->store->replay(node->store, NULL, NULL) : result;
+        troupe__sim_forget_truth(&simulator->nodes[i]);
+        troupe__sim_go_back_outside(&simulator->nodes[i]);
+        result = open_disk(&dealing->disks, i, error, error_size);
     }
     result = result == TROUPE_OK ? troupe__recast(&options, &counts, error, error_size) : result;
     for (uint16_t i = 0; i < snapshot->part_count; i++) {
         troupe__snapshot_close_part(dealing->sources[i].rows);
     }
     for (uint16_t i = 0; i < simulator->options.node_count; i++) {
-        if (simulator->nodes[i].store) {
-            simulator->nodes[i].store->close(simulator->nodes[i].store);
-            simulator->nodes[i].store = NULL;
+        result = result == TROUPE_OK ? fill_store(&simulator->nodes[i], dealing->disks.stores[i], error, error_size)
+                                     : result;
+        if (dealing->disks.stores[i]) {
+            dealing->disks.stores[i]->close(dealing->disks.stores[i]);
         }
+        troupe__memory_disk_free(dealing->disks.disks[i]);
     }
     return result;
 }

@@ -49,7 +49,7 @@ struct troupe__sim_options { /* Zero numbers take the defaults. */
     /* Then all disks become what the last complete snapshot holds, or empty when there is none, and a new generation
      * begins; frames of the old one are under way. 0: not. */
     uint64_t restore_ns;
-    uint16_t restore_nodes; /* that many nodes go on then, on stores in memory; 0: as many as before */
+    uint16_t restore_nodes; /* that many nodes go on then; 0: as many as before */
     /* Node 0's disk is copied, and later the old copy is put back: only stores in memory. From then on the run may fail
      * with a link that is lost, which is what should come of it. 0: not. */
     uint64_t copy_ns, put_back_ns;
