@@ -423,6 +423,9 @@ static void go_on(struct live *live, struct troupe__snapshot *snapshot)
 
 static enum troupe_error take_into(struct live *live, struct troupe__snapshot *snapshot)
 {
+    if (live->progress) {
+        (void)troupe__progress_due(live->progress); /* Its time begins. */
+    }
     troupe__photographer_begin(&live->photographer, live->states, live->count, !live->troupe);
     while (!troupe__photographer_over(&live->photographer)) {
         go_on(live, snapshot);
