@@ -115,6 +115,7 @@ void troupe__edit_fini(struct troupe__edit *edit)
         }
         troupe__specs_fini(&edit->parts[i].specs);
         free(edit->parts[i].links);
+        troupe__edit_forget_lists(&edit->parts[i]);
     }
     free(edit->parts);
     troupe__snapshot_fini(&edit->snapshot);
@@ -129,8 +130,8 @@ static char *copy_text(void *context, const void *data, size_t size)
     return troupe__copy_into(change->text, sizeof change->text, &change->text_size, data, size);
 }
 
-static enum troupe_error unpack(struct troupe__edit_request *change, char *error, size_t error_size,
-                                struct troupe_bytes body, const char *format, ...)
+enum troupe_error troupe__edit_unpack(struct troupe__edit_request *change, char *error, size_t error_size,
+                                      struct troupe_bytes body, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -198,285 +199,36 @@ enum troupe_error troupe__edit_set_row(struct troupe__edit *edit, struct troupe_
     return apply(edit, part, &record);
 }
 
-/* ---- values ------------------------------------------------------------------------------------------------------ */
-
-/* Key of state: slot, type NUL key NUL value. */
-static size_t state_key(const struct troupe__edit_address *address, const char *value,
-                        unsigned char key[static TROUPE__ROW_KEY_MAX])
-{
-    size_t size = 2;
-    const char *parts[] = {address->type, address->key};
-    troupe__put_be16(key, troupe__slot_of(address->type, address->key));
-    for (size_t i = 0; i < 2; i++) {
-        size_t length = strlen(parts[i]) + 1;
-        memcpy(key + size, parts[i], length);
-        size += length;
-    }
-    memcpy(key + size, value, strlen(value));
-    return size + strlen(value);
-}
-
-static int digit_of(const char *digits, char c)
-{
-    const char *at = c ? strchr(digits, c) : NULL;
-    return at ? (int)(at - digits) : -1;
-}
-
-static bool put_base64(const char *text, struct troupe__buffer *bytes)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    unsigned bits = 0, held = 0;
-    for (; *text && *text != '='; text++) {
-        int digit = digit_of(digits, *text);
-        if (digit < 0) {
-            return false;
-        }
-        held = held << 6 | (unsigned)digit;
-        if ((bits += 6) >= 8) {
-            troupe__buffer_put_byte(bytes, held >> (bits -= 8) & 0xff);
-        }
-    }
-    return true;
-}
-
-static bool put_hex(const char *text, struct troupe__buffer *bytes)
-{
-    static const char digits[] = "0123456789abcdef";
-    for (; *text; text += 2) {
-        int high = digit_of(digits, text[0]), low = text[1] ? digit_of(digits, text[1]) : -1;
-        if (high < 0 || low < 0) {
-            return false;
-        }
-        troupe__buffer_put_byte(bytes, (unsigned)(high << 4 | low));
-    }
-    return true;
-}
-
-static void put_packed(struct troupe__buffer *buffer, const char *format, ...)
-{
-    va_list args;
-    char unused[160];
-    va_start(args, format);
-    if (troupe__pack(buffer, format, &args, unused, sizeof unused) != TROUPE_OK) {
-        buffer->failed = true;
-    }
-    va_end(args);
-}
-
-enum troupe_error troupe__edit_take_data(struct troupe__edit *edit, struct troupe__edit_request *change,
-                                         struct troupe_bytes *data)
-{
-    const char *text = NULL;
-    char unused[160];
-    struct troupe__buffer bytes = {0};
-    bool good = true;
-    enum troupe_error result = unpack(change, unused, sizeof unused, *data, "{s:s}", "$bin", &text);
-    if (result == TROUPE_OK) {
-        good = put_base64(text, &bytes);
-        put_packed(&change->made, "z", (struct troupe_bytes){bytes.data, bytes.size});
-    } else if (result != TROUPE_ENOMEM) {
-        result = unpack(change, unused, sizeof unused, *data, "{s:s}", "$raw", &text);
-        good = result != TROUPE_OK || put_hex(text, &change->made);
-    }
-    if (result != TROUPE_OK) {
-        return result == TROUPE_ENOMEM
-                   ? troupe__edit_fail(edit, TROUPE_ETOOBIG, "data beyond %d bytes cannot be given as text",
-                                       TROUPE__EDIT_TEXT_SIZE)
-                   : TROUPE_OK;
-    }
-    troupe__buffer_free(&bytes);
-    *data = (struct troupe_bytes){change->made.data, change->made.size};
-    return good ? TROUPE_OK : troupe__edit_fail(edit, TROUPE_EINVAL, "'%.60s' is neither base64 nor hexadecimal", text);
-}
-
-/* Whether the data are of a kind; a whole number is a double as well. */
-static enum troupe_error fit_kind(struct troupe__edit *edit, struct troupe__edit_request *change, enum troupe_kind kind)
-{
-    struct troupe__cell cell = {0};
-    int64_t whole;
-    char unused[160];
-    if (kind == TROUPE_DOUBLE && unpack(change, unused, sizeof unused, change->data, "i", &whole) == TROUPE_OK) {
-        change->made.size = 0;
-        put_packed(&change->made, "f", (double)whole);
-        change->data = (struct troupe_bytes){change->made.data, change->made.size};
-    }
-    enum troupe_error result = troupe__cell_decode(&cell, kind, change->data);
-    troupe__cell_free(&cell, kind);
-    return result == TROUPE_OK
-               ? result
-               : troupe__edit_fail(edit, result, "%s: value '%s' is declared as another kind than these data",
-                                   change->actor, change->value);
-}
-
-/* The generation in which the elements of a map are. */
-static uint64_t generation_of(struct troupe__edit_part *part, struct troupe_bytes key)
-{
-    struct troupe__row row;
-    struct troupe__head head = {0};
-    enum troupe_kind kind;
-    struct troupe__view_table *table = &part->view.tables[TROUPE__STATE];
-    size_t count = table->count;
-    table->count =
-        part->settled; /* What changed since is not in order, and no change gives a map another generation. */
-    const struct troupe__view_row *found = troupe__view_find(&part->view, TROUPE__STATE, key);
-    table->count = count;
-    return found && troupe__row_decode(found->value, &row) && row.head && troupe__head_decode(row.payload, &kind, &head)
-               ? head.generation
-               : 0;
-}
-
-static enum troupe_error check_set(struct troupe__edit *edit, struct troupe__edit_request *change,
-                                   const struct troupe__edit_address *address, const struct troupe__edit_part *part)
-{
-    if (!change->value[0] || strlen(change->value) > TROUPE_NAME_MAX || !change->data.data) {
-        return troupe__edit_fail(edit, TROUPE_EINVAL, "set takes actor, value and data");
-    }
-    if (strlen(change->element) > TROUPE_ELEMENT_KEY_MAX) {
-        return troupe__edit_fail(edit, TROUPE_EINVAL, "element '%.30s...' is too long", change->element);
-    }
-    if (part->specs.count == 0) {
-        return TROUPE_OK; /* Nothing has run that declared anything. */
-    }
-    const struct troupe__spec *spec =
-        troupe__specs_find(&part->specs, TROUPE__SPEC_VALUE, address->type, change->value);
-    if (!spec) {
-        return troupe__edit_fail(edit, TROUPE_EINVAL,
-                                 "type '%s' has no value '%s' in module %s %s, which wrote the snapshot", address->type,
-                                 change->value, part->specs.module, part->specs.module_version);
-    }
-    change->version = change->has_version ? change->version : spec->version;
-    if (spec->kind == TROUPE_LIST || (spec->kind == TROUPE_MAP) != (change->element[0] != '\0')) {
-        return troupe__edit_fail(edit, TROUPE_EINVAL, "value '%s' is a %s: %s", change->value,
-                                 spec->kind == TROUPE_LIST  ? "list"
-                                 : spec->kind == TROUPE_MAP ? "map"
-                                                            : "single value",
-                                 spec->kind == TROUPE_LIST  ? "it can be cleared only"
-                                 : spec->kind == TROUPE_MAP ? "name an element"
-                                                            : "it has no elements");
-    }
-    /* Data of another version than is declared may be of another kind. */
-    return spec->kind == TROUPE_MAP || change->version != spec->version ? TROUPE_OK
-                                                                        : fit_kind(edit, change, spec->kind);
-}
-
-static enum troupe_error set(struct troupe__edit *edit, struct troupe__edit_request *change)
-{
-    struct troupe__edit_address address;
-    unsigned char key[TROUPE__ROW_KEY_MAX + TROUPE_ELEMENT_KEY_MAX];
-    enum troupe_error result = troupe__edit_parse_address(edit, change->actor, &address);
-    if (result != TROUPE_OK) {
-        return result;
-    }
-    struct troupe__edit_part *part = troupe__edit_part_of(edit, &address);
-    result = change->data.data ? troupe__edit_take_data(edit, change, &change->data) : TROUPE_OK;
-    result = result == TROUPE_OK ? check_set(edit, change, &address, part) : result;
-    if (result != TROUPE_OK) {
-        return result;
-    }
-    size_t size = state_key(&address, change->value, key);
-    if (change->element[0]) {
-        uint64_t generation = generation_of(part, (struct troupe_bytes){key, size});
-        key[size++] = '\0';
-        for (; generation >= 0x80; generation >>= 7) {
-            key[size++] = (unsigned char)(generation | 0x80);
-        }
-        key[size++] = (unsigned char)generation;
-        memcpy(key + size, change->element, strlen(change->element));
-        size += strlen(change->element);
-    }
-    struct troupe__buffer value = {0};
-    struct troupe__row row = {.version = (uint32_t)change->version, .payload = change->data};
-    troupe__row_encode_header(&row, &value);
-    troupe__buffer_put(&value, change->data.data, change->data.size);
-    result = troupe__edit_set_row(edit, part, TROUPE__STATE, (struct troupe_bytes){key, size}, &value);
-    troupe__buffer_free(&value);
-    return result;
-}
-
-/* The head of a map or list stays as long as rows of an earlier generation may; a list has no elements any more. */
-static enum troupe_error clear_row(struct troupe__edit *edit, struct troupe__edit_part *part,
-                                   const struct troupe__view_row *found)
-{
-    struct troupe__row row;
-    struct troupe__head head;
-    enum troupe_kind kind;
-    if (!troupe__row_decode(found->value, &row) || !row.head || !troupe__head_decode(row.payload, &kind, &head)) {
-        return troupe__edit_remove_row(edit, part, TROUPE__STATE, found->key);
-    }
-    struct troupe__buffer payload = {0}, value = {0};
-    head.count = 0;
-    troupe__head_encode(&head, kind, &payload);
-    row.payload = (struct troupe_bytes){payload.data, payload.size};
-    troupe__row_encode_header(&row, &value);
-    troupe__buffer_put(&value, payload.data, payload.size);
-    value.failed = value.failed || payload.failed;
-    enum troupe_error result = troupe__edit_set_row(edit, part, TROUPE__STATE, found->key, &value);
-    troupe__buffer_free(&payload);
-    troupe__buffer_free(&value);
-    return result;
-}
-
-static enum troupe_error clear(struct troupe__edit *edit, const struct troupe__edit_request *change)
-{
-    struct troupe__edit_address address;
-    unsigned char key[TROUPE__ROW_KEY_MAX];
-    enum troupe_error result = troupe__edit_parse_address(edit, change->actor, &address);
-    if (result == TROUPE_OK && strlen(change->value) > TROUPE_NAME_MAX) {
-        result = troupe__edit_fail(edit, TROUPE_EINVAL, "'%.64s...' is too long for a value", change->value);
-    }
-    if (result != TROUPE_OK) {
-        return result;
-    }
-    struct troupe__edit_part *part = troupe__edit_part_of(edit, &address);
-    size_t size = state_key(&address, change->value, key);
-    troupe__edit_settle(part);
-    const struct troupe__view_table *table = &part->view.tables[TROUPE__STATE];
-    size_t count = table->count, found = 0;
-    for (size_t i = 0; i < count && result == TROUPE_OK; i++) {
-        const struct troupe__view_row *row = table->rows[i];
-        const unsigned char *at = row->key.data;
-        if (row->key.size >= size && memcmp(at, key, size) == 0 &&
-            (!change->value[0] || row->key.size == size || at[size] == '\0')) {
-            result = clear_row(edit, part, row);
-            found++;
-        }
-    }
-    return result != TROUPE_OK || found > 0
-               ? result
-               : troupe__edit_fail(edit, TROUPE_ENOTFOUND, "%s has no value%s%s to be cleared", change->actor,
-                                   change->value[0] ? " " : "", change->value);
-}
-
-/* ---- any change
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- any change -------------------------------------------------------------------------------------------------- */
 
 enum troupe_error troupe__edit_change(struct troupe__edit *edit, struct troupe_bytes change)
 {
     struct troupe__edit_request said = {.what = "", .actor = "", .value = "", .element = "", .to = "", .from = ""};
     const uint64_t none = UINT64_MAX;
     said.type = said.table = said.node = said.to_node = "";
-    said.number = said.version = said.due_ms = none;
-    enum troupe_error result =
-        unpack(&said, edit->error, sizeof edit->error, change,
-               "{s:s,s?:s,s?:s,s?:s,s?:s,s?:s,s?:s,s?:s,s?:s,s?:s,s?:m,s?:m,s?:u,s?:u,s?:u,s?:b}", "do", &said.what,
-               "actor", &said.actor, "value", &said.value, "element", &said.element, "to", &said.to, "from", &said.from,
-               "type", &said.type, "table", &said.table, "node", &said.node, "to_node", &said.to_node, "data",
-               &said.data, "body", &said.body, "number", &said.number, "version", &said.version, "due_ms", &said.due_ms,
-               "in_flight", &said.in_flight);
+    said.number = said.version = said.due_ms = said.index = none;
+    enum troupe_error result = troupe__edit_unpack(
+        &said, edit->error, sizeof edit->error, change,
+        "{s:s,s?:s,s?:s,s?:s,s?:s,s?:s,s?:s,s?:s,s?:s,s?:s,s?:m,s?:m,s?:u,s?:u,s?:u,s?:b,s?:u,s?:b}", "do", &said.what,
+        "actor", &said.actor, "value", &said.value, "element", &said.element, "to", &said.to, "from", &said.from,
+        "type", &said.type, "table", &said.table, "node", &said.node, "to_node", &said.to_node, "data", &said.data,
+        "body", &said.body, "number", &said.number, "version", &said.version, "due_ms", &said.due_ms, "in_flight",
+        &said.in_flight, "index", &said.index, "append", &said.append);
     if (result != TROUPE_OK) {
         return result == TROUPE_ENOMEM ? troupe__edit_fail(edit, TROUPE_EINVAL, "its texts are too long") : result;
     }
     said.has_number = said.number != none;
     said.has_version = said.version != none;
     said.has_due = said.due_ms != none;
+    said.has_index = said.index != none;
     said.version = said.has_version ? said.version : 0;
     if (said.version > UINT16_MAX) {
         return troupe__edit_fail(edit, TROUPE_EINVAL, "a version is at most 65535");
     }
     if (strcmp(said.what, "set") == 0) {
-        result = set(edit, &said);
+        result = troupe__edit_set(edit, &said);
     } else if (strcmp(said.what, "clear") == 0) {
-        result = clear(edit, &said);
+        result = troupe__edit_clear(edit, &said);
     } else if (strcmp(said.what, "send") == 0) {
         result = troupe__edit_send(edit, &said);
     } else if (strcmp(said.what, "drop") == 0) {
@@ -508,9 +260,12 @@ static enum troupe_error write_part(struct troupe__edit *edit, size_t index, con
     struct troupe__snapshot_part *said = &edit->snapshot.parts[index], written;
     struct troupe__buffer counters = {0};
     uint64_t changes = edit->changes; /* What follows is none of the caller's. */
+    enum troupe_error result = troupe__edit_write_lists(edit, part);
+    if (result != TROUPE_OK) {
+        return result;
+    }
     troupe__counters_encode(&part->counters, &counters);
-    enum troupe_error result =
-        troupe__edit_set_row(edit, part, TROUPE__META, troupe_string(TROUPE__COUNTERS_ROW), &counters);
+    result = troupe__edit_set_row(edit, part, TROUPE__META, troupe_string(TROUPE__COUNTERS_ROW), &counters);
     troupe__buffer_free(&counters);
     if (result != TROUPE_OK) {
         return result;

@@ -21,6 +21,8 @@ struct troupe__edit_part {
     struct troupe__specs specs;
     size_t settled;                  /* rows of state that are in order */
     struct troupe__edit_link *links; /* to the other nodes, by their numbers */
+    struct troupe__edit_list *lists; /* whose heads have changed: a table by the hash of their keys */
+    size_t list_count, list_capacity;
     bool open;
 };
 
@@ -37,8 +39,9 @@ enum troupe_error troupe__edit_open(struct troupe__edit *edit, const char *direc
 void troupe__edit_fini(struct troupe__edit *edit);
 
 /* Make one change, a msgpack map:
- *   do: "set", actor, value, data [, element] [, version]   a single value, or an element of a map
- *   do: "clear", actor [, value]                            a value, map or list, or all of the actor
+ *   do: "set", actor, value, data [, element or index or append] [, version]
+ *       a single value, an element of a map, one of a list (from 0), or another one at its end
+ *   do: "clear", actor [, value [, element]]                an element, a value, map or list, or all of the actor
  *   do: "send", to, type, body [, from] [, version] [, due_ms or in_flight]
  *       a message waits, behind all that do; or is delayed until then; or is on its way from the node of `from`, which
  *       is not that of `to`, behind all that are

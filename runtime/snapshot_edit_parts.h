@@ -11,8 +11,8 @@ enum { TROUPE__EDIT_TEXT_SIZE = 65536 };
 struct troupe__edit_request {
     const char *what, *actor, *value, *element, *to, *from, *type, *table, *node, *to_node;
     struct troupe_bytes data, body;
-    uint64_t number, version, due_ms;
-    bool has_number, has_version, has_due, in_flight;
+    uint64_t number, version, due_ms, index;
+    bool has_number, has_version, has_due, has_index, in_flight, append;
     char text[TROUPE__EDIT_TEXT_SIZE]; /* of its strings */
     size_t text_size;
     struct troupe__buffer made; /* data that had to be made of it */
@@ -41,6 +41,19 @@ enum troupe_error troupe__edit_remove_row(struct troupe__edit *edit, struct trou
 enum troupe_error troupe__edit_set_row(struct troupe__edit *edit, struct troupe__edit_part *part,
                                        enum troupe__table table, struct troupe_bytes key,
                                        const struct troupe__buffer *value);
+
+/* Read a part of what was said, whose strings are copied into `request`. */
+enum troupe_error troupe__edit_unpack(struct troupe__edit_request *request, char *error, size_t error_size,
+                                      struct troupe_bytes body, const char *format, ...);
+
+/* ---- snapshot_edit_values.c ---- */
+
+enum troupe_error troupe__edit_set(struct troupe__edit *edit, struct troupe__edit_request *request);
+enum troupe_error troupe__edit_clear(struct troupe__edit *edit, const struct troupe__edit_request *request);
+
+/* The heads of lists that have changed are written, or are not to be. */
+enum troupe_error troupe__edit_write_lists(struct troupe__edit *edit, struct troupe__edit_part *part);
+void troupe__edit_forget_lists(struct troupe__edit_part *part);
 
 /* Bytes that JSON cannot carry are given as they are exported: {"$bin":"base64"} and {"$raw":"hexadecimal digits"}. */
 enum troupe_error troupe__edit_take_data(struct troupe__edit *edit, struct troupe__edit_request *request,

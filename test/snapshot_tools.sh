@@ -43,7 +43,13 @@ cat >"$dir/changes" <<'J'
 {"do":"set","actor":"keep/box/full","value":"map","element":"key1","data":"other"}
 {"do":"set","actor":"keep/box/full","value":"map","element":"raw","data":{"$raw":"ff00"}}
 {"do":"set","actor":"keep/peer/new","value":"integer","data":-1}
+{"do":"set","actor":"keep/box/full","value":"map","element":"gone","data":1}
 {"do":"clear","actor":"keep/box/full","value":"list"}
+{"do":"clear","actor":"keep/box/full","value":"map","element":"gone"}
+{"do":"set","actor":"keep/box/full","value":"list","append":true,"data":"zero"}
+{"do":"set","actor":"keep/box/full","value":"list","append":true,"data":"one"}
+{"do":"set","actor":"keep/box/full","value":"list","index":0,"data":"first"}
+{"do":"set","actor":"keep/box/lists","value":"list","append":true,"data":7}
 {"do":"clear","actor":"keep/box/full","value":"text"}
 {"do":"send","to":"keep/box/b","type":"after","from":"keep/box/a","body":{"n":8}}
 {"do":"send","to":"keep/box/b","type":"say","body":{"n":9}}
@@ -58,8 +64,9 @@ grep -qP '^~ keep/box/full$' "$dir/stdout" || fail "the changed actor"
 grep -qP '^    integer\t-9223372036854775808\t5$' "$dir/stdout" || fail "the integer"
 grep -qP '^    map\["key1"\]\t49\t"other"$' "$dir/stdout" || fail "the element"
 grep -qP '^    map\["raw"\]\t-\t{"\$raw":"ff00"}$' "$dir/stdout" || fail "the new element"
-grep -qP '^    list\[0\]\t{"\$raw":"66726f6e74"}\t-$' "$dir/stdout" || fail "the list"
-says 'actors: 1 added, 0 gone, 1 changed, 0 the same'
+grep -qP '^    list\[0\]\t{"\$raw":"66726f6e74"}\t"first"$' "$dir/stdout" || fail "the list"
+grep -qP '^    list\[1\]\t.*\t"one"$' "$dir/stdout" || fail "what is appended to a list"
+says 'actors: 2 added, 0 gone, 1 changed, 0 the same'
 says 'waiting 0 -> 2; delayed 1 -> 0; dead 2 -> 0; jobs 0 -> 0; in_flight 0 -> 0'
 troupe 1 snapshot diff b a --data "$dir/one" --json
 python3 - "$dir/stdout" <<'P' || fail "wrong JSON: $(cat "$dir/stdout")"
@@ -80,6 +87,9 @@ rows = [json.loads(line) for line in open(sys.argv[1])]
 values = {(r["actor"], r["value"], r.get("element")): r for r in rows if r["table"] == "state" and "data" in r}
 assert values["keep/box/full", "bytes", None]["data"] == {"$bin": "YQBi/w=="}
 assert values["keep/box/full", "real", None]["data"] == 7.0
+heads = {(r["actor"], r["value"]): r["head"] for r in rows if "head" in r}
+assert heads["keep/box/full", "list"]["count"] == 2, heads
+assert ("keep/box/full", "map", "gone") not in values
 assert values["keep/box/full", "version_2", None]["version"] == 2
 mail = [r["message"] for r in rows if r["table"] == "mail"]
 assert mail[0] == {"to": "keep/box/b", "from": "keep/box/a", "type": "after", "version": 4, "body": {"n": 8}}, mail
@@ -94,6 +104,8 @@ troupe 0 run "$dir/kept.so" --data "$dir/two" --output "$dir/two.out" --until-id
 grep -q '"egress":"after","seq":1,"key":"b","body":{"n":8}' "$dir/two.out" || fail "the message with a sender and a version"
 troupe 0 state keep/box/full --data "$dir/two"
 says 'other'
+troupe 0 state keep/box/lists --data "$dir/two"
+says 'list.*7'
 ok "it is restored and goes on: what was sent is handled, what was set is read"
 
 # The same of a troupe, each change on the node where its actor lives.
@@ -196,8 +208,11 @@ refuses() {
 }
 refuses '{"do":"set","actor":"keep/box/full","value":"integer","data":"five"}' 'another kind'
 refuses '{"do":"set","actor":"keep/box/full","value":"count","data":5}' "no value 'count' in module kept 1"
-refuses '{"do":"set","actor":"keep/box/full","value":"list","element":"a","data":5}' 'cleared only'
+refuses '{"do":"set","actor":"keep/box/full","value":"list","element":"a","data":5}' 'say index or append'
 refuses '{"do":"set","actor":"keep/box/full","value":"map","data":5}' 'name an element'
+refuses '{"do":"set","actor":"keep/box/full","value":"list","index":99,"data":5}' "list 'list' has [0-9]* elements"
+refuses '{"do":"set","actor":"keep/box/full","value":"list","index":0,"append":true,"data":5}' 'say one of'
+refuses '{"do":"clear","actor":"keep/box/full","value":"map","element":"none"}' 'has no value'
 refuses '{"do":"set","actor":"full","value":"map","data":5}' 'no address'
 refuses '{"do":"clear","actor":"keep/box/none"}' 'has no value'
 refuses '{"do":"drop","table":"mail","to":"keep/box/full"}' 'no such message'
