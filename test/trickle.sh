@@ -28,3 +28,20 @@ kill "$node"
 wait "$node" || { echo "FAILED: troupe run ended with status $?"; exit 1; }
 node=
 echo "the input was read beside 1,000 messages without end"
+
+# Nobody writes to the pipe that is its input yet: the node serves meanwhile, and takes in what comes later to the end.
+mkfifo "$dir/pipe"
+"$build/troupe" run "$build/samples/greeter.so" --data "$dir/piped" --input "$dir/pipe" --output "$dir/piped.out" \
+    2> "$dir/log" &
+node=$!
+serves() { "$build/troupe" send demo/greeter/ada hello --id one --data "$dir/piped" 2>"$dir/error"; }
+wait_for -p "$node" serves
+[ "$(grep -c 'ended after line' "$dir/log")" = 0 ] || fail "the input has ended before it began"
+echo '{"to":"demo/greeter/bob","type":"hello"}' >"$dir/pipe"
+has_ended() { grep -q 'ended after line 1' "$dir/log"; }
+wait_for -p "$node" has_ended
+both() { [ "$(wc -l <"$dir/piped.out")" = 2 ]; }
+wait_for -p "$node" both
+kill "$node"
+wait "$node" || fail "exit status $?"
+echo "a node serves while nobody writes to the pipe that is its input"

@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -21,7 +22,7 @@ enum troupe_error troupe__input_open(struct troupe__input *input, const char *pa
         char *absolute = realpath(path, NULL);
         if (absolute && strlen(absolute) < sizeof input->path) {
             strcpy(input->path, absolute);
-            input->fd = open(path, O_RDONLY | O_CLOEXEC);
+            input->fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC); /* A pipe would wait for who writes to it. */
         }
         free(absolute);
     }
@@ -38,6 +39,7 @@ enum troupe_error troupe__input_open(struct troupe__input *input, const char *pa
     }
     /* Standard input has no name to remember a position by. */
     input->regular = S_ISREG(info.st_mode) && strcmp(path, "-") != 0;
+    input->awaits_writer = S_ISFIFO(info.st_mode) && strcmp(path, "-") != 0;
     if (!input->regular) {
         fcntl(input->fd, F_SETFL, fcntl(input->fd, F_GETFL) | O_NONBLOCK);
     }
@@ -112,6 +114,13 @@ enum troupe_error troupe__input_seek(struct troupe__input *input, uint64_t offse
     return result;
 }
 
+/* Whether who reads nothing from a named pipe does so because nobody has opened it yet. */
+static bool may_begin_yet(const struct troupe__input *input)
+{
+    struct pollfd look = {input->fd, POLLIN, 0};
+    return input->awaits_writer && poll(&look, 1, 0) >= 0 && (look.revents & (POLLHUP | POLLIN)) != POLLHUP;
+}
+
 /* Read more behind what the buffer holds. TROUPE_ENOTFOUND: nothing now. */
 static enum troupe_error read_more(struct troupe__input *input, char *error, size_t error_size)
 {
@@ -130,10 +139,11 @@ static enum troupe_error read_more(struct troupe__input *input, char *error, siz
         ssize_t size = read(input->fd, buffer->data + buffer->size, READ_SIZE);
         if (size > 0) {
             buffer->size += (size_t)size;
+            input->awaits_writer = false;
             return TROUPE_OK;
         }
         if (size == 0) {
-            input->ended = true;
+            input->ended = !may_begin_yet(input);
             return TROUPE_ENOTFOUND;
         }
         if (errno == EAGAIN) {

@@ -12,6 +12,7 @@ struct troupe__input {
     int fd;
     bool regular; /* a file with positions; otherwise a stream */
     bool ended;
+    bool awaits_writer;    /* a named pipe that nobody has written to yet */
     uint64_t offset, line; /* behind the last line taken, and its number */
     char path[4096];       /* absolute */
     struct troupe__buffer buffer;
