@@ -68,9 +68,11 @@ static bool is_there(const struct troupe__journal *journal, size_t size, uint64_
     return true;
 }
 
-/* Past the page cache. A write that is cut short is begun anew: what it consists of are whole blocks. */
+/* Past the page cache. A write that is cut short is begun anew: what it consists of are whole blocks. What keeps
+ * cutting it short, as a full disk does, the rest tells. */
 static int write_directly(const struct troupe__journal *journal, size_t size, uint64_t offset)
 {
+    size_t short_at = 0;
     for (int i = 0; i < SHORT_MAX; i++) {
         ssize_t done = pwrite(journal->direct_fd, journal->buffer, size, (off_t)offset);
         if (done < 0 && errno != EINTR) {
@@ -79,8 +81,10 @@ static int write_directly(const struct troupe__journal *journal, size_t size, ui
         if (done == (ssize_t)size) {
             return 0;
         }
+        short_at = done > 0 ? (size_t)done / BLOCK * BLOCK : short_at;
     }
-    return EIO;
+    ssize_t rest = pwrite(journal->direct_fd, journal->buffer + short_at, size - short_at, (off_t)(offset + short_at));
+    return rest < 0 ? errno : rest == (ssize_t)(size - short_at) ? 0 : EIO;
 }
 
 /* Make `size` bytes of the buffer, whole blocks, durable. Returns 0 or an errno, and then sets `*ret_left`. */
