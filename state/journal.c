@@ -132,18 +132,20 @@ static int write_zeros(int fd, uint64_t from, uint64_t to)
     return code;
 }
 
-/* Make the file at least `needed` bytes long. For large records, which gain nothing from blocks that are written
- * already, only its end is written. */
+/* Make the file at least `needed` bytes long, and up to the end of that extent at most. For large records, which gain
+ * nothing from blocks that are written already, only its end is written. */
 static int grow(struct troupe__journal *journal, uint64_t needed, bool large)
 {
-    uint64_t limit = journal->options.size_max / BLOCK * BLOCK;
-    uint64_t step = large ? journal->slot.extent_size : GROW, size = (needed + step - 1) / step * step;
+    uint64_t limit = journal->options.size_max / BLOCK * BLOCK, extent_size = journal->slot.extent_size;
     if (needed <= journal->size) {
         return 0;
     }
     if (needed > limit) {
         return ENOSPC;
     }
+    uint64_t end = troupe__journal_place(journal, (needed - 1 - TROUPE__JOURNAL_SLOTS) / extent_size + 1);
+    uint64_t size = large ? end : (needed + GROW - 1) / GROW * GROW;
+    size = size < end ? size : end;
     size = size < limit ? size : limit;
     int code = write_zeros(journal->fd, large ? size - BLOCK : journal->size, size);
     if (code == ENOSPC && size > needed) {
@@ -205,11 +207,17 @@ static bool is_oldest_folded(const struct troupe__journal *journal, uint64_t fol
     return journal->count > 1 && journal->extents[1].epoch - 1 <= folded && journal->extents[1].epoch <= journal->last;
 }
 
+/* Whether the file need not grow for it. */
+static bool is_whole(const struct troupe__journal *journal, uint64_t index)
+{
+    return troupe__journal_place(journal, index + 1) <= journal->size;
+}
+
 /* Find a place for another extent: one that nobody needs and nobody reads, else behind the last. */
 static uint64_t take_place(struct troupe__journal *journal, struct append *append)
 {
     uint64_t place = UINT64_MAX;
-    bool some = journal->spare_count > 0 || is_oldest_folded(journal, append->folded);
+    bool oldest = is_oldest_folded(journal, append->folded), some = journal->spare_count > 0 || oldest;
     if (some && !append->locked) {
         append->locked = flock(journal->fd, LOCK_EX | LOCK_NB) == 0;
     }
@@ -217,9 +225,9 @@ static uint64_t take_place(struct troupe__journal *journal, struct append *appen
     if (!append->locked || journal->readers->pins > 0) {
         some = false;
     }
-    if (some && journal->spare_count > 0) {
+    if (some && journal->spare_count > 0 && (!oldest || is_whole(journal, journal->spare[journal->spare_count - 1]))) {
         place = journal->spare[--journal->spare_count];
-    } else if (some) {
+    } else if (some && oldest) {
         place = journal->extents[0].index;
         journal->count--;
         memmove(journal->extents, journal->extents + 1, journal->count * sizeof *journal->extents);
@@ -274,6 +282,40 @@ static uint64_t end_of(const struct troupe__journal *journal, const struct appen
         left -= part;
     }
     return end;
+}
+
+/* The record is not there: its extents are nobody's. */
+static void give_back(struct troupe__journal *journal, struct append *append)
+{
+    pthread_mutex_lock(&journal->readers->mutex);
+    for (size_t i = append->fresh_count; i-- > 0;) {
+        uint64_t index = append->fresh[i].index;
+        if (index == journal->places - 1 && troupe__journal_place(journal, index) >= journal->size) {
+            journal->places--;
+        } else {
+            size_t last = is_whole(journal, index) ? journal->spare_count : 0; /* Those that are not are taken last. */
+            journal->spare[journal->spare_count++] = journal->spare[last];
+            journal->spare[last] = index;
+        }
+    }
+    pthread_mutex_unlock(&journal->readers->mutex);
+    append->fresh_count = 0;
+    free(append->fresh);
+    append->fresh = NULL;
+}
+
+/* Find room for the record, if the file cannot grow where it is at then elsewhere. */
+static int make_room(struct troupe__journal *journal, struct append *append, bool small)
+{
+    int code = begin_extents(journal, append);
+    code = code ? code : grow(journal, end_of(journal, append), !small);
+    if (code == ENOSPC) {
+        give_back(journal, append);
+        append->here = 0;
+        code = begin_extents(journal, append);
+        code = code ? code : grow(journal, end_of(journal, append), !small);
+    }
+    return code;
 }
 
 /* ---- appending --------------------------------------------------------------------------------------------------- */
@@ -377,24 +419,21 @@ int troupe__journal_append(struct troupe__journal *journal, uint64_t epoch, stru
     append.here = append.padded <= room ? append.padded : small ? 0 : room;
     *ret_left = TROUPE__LMDB_NOTHING;
     int code = journal->options.kept ? note_dropped(journal, folded) : 0;
-    code = code ? code : begin_extents(journal, &append);
-    code = code ? code : grow(journal, end_of(journal, &append), !small);
-    if (!code) {
-        code = (small ? write_small : write_large)(journal, &append, ret_left);
+    code = code ? code : make_room(journal, &append, small);
+    if (!code && (code = (small ? write_small : write_large)(journal, &append, ret_left)) != 0 &&
+        append.fresh_count > 0) {
+        journal->at = extent_size; /* An extent may say that it goes on from here: only a later one takes that back. */
     }
     if (!code) {
         take_in(journal, &append);
-    } else if (append.fresh_count > 0) {
-        for (size_t i = 0; i < append.fresh_count; i++) {
-            journal->spare[journal->spare_count++] = append.fresh[i].index;
-        }
-        journal->at =
-            extent_size; /* An extent may say that it goes on from here: only a later one can take that back. */
     }
+    if (code) {
+        give_back(journal, &append);
+    }
+    free(append.fresh);
     if (append.locked) {
         flock(journal->fd, LOCK_UN);
     }
-    free(append.fresh);
     return code;
 }
 
