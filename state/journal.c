@@ -293,9 +293,11 @@ static void give_back(struct troupe__journal *journal, struct append *append)
         if (index == journal->places - 1 && troupe__journal_place(journal, index) >= journal->size) {
             journal->places--;
         } else {
-            size_t last = is_whole(journal, index) ? journal->spare_count : 0; /* Those that are not are taken last. */
-            journal->spare[journal->spare_count++] = journal->spare[last];
-            journal->spare[last] = index;
+            journal->spare[journal->spare_count++] = index;
+            if (!is_whole(journal, index)) { /* It is taken last. */
+                journal->spare[journal->spare_count - 1] = journal->spare[0];
+                journal->spare[0] = index;
+            }
         }
     }
     pthread_mutex_unlock(&journal->readers->mutex);
