@@ -287,14 +287,14 @@ static void look(const struct fixture *f)
     progress->harmless++;
 }
 
-/* Where the journal's newest record is: of all of its blocks the first bytes, as state/journal.h has them. */
+/* Where the journal's newest record is, whole blocks: state/journal.h has its form. */
 static size_t newest_record(const struct image *journal, size_t *ret_size)
 {
     enum { EPOCH = 8, SIZE = 24, HEADER = 56 };
     for (size_t at = 0; at + PAGE <= journal->size; at += PAGE) {
         const unsigned char *block = journal->bytes + at;
         if (troupe__get_be64(block) == (uint64_t)2 << 32 && troupe__get_be64(block + EPOCH) == LAST) {
-            *ret_size = HEADER + (size_t)troupe__get_be64(block + SIZE);
+            *ret_size = (HEADER + (size_t)troupe__get_be64(block + SIZE) + PAGE - 1) / PAGE * PAGE;
             return at;
         }
     }

@@ -457,7 +457,7 @@ static bool check_all(struct run *run, uint64_t from, uint64_t to)
 struct plan {
     bool sync;           /* durability disk */
     bool sync_later;     /* not in the first of the openings, then on disk */
-    uint64_t fail_epoch; /* the write of this epoch fails, and yet its bytes are written; 0: none */
+    uint64_t fail_epoch; /* from here on a write fails, and yet its bytes are written; 0: none */
 };
 
 /* Commit epochs from `epoch` on, up to `end`. Returns the next one. */
@@ -465,7 +465,7 @@ static uint64_t commit_some(const struct model *model, struct troupe__store *sto
                             uint64_t epoch, uint64_t end, bool acknowledge)
 {
     for (; epoch < end; epoch++) {
-        bool fail = epoch == plan->fail_epoch;
+        bool fail = plan->fail_epoch > 0 && epoch >= plan->fail_epoch; /* A large one has no such write. */
         disk_note(DISK_COMMITTING, epoch);
         if (fail) {
             disk_fail(DISK_FAIL_META, "journal.log", 0, EIO, true);

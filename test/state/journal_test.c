@@ -338,6 +338,133 @@ static void records_that_are_torn_again_and_again_leave_no_trap(void **state)
     assert_true(survived > 0 && survived < tears);
 }
 
+/* Flip a bit of the file. */
+static void flip(const struct fixture *f, uint64_t at)
+{
+    unsigned char byte;
+    int fd = open(path_of(f, "journal.log"), O_RDWR);
+    assert_true(fd >= 0 && pread(fd, &byte, 1, (off_t)at) == 1);
+    byte ^= 4;
+    assert_true(pwrite(fd, &byte, 1, (off_t)at) == 1 && close(fd) == 0);
+}
+
+/* Of a journal that was closed in order it is known where it ends; of another one the newest record may be torn. */
+static void a_damaged_end_is_found_if_the_journal_was_closed(void **state)
+{
+    struct fixture *f = *state;
+    for (int closed = 0; closed < 2; closed++) {
+        memset(f->chains, 0, sizeof f->chains);
+        create(f, 0);
+        reopen(f, 0);
+        for (int i = 0; i < 3; i++) {
+            append(f, 10000, 0);
+        }
+        if (closed) {
+            assert_int_equal(troupe__journal_trim(&f->journal, 0), 0);
+        }
+        flip(f, 2 * TROUPE__JOURNAL_BLOCK + f->journal.at - 5000);
+        troupe__journal_close(&f->journal);
+        f->open = false;
+        assert_int_equal(try_open(f, 0), closed ? TROUPE_ECORRUPT : TROUPE_OK);
+        if (closed) {
+            assert_non_null(strstr(f->error, "epoch 3 is damaged, it went up to 3 at least"));
+        } else {
+            assert_int_equal(f->journal.last, 2);
+            assert_true(f->journal.cut_off > 10000);
+        }
+    }
+}
+
+/* ---- nonsense ---------------------------------------------------------------------------------------------------- */
+
+enum { NONSENSES = 2000, SLOT_SIZE = 88, EXTENT_SIZE = 72, HEADER_SIZE = 56 };
+
+/* The blocks that say something: where, and how many bytes with the check behind them. */
+static size_t sealed_at(const struct image *image, size_t at)
+{
+    const unsigned char *block = image->bytes + at;
+    return memcmp(block, "troupeJ", 8) == 0               ? SLOT_SIZE
+           : memcmp(block, "troupeX", 8) == 0             ? EXTENT_SIZE
+           : troupe__get_be64(block) == (uint64_t)2 << 32 ? HEADER_SIZE
+                                                          : 0;
+}
+
+static uint64_t nonsense(uint64_t before, uint64_t *random)
+{
+    switch (draw(random) % 6) {
+    case 0:
+        return draw(random) % 3;
+    case 1:
+        return UINT64_MAX - draw(random) % 5000;
+    case 2:
+        return before + draw(random) % 9 - 4;
+    case 3:
+        return before ^ (uint64_t)1 << draw(random) % 64;
+    case 4:
+        return draw(random) % 100 * TROUPE__JOURNAL_BLOCK;
+    default:
+        return draw(random);
+    }
+}
+
+static enum troupe_error take_any(void *context, uint64_t epoch, uint64_t hash, struct troupe_bytes record)
+{
+    (void)epoch, (void)hash;
+    *(uint64_t *)context ^= troupe__hash(record.data, record.size);
+    return TROUPE_OK;
+}
+
+/* Numbers that no journal wrote, with checks that fit: an error, or a journal that can be read and appended to. */
+static void numbers_that_make_no_sense_do_no_harm(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t random = 5, refused = 0, hash = 0;
+    create(f, 0);
+    reopen(f, 0);
+    for (uint64_t epoch = 1; epoch <= 60; epoch++) {
+        append(f, epoch % 20 == 0 ? 200000 : epoch * 100, epoch > 30 ? epoch - 30 : 0);
+    }
+    troupe__journal_close(&f->journal);
+    f->open = false;
+    struct image image = take_image(f);
+    unsigned char *bytes = malloc(image.size);
+    alarm(100);
+    for (int i = 0; i < NONSENSES; i++) {
+        memcpy(bytes, image.bytes, image.size);
+        for (uint64_t changes = 1 + draw(&random) % 3; changes > 0;) {
+            size_t at = draw(&random) % (image.size / TROUPE__JOURNAL_BLOCK) * TROUPE__JOURNAL_BLOCK;
+            size_t size = sealed_at(&image, at);
+            if (size > 0) {
+                unsigned char *field = bytes + at + 8 + draw(&random) % (size / 8 - 2) * 8;
+                troupe__put_be64(field, nonsense(troupe__get_be64(field), &random));
+                troupe__put_be64(bytes + at + size - 8, troupe__hash(bytes + at, size - 8));
+                changes--;
+            }
+        }
+        int fd = open(path_of(f, "journal.log"), O_WRONLY | O_TRUNC);
+        assert_true(fd >= 0 && write(fd, bytes, image.size) == (ssize_t)image.size && close(fd) == 0);
+        enum troupe_error result = try_open(f, 30);
+        assert_true(result == TROUPE_OK || f->error[0]);
+        refused += result != TROUPE_OK;
+        if (result == TROUPE_OK) {
+            (void)troupe__journal_replay(&f->journal, 30, f->chains[30], take_any, &hash, f->error, sizeof f->error);
+            enum troupe__lmdb_left left;
+            for (int more = 0; more < 3; more++) {
+                int code = troupe__journal_append(&f->journal, f->journal.last + 1, (struct troupe_bytes){bytes, 90000},
+                                                  f->journal.last - 3, &left);
+                assert_true(!code || code == ENOSPC);
+            }
+            troupe__journal_close(&f->journal);
+            f->open = false;
+        }
+    }
+    alarm(0);
+    print_message("%d kinds of nonsense, %llu refused\n", NONSENSES, (unsigned long long)refused);
+    assert_true(refused > NONSENSES / 4);
+    free(image.bytes);
+    free(bytes);
+}
+
 /* ---- the format before ------------------------------------------------------------------------------------------- */
 
 enum { OLD_FIRST = 8, OLD_LAST = 60, OLD_CHUNK = 65520 };
@@ -456,6 +583,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_full_disk_takes_smaller_records_and_goes_on_later, setup, teardown),
         cmocka_unit_test_setup_teardown(records_that_are_torn_again_and_again_leave_no_trap, setup, teardown),
         cmocka_unit_test_setup_teardown(a_journal_of_the_version_before_is_read_and_taken_over, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_damaged_end_is_found_if_the_journal_was_closed, setup, teardown),
+        cmocka_unit_test_setup_teardown(numbers_that_make_no_sense_do_no_harm, setup, teardown),
         cmocka_unit_test_setup_teardown(a_version_to_come_is_refused, setup, teardown),
     };
     return cmocka_run_group_tests_name("journal", tests, NULL, NULL);
