@@ -22,6 +22,7 @@ enum { BLOCK = TROUPE__JOURNAL_BLOCK, HEADER = TROUPE__JOURNAL_HEADER };
 enum {
     SMALL_MAX = 1 << 17, /* bytes, with the header and in whole blocks */
     GROW = 1 << 19,      /* bytes by which a file grows for small records */
+    PLACES_KEPT = 4,     /* extents that a file has when it is closed */
     START = 1 << 18,     /* bytes of a new file's extents */
     SHORT_MAX = 8        /* times that a write past the page cache is cut short */
 };
@@ -207,6 +208,16 @@ static bool is_oldest_folded(const struct troupe__journal *journal, uint64_t fol
     return journal->count > 1 && journal->extents[1].epoch - 1 <= folded && journal->extents[1].epoch <= journal->last;
 }
 
+/* Returns its place. */
+static uint64_t drop_oldest(struct troupe__journal *journal)
+{
+    uint64_t place = journal->extents[0].index;
+    journal->count--;
+    memmove(journal->extents, journal->extents + 1, journal->count * sizeof *journal->extents);
+    journal->dropped = journal->extents[0].epoch - 1;
+    return place;
+}
+
 /* Whether the file need not grow for it. */
 static bool is_whole(const struct troupe__journal *journal, uint64_t index)
 {
@@ -228,10 +239,7 @@ static uint64_t take_place(struct troupe__journal *journal, struct append *appen
     if (some && journal->spare_count > 0 && (!oldest || is_whole(journal, journal->spare[journal->spare_count - 1]))) {
         place = journal->spare[--journal->spare_count];
     } else if (some && oldest) {
-        place = journal->extents[0].index;
-        journal->count--;
-        memmove(journal->extents, journal->extents + 1, journal->count * sizeof *journal->extents);
-        journal->dropped = journal->extents[0].epoch - 1;
+        place = drop_oldest(journal);
     } else {
         place = journal->places++;
     }
@@ -452,14 +460,35 @@ int troupe__journal_claim(struct troupe__journal *journal, uint64_t run, uint64_
     return code;
 }
 
+/* Give back what a backlog has left at the end of the file. The slot goes first: the file may be longer than it says.
+ */
+static int shrink(struct troupe__journal *journal)
+{
+    uint64_t places = PLACES_KEPT;
+    for (size_t i = 0; i < journal->count; i++) {
+        places = journal->extents[i].index + 1 > places ? journal->extents[i].index + 1 : places;
+    }
+    uint64_t size = troupe__journal_place(journal, places);
+    if (size >= journal->size || flock(journal->fd, LOCK_EX | LOCK_NB)) {
+        return 0;
+    }
+    journal->slot.size = size;
+    int code = put_slot(journal);
+    return code ? code : ftruncate(journal->fd, (off_t)size) ? errno : 0;
+}
+
 int troupe__journal_trim(struct troupe__journal *journal, uint64_t folded)
 {
-    if (journal->last > journal->slot.reached) {
+    int code = 0;
+    if (journal->last > journal->slot.reached || folded > journal->slot.dropped) {
         journal->slot.dropped = folded > journal->slot.dropped ? folded : journal->slot.dropped;
         journal->slot.reached = journal->last;
-        return put_slot(journal);
+        code = put_slot(journal);
     }
-    return note_dropped(journal, folded);
+    while (is_oldest_folded(journal, folded)) {
+        (void)drop_oldest(journal);
+    }
+    return code ? code : shrink(journal);
 }
 
 /* ---- making one -------------------------------------------------------------------------------------------------- */

@@ -121,7 +121,8 @@ int troupe__journal_claim(struct troupe__journal *journal, uint64_t run, uint64_
 int troupe__journal_append(struct troupe__journal *journal, uint64_t epoch, struct troupe_bytes record, uint64_t folded,
                            enum troupe__lmdb_left *ret_left);
 
-/* Of a journal that is about to be closed: all of it is durable, records up to `folded` are not part of it any more. */
+/* Of a journal that is about to be closed, and has nobody pinned: note where it ends, and that records up to `folded`
+ * are not part of it any more. A backlog's place at the end of the file is given back. */
 int troupe__journal_trim(struct troupe__journal *journal, uint64_t folded);
 
 /* The journal as it is now, to be replayed beside the one that is appended to, on any one thread. Returns 0 or an

@@ -188,6 +188,33 @@ static void extents_whose_records_are_folded_are_overwritten(void **state)
     expect_records(f, &f->journal, 3000, 3500);
 }
 
+/* The file of a node that had much to do becomes small when that is done with and it is closed, and goes on. */
+static void a_backlog_gives_its_place_back(void **state)
+{
+    struct fixture *f = *state;
+    create(f, 0);
+    reopen(f, 0);
+    for (int i = 0; i < 500; i++) {
+        append(f, i == 200 ? RECORD_MAX : 9000, 0);
+    }
+    assert_int_equal(troupe__journal_trim(&f->journal, 300), 0);
+    assert_true(file_size(f) > 3 << 20); /* The newest ones are behind. */
+    reopen(f, 300);
+    expect_records(f, &f->journal, 300, 500);
+    for (int i = 0; i < 10; i++) {
+        append(f, 9000, f->journal.last);
+    }
+    uint64_t last = f->journal.last;
+    assert_int_equal(troupe__journal_trim(&f->journal, last), 0);
+    assert_true(file_size(f) < 1 << 19);
+    reopen(f, last);
+    for (int i = 0; i < 100; i++) {
+        append(f, 9000, last);
+    }
+    reopen(f, last);
+    expect_records(f, &f->journal, last, last + 100);
+}
+
 /* Somebody who reads, in this process or in another, sees the journal of one moment to the end, and it goes on. */
 static void readers_keep_what_they_see(void **state)
 {
@@ -579,6 +606,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(extents_whose_records_are_folded_are_overwritten, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_backlog_gives_its_place_back, setup, teardown),
         cmocka_unit_test_setup_teardown(readers_keep_what_they_see, setup, teardown),
         cmocka_unit_test_setup_teardown(a_full_disk_takes_smaller_records_and_goes_on_later, setup, teardown),
         cmocka_unit_test_setup_teardown(records_that_are_torn_again_and_again_leave_no_trap, setup, teardown),
