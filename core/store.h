@@ -12,7 +12,8 @@
  *   changes, one behind the other:  tag (1 byte: table << 1 | removed)  key size, key  [value size, value]
  * The store adds its own header (epoch, previous hash, checksum). Later changes to one key win.
  *
- * Threads: `commit` is called on the committer's thread, all else on the loop's; folding is the store's own business.
+ * Threads: `commit` is called on the committer's thread or on the loop's, one at a time, each after the one before has
+ * returned (a mutex in between); all else on the loop's; folding is the store's own business.
  * Errors: TROUPE_ENOSPACE (nothing of the epoch is durable; the caller stops), TROUPE_EIO (stop, reopen, never retry;
  * the text says whether it is known that nothing of the epoch is durable), TROUPE_ECORRUPT. */
 #ifndef TROUPE_CORE_STORE_H
@@ -99,6 +100,9 @@ struct troupe__photo {
 struct troupe__store {
     /* Make epoch `epoch` (one more than the last) durable. Blocks for a disk sync. `record` stays the caller's. */
     enum troupe_error (*commit)(struct troupe__store *store, uint64_t epoch, struct troupe_bytes record);
+    /* Whether a commit would wait for more than the disk's sync, as for folding that is behind, which may itself wait
+     * for the loop. Asked while no commit is under way, and true of the next one. Never blocks. */
+    bool (*commit_waits)(struct troupe__store *store);
     /* Read a folded row. Errors: TROUPE_ENOTFOUND. The value is valid until the next call of read, scan or refresh. */
     enum troupe_error (*read)(struct troupe__store *store, enum troupe__table table, struct troupe_bytes key,
                               struct troupe_bytes *ret);

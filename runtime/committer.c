@@ -25,21 +25,37 @@ struct troupe__committer {
     uint64_t written_number;
 };
 
-static int64_t monotonic_ms(void)
+static int64_t monotonic_ns(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static int64_t monotonic_ms(void)
+{
+    return monotonic_ns() / 1000000;
+}
+
+static enum troupe_error commit_record(struct troupe__committer *committer, const struct troupe__epoch *epoch,
+                                       uint64_t *ret_took_ns, char *error, size_t error_size)
+{
+    int64_t began_ns = monotonic_ns();
+    struct troupe_bytes record = {epoch->record.data, epoch->record.size};
+    enum troupe_error result = committer->store->commit(committer->store, epoch->number, record);
+    *ret_took_ns = (uint64_t)(monotonic_ns() - began_ns);
+    if (result != TROUPE_OK) {
+        snprintf(error, error_size, "%.500s", committer->store->error);
+    }
+    return result;
 }
 
 /* Without the mutex: commit, then write the records out. */
-static enum troupe_error do_commit(struct troupe__committer *committer, struct troupe__epoch *epoch, char *error,
-                                   size_t error_size)
+static enum troupe_error do_commit(struct troupe__committer *committer, struct troupe__epoch *epoch,
+                                   uint64_t *ret_took_ns, char *error, size_t error_size)
 {
-    struct troupe_bytes record = {epoch->record.data, epoch->record.size};
-    enum troupe_error result = committer->store->commit(committer->store, epoch->number, record);
+    enum troupe_error result = commit_record(committer, epoch, ret_took_ns, error, error_size);
     if (result != TROUPE_OK) {
-        snprintf(error, error_size, "%.500s", committer->store->error);
         return result;
     }
     if (!committer->output) {
@@ -68,14 +84,16 @@ static void fail(struct troupe__committer *committer, enum troupe_error result, 
 static void work_on_epoch(struct troupe__committer *committer, struct troupe__epoch *epoch)
 {
     char error[512] = "";
+    uint64_t took_ns = 0;
     pthread_mutex_unlock(&committer->mutex);
-    enum troupe_error result = do_commit(committer, epoch, error, sizeof error);
+    enum troupe_error result = do_commit(committer, epoch, &took_ns, error, sizeof error);
     pthread_mutex_lock(&committer->mutex);
     if (result != TROUPE_OK) {
         fail(committer, result, error);
         return;
     }
     committer->state.epoch = epoch->number;
+    committer->state.took_ns = took_ns;
     if (epoch->egress_last && committer->output) {
         committer->written_number = epoch->egress_last;
         committer->state.unsynced = true;
@@ -186,6 +204,30 @@ void troupe__committer_commit(struct troupe__committer *committer, struct troupe
     committer->state.busy = true;
     pthread_mutex_unlock(&committer->mutex);
     pthread_cond_signal(&committer->changed); /* The thread that wakes asks for the mutex at once. */
+}
+
+/* The thread may be syncing the output meanwhile; the store it leaves alone, having no epoch. */
+void troupe__committer_commit_here(struct troupe__committer *committer, struct troupe__epoch *epoch)
+{
+    char error[512] = "";
+    uint64_t took_ns = 0;
+    assert(!committer->output || epoch->egress.size == 0);
+    pthread_mutex_lock(&committer->mutex); /* After it, all that an earlier commit did there is seen here. */
+    assert(!committer->state.busy);
+    enum troupe_error result = committer->state.result;
+    pthread_mutex_unlock(&committer->mutex);
+    if (result != TROUPE_OK) {
+        return; /* It has stopped: a sync of the output failed. */
+    }
+    result = commit_record(committer, epoch, &took_ns, error, sizeof error);
+    pthread_mutex_lock(&committer->mutex);
+    if (result != TROUPE_OK) {
+        fail(committer, result, error);
+    } else {
+        committer->state.epoch = epoch->number;
+        committer->state.took_ns = took_ns;
+    }
+    pthread_mutex_unlock(&committer->mutex);
 }
 
 void troupe__committer_sync(struct troupe__committer *committer)

@@ -1,9 +1,9 @@
 /* committer.h - the thread that makes epochs durable and lets their egress records out.
  * SPDX-License-Identifier: Apache-2.0
  *
- * One epoch at a time. All functions are called on the loop's thread; `wake` is called on the committer's, to make the
- * loop look at troupe__committer_poll. The output, if not NULL, is the
- * committer's from start to stop. */
+ * One epoch at a time; the loop may commit one by itself instead (runtime/pace.h). All functions are called on the
+ * loop's thread; `wake` is called on the committer's, to make the loop look at troupe__committer_poll. The output, if
+ * not NULL, is the committer's from start to stop. */
 #ifndef TROUPE_RUNTIME_COMMITTER_H
 #define TROUPE_RUNTIME_COMMITTER_H
 
@@ -18,6 +18,7 @@ struct troupe__committed {
     uint64_t epoch;           /* the last durable one */
     uint64_t synced_number;   /* egress records up to this are out for good, ... */
     uint64_t synced_offset;   /* ... with the output at this length */
+    uint64_t took_ns;         /* how long the last commit took */
     bool unsynced;            /* records were written that are not synced yet */
     enum troupe_error result; /* not TROUPE_OK: it has stopped; see `error` */
     char error[512];
@@ -29,6 +30,10 @@ enum troupe_error troupe__committer_start(struct troupe__store *store, struct tr
 
 /* Hand over a sealed epoch; it and its buffers are the committer's until poll says not busy. Must not be busy. */
 void troupe__committer_commit(struct troupe__committer *committer, struct troupe__epoch *epoch);
+
+/* Commit a sealed epoch on the thread that calls: it is durable when this returns, or has failed, as poll says. Must
+ * not be busy. An epoch with records for the output is not for this. */
+void troupe__committer_commit_here(struct troupe__committer *committer, struct troupe__epoch *epoch);
 
 /* Sync the output now, not when its time has come. */
 void troupe__committer_sync(struct troupe__committer *committer);

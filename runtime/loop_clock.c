@@ -4,12 +4,22 @@
 
 #include <time.h>
 
+static uint64_t read_ns(clockid_t which)
+{
+    struct timespec now;
+    clock_gettime(which, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
 static uint64_t monotonic_ns(struct troupe__clock *clock)
 {
     (void)clock;
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+    return read_ns(CLOCK_MONOTONIC);
+}
+
+uint64_t troupe__thread_cpu_ns(void)
+{
+    return read_ns(CLOCK_THREAD_CPUTIME_ID);
 }
 
 static int64_t wall_ms(struct troupe__clock *clock)

@@ -193,6 +193,7 @@ static enum troupe_error take_committed(struct troupe_node *node)
         return node->committed.result;
     }
     if (node->committed.epoch > node->durable && !node->committed.busy) {
+        troupe__pace_took(&node->pace, node->committed.took_ns);
         if (node->links) {
             troupe__links_durable(node->links, troupe__monotonic_ns(node->clock));
         }
@@ -244,6 +245,22 @@ static enum troupe_error mark_time(struct troupe_node *node)
     return result;
 }
 
+/* On the loop's thread, when it would only sleep meanwhile; see runtime/pace.h. Only with other nodes: they wait for
+ * what was sent, and what they send waits for this thread alone. */
+static bool commits_here(const struct troupe_node *node, bool busy)
+{
+    return !busy && node->links && !node->stopping && (!node->options.output || node->epoch.egress.size == 0) &&
+           troupe__pace_commits_here(&node->pace, troupe__thread_cpu_ns()) && !node->store->commit_waits(node->store);
+}
+
+/* What other nodes sent meanwhile has most likely come: the next turn looks, without asking the loop first. */
+static enum troupe_error commit_here(struct troupe_node *node)
+{
+    troupe__committer_commit_here(node->committer, &node->epoch);
+    node->frames_ready = true;
+    return take_committed(node);
+}
+
 static enum troupe_error seal_if_due(struct troupe_node *node, bool busy)
 {
     if (!troupe__machine_dirty(&node->machine) && !node->input_moved) {
@@ -273,9 +290,16 @@ static enum troupe_error seal_if_due(struct troupe_node *node, bool busy)
     }
     troupe__machine_refresh(&node->machine);
     node->opened_ms = 0;
-    troupe__committer_commit(node->committer, &node->epoch);
-    node->committed.busy = true;
-    return TROUPE_OK;
+    if (commits_here(node, busy)) {
+        result = commit_here(node);
+    } else {
+        troupe__committer_commit(node->committer, &node->epoch);
+        node->committed.busy = true;
+    }
+    if (node->links) {
+        troupe__pace_begin(&node->pace, troupe__thread_cpu_ns());
+    }
+    return result;
 }
 
 /* Whether nothing is left to do: everything handled is durable and, where records were written, out and marked. */
@@ -340,6 +364,7 @@ static enum troupe_error turn(struct troupe_node *node, bool *ret_busy, bool *re
     }
     runnable = troupe__machine_runnable(&node->machine) && !node->stopping; /* By a refresh it may have become so. */
     full = troupe__machine_epoch_size(&node->machine) >= TROUPE__RECORD_SIZE_MAX;
+    more |= node->frames_ready && !node->stopping; /* They may have come during a commit on this thread. */
     *ret_busy = (runnable || more) && !(full && node->committed.busy);
     *ret_busy |= troupe__waiters_due(&node->waiters, node->durable); /* Taken in since they were told. */
     if (done && node->committed.unsynced && !node->committed.busy) {

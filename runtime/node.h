@@ -25,6 +25,7 @@
 #include "runtime/links.h"
 #include "runtime/loop_clock.h"
 #include "runtime/machine.h"
+#include "runtime/pace.h"
 #include "runtime/recent.h"
 #include "runtime/refusals.h"
 #include "runtime/waiters.h"
@@ -53,6 +54,7 @@ struct troupe_node {
     struct troupe__output output;
     struct troupe__committer *committer;
     struct troupe__committed committed;
+    struct troupe__pace pace;
     struct troupe__epoch epoch; /* the committer's while it is busy */
     struct troupe__buffer line;
     struct troupe__workers *workers;

@@ -585,6 +585,14 @@ enum troupe_error troupe__fold_reserve(struct troupe__fold *fold, size_t size, c
     return result;
 }
 
+bool troupe__fold_is_behind(struct troupe__fold *fold)
+{
+    pthread_mutex_lock(&fold->mutex);
+    bool behind = fold->failed == TROUPE_OK && fold->left > fold->left_max;
+    pthread_mutex_unlock(&fold->mutex);
+    return behind;
+}
+
 void troupe__fold_push(struct troupe__fold *fold, uint64_t epoch, uint64_t hash, struct troupe_bytes record)
 {
     unsigned char entry[ENTRY_SIZE];

@@ -102,6 +102,9 @@ enum troupe_error troupe__fold_start(struct troupe__fold *fold, struct troupe__l
  * Errors: TROUPE_ENOSPACE when it is behind and cannot go on; TROUPE_EIO when it never will; TROUPE_ENOMEM. */
 enum troupe_error troupe__fold_reserve(struct troupe__fold *fold, size_t size, char *error, size_t error_size);
 
+/* Whether a reserve would wait. While nobody pushes, what is false stays so. */
+bool troupe__fold_is_behind(struct troupe__fold *fold);
+
 /* Queue a committed record for which room was reserved. Never fails. */
 void troupe__fold_push(struct troupe__fold *fold, uint64_t epoch, uint64_t hash, struct troupe_bytes record);
 

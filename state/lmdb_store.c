@@ -285,6 +285,11 @@ static enum troupe_error lmdb_commit(struct troupe__store *base, uint64_t epoch,
     return full ? TROUPE_ENOSPACE : TROUPE_EIO;
 }
 
+static bool lmdb_commit_waits(struct troupe__store *base)
+{
+    return troupe__fold_is_behind(&of(base)->fold);
+}
+
 struct replay {
     struct lmdb_store *store;
     troupe__replay_fn record;
@@ -775,6 +780,7 @@ enum troupe_error troupe__lmdb_store_open(const char *directory, const struct tr
     }
     store->base = (struct troupe__store){
         .commit = lmdb_commit,
+        .commit_waits = lmdb_commit_waits,
         .read = lmdb_read,
         .scan = lmdb_scan,
         .range = lmdb_range,

@@ -430,6 +430,12 @@ static void memory_close(struct troupe__store *store)
     free(store);
 }
 
+static bool memory_commit_waits(struct troupe__store *base)
+{
+    (void)base;
+    return false;
+}
+
 enum troupe_error troupe__memory_store_open(struct troupe__memory_disk *disk, struct troupe__store **ret, char *error,
                                             size_t error_size)
 {
@@ -446,6 +452,7 @@ enum troupe_error troupe__memory_store_open(struct troupe__memory_disk *disk, st
     store->disk = disk;
     store->base = (struct troupe__store){
         .commit = memory_commit,
+        .commit_waits = memory_commit_waits,
         .read = memory_read,
         .scan = memory_scan,
         .range = memory_range,

@@ -221,6 +221,21 @@ static void a_photo_is_exact_however_late_it_is_begun(void **state)
     wait_folded(f);
 }
 
+/* Who commits is told before that a commit would wait for folding, and not when it would not. */
+static void a_commit_that_would_wait_for_folding_says_so(void **state)
+{
+    struct fixture *f = *state;
+    bool waits = false;
+    assert_false(f->store->commit_waits(f->store));
+    for (int i = 0; i < 100000 && !waits; i++) {
+        commit_next(f);
+        waits = f->store->commit_waits(f->store);
+    }
+    assert_true(waits);
+    wait_folded(f);
+    assert_false(f->store->commit_waits(f->store));
+}
+
 struct photographer {
     struct fixture *f;
     struct troupe__photo *photo;
@@ -276,6 +291,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_photo_may_be_given_up, setup_disk, teardown),
         cmocka_unit_test_setup_teardown(a_photo_may_be_given_up, setup_memory, teardown),
         cmocka_unit_test_setup_teardown(a_photo_is_exact_however_late_it_is_begun, setup_small, teardown),
+        cmocka_unit_test_setup_teardown(a_commit_that_would_wait_for_folding_says_so, setup_small, teardown),
         cmocka_unit_test_setup_teardown(photos_are_exact_while_commits_go_on, setup_small, teardown),
         cmocka_unit_test_setup_teardown(photos_are_exact_while_commits_go_on, setup_disk, teardown),
     };
