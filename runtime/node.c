@@ -12,11 +12,11 @@
 #include "runtime/endpoint.h"
 #include "runtime/memory.h"
 #include "runtime/roster.h"
+#include "runtime/stint.h"
 #include "state/lmdb_store.h"
 
 enum {
     SWEEP_BUDGET = 256, /* rows that have expired or were cleared */
-    RUN_BUDGET = 512,   /* deliveries between two looks at the loop */
     WAITING_MAX = 8192, /* messages that wait: beyond it none is taken in */
     DRAIN_TURNS = 4,    /* runs without new lines before a busy epoch is sealed, for the same reason */
     BUSY_TRIES = 50,    /* to open a directory in use, 20 ms apart */
@@ -341,7 +341,7 @@ static enum troupe_error turn(struct troupe_node *node, bool *ret_busy, bool *re
     }
     bool full = troupe__machine_epoch_size(&node->machine) >= TROUPE__RECORD_SIZE_MAX;
     if (result == TROUPE_OK && !node->stopping && !full) {
-        result = troupe__machine_run(&node->machine, RUN_BUDGET, &count);
+        result = troupe__stint(&node->machine, node->clock, TROUPE__RECORD_SIZE_MAX, &count);
     }
     if (result != TROUPE_OK) {
         return result;

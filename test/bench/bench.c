@@ -35,13 +35,13 @@
 #include "runtime/committer.h"
 #include "runtime/machine.h"
 #include "runtime/simulator.h"
+#include "runtime/stint.h"
 #include "state/lmdb_store.h"
 #include "transport/protocol.h"
 #include "transport/socket.h"
 
 enum {
-    RUN_BUDGET = 512, /* these two as in runtime/node.c */
-    EPOCH_SIZE_MAX = 1 << 23,
+    EPOCH_SIZE_MAX = 1 << 23, /* as in runtime/node.c */
     WAITING_MAX = 8192,
     FIGURES_MAX = 64,
 };
@@ -63,6 +63,14 @@ int64_t bench_now_ns(void)
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
+
+static uint64_t clock_ns(struct troupe__clock *clock)
+{
+    (void)clock;
+    return (uint64_t)bench_now_ns();
+}
+
+static struct troupe__clock bench_clock = {.monotonic_ns = clock_ns};
 
 static int64_t wall_ms(void)
 {
@@ -349,7 +357,7 @@ static bool node_turn(struct node *node, bool *ret_sealed)
     CHECK(troupe__machine_set_now(&node->machine, now_ms) == TROUPE_OK);
     node_poll(node);
     if (troupe__machine_epoch_size(&node->machine) < EPOCH_SIZE_MAX) {
-        CHECK(troupe__machine_run(&node->machine, RUN_BUDGET, &count) == TROUPE_OK);
+        CHECK(troupe__stint(&node->machine, &bench_clock, EPOCH_SIZE_MAX, &count) == TROUPE_OK);
     }
     bool runnable = troupe__machine_runnable(&node->machine);
     *ret_sealed = node_seal(node, runnable);
@@ -756,7 +764,7 @@ static void measure_open(void)
         size_t ran; /* not node_turn, whose poll could see the end of an epoch that is not accounted for above */
         CHECK(troupe__machine_set_now(&node.machine, wall_ms()) == TROUPE_OK);
         if (troupe__machine_epoch_size(&node.machine) < EPOCH_SIZE_MAX) {
-            CHECK(troupe__machine_run(&node.machine, RUN_BUDGET, &ran) == TROUPE_OK);
+            CHECK(troupe__stint(&node.machine, &bench_clock, EPOCH_SIZE_MAX, &ran) == TROUPE_OK);
         }
         bool runnable = troupe__machine_runnable(&node.machine);
         sealed = node_seal(&node, runnable);
