@@ -128,8 +128,8 @@ static struct troupe__suspect *find_suspect(struct troupe__guard *guard, uint64_
             return &guard->suspects[i];
         }
     }
-    /* Full: the first one makes room. It is counted anew should it still be about. */
-    uint32_t at = guard->suspect_count < TROUPE__SUSPECTS_MAX ? guard->suspect_count : 0;
+    /* Full: they make room in turn. One is counted anew should it still be about. */
+    uint32_t at = guard->suspect_next++ % TROUPE__SUSPECTS_MAX;
     guard->suspects[at] = (struct troupe__suspect){.fingerprint = fingerprint};
     guard->suspect_count = at + 1 > guard->suspect_count ? at + 1 : guard->suspect_count;
     return &guard->suspects[at];

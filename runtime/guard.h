@@ -30,6 +30,7 @@ struct troupe__guard {
     volatile uint32_t delivering; /* a handler is running */
     volatile uint32_t opened;     /* the node could be opened by this start */
     volatile uint32_t suspect_count;
+    uint32_t suspect_next;    /* of the supervisor */
     volatile uint64_t number; /* of the delivery, from 1 in each process */
     uint64_t fingerprint;
     char type[TROUPE_NAME_MAX + 1], key[TROUPE_KEY_MAX + 1], name[TROUPE_NAME_MAX + 1];

@@ -329,12 +329,14 @@ static enum troupe_error handle_failure(struct troupe__machine *machine, struct 
     return TROUPE_OK;
 }
 
+/* Before anything else is delivered that shall be durable: the next one may crash too, and undo it. */
 static enum troupe_error bury_crasher(struct troupe__machine *machine, struct troupe__actor *actor,
                                       const struct troupe__suspect *suspect)
 {
     char reason[TROUPE__TRACE_MAX + 160], text[TROUPE__SIGNAL_TEXT_MAX];
     snprintf(reason, sizeof reason, "crashed the node %u times: %s\n%s", suspect->crashes,
              troupe__guard_signal_text(suspect->signal, text), suspect->trace);
+    machine->settling = machine->epoch;
     return bury_oldest(machine, actor, TROUPE_EFAILED, reason);
 }
 

@@ -123,6 +123,7 @@ struct troupe__machine {
     struct troupe__sweeper sweeper;
     struct troupe__buffer specs; /* what the module declares, if that is not what the META row says; machine_specs.c */
     struct troupe__machine_stats stats;
+    uint64_t settling;          /* nothing is delivered until this epoch is durable, see bury_crasher; 0: none */
     uint64_t sealed_deliveries; /* of stats, when the last epoch was sealed */
     char error[512];
 };
@@ -190,7 +191,7 @@ bool troupe__machine_wants_mail(const struct troupe__machine *machine);
 static inline bool troupe__machine_runnable(const struct troupe__machine *machine)
 {
     return (machine->run_first != NULL || troupe__machine_wants_mail(machine)) && !machine->stalled &&
-           !machine->crowded;
+           !machine->crowded && machine->settling == 0;
 }
 
 /* Whether nothing should be taken in that can wait outside. */

@@ -197,6 +197,9 @@ static enum troupe_error take_committed(struct troupe_node *node)
         if (node->links) {
             troupe__links_durable(node->links, troupe__monotonic_ns(node->clock));
         }
+        if (node->machine.settling <= node->committed.epoch) {
+            node->machine.settling = 0;
+        }
         troupe__node_let_out(node);
     }
     troupe__node_tell_waiters(node);

@@ -137,6 +137,9 @@ static void report_crash(struct supervisor *supervisor, struct charge *charge, i
                troupe__guard_signal_text(signal, text));
         return;
     }
+    /* That ends with the third time: a pause is for what may pass, not for the next message of many that crash. */
+    charge->pause_ms =
+        suspect->crashes < TROUPE__CRASHES_MAX ? PAUSE_FIRST_MS << (suspect->crashes - 1) : PAUSE_FIRST_MS;
     report(supervisor, charge, TROUPE_ERROR, "%s crashed the node: %s, time %u of %d", suspect->what,
            troupe__guard_signal_text(signal, text), suspect->crashes, TROUPE__CRASHES_MAX);
     for (const char *line = suspect->trace; *line;) {

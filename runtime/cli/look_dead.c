@@ -19,6 +19,22 @@ static void put_letter(const struct troupe__look *look, uint64_t number, struct 
     troupe__show_number(line, look->node ? ":" : "", number);
 }
 
+/* Of a crash it has several lines: what happened, then where, a frame each. A list has room for the first. */
+static void put_reason(struct troupe__buffer *line, struct troupe_bytes reason, bool whole)
+{
+    const char *at = reason.data, *end = at + reason.size;
+    while (end > at && end[-1] == '\n') {
+        end--;
+    }
+    for (bool first = true; first || (whole && at < end); first = false) {
+        const char *newline = memchr(at, '\n', (size_t)(end - at));
+        size_t size = (size_t)((newline ? newline : end) - at);
+        troupe__show_text(line, first ? "" : "\n\tat ");
+        troupe__show_name(line, at, size);
+        at += size + (newline != NULL);
+    }
+}
+
 static void print_dead(const struct troupe__look *look, uint64_t number, const struct troupe__view_dead *dead,
                        bool whole, struct troupe__buffer *line)
 {
@@ -41,7 +57,7 @@ static void print_dead(const struct troupe__look *look, uint64_t number, const s
         troupe__show_text(line, whole ? "\ntime\t" : "\t");
         troupe__show_time(line, dead->time_ms);
         troupe__show_text(line, whole ? "\nreason\t" : "\t");
-        troupe__show_name(line, dead->reason.data, dead->reason.size);
+        put_reason(line, dead->reason, whole);
         if (whole) {
             troupe__show_text(line, dead->message ? "\nmessage\t" : "\ntext\t");
         } else {
