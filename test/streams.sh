@@ -77,3 +77,19 @@ closed all 1 ''
 run output --output - 2>"$dir/log" >"$dir/records3" || fail "the next start: exit status $?"
 cmp -s "$dir/records" "$dir/records3" || fail "the records did not come out at the next start"
 ok "with any of the streams closed, or all, no file of the node is written to, and nothing is lost"
+
+# A body may come from the standard input: an argument has at most 128 KiB.
+"$build/troupe" run "$module" --data "$dir/data" --output "$dir/records" 2>"$dir/log" &
+node=$!
+wait_for -p $node test -S "$dir/data/socket"
+{ printf '{"long":"%01000000d",' 0; echo '"last":5}'; } >"$dir/body"
+"$build/troupe" send no/type/x keep - --data "$dir/data" <"$dir/body" || fail "send -: exit status $?"
+"$build/troupe" dead list --data "$dir/data" --json >"$dir/letters"
+grep -q '"type":"keep".*"body":{"long":"0000*","last":5}' "$dir/letters" || fail "send - sent another body"
+[ "$("$build/troupe" ask demo/greeter/bob hello - --data "$dir/data" <"$dir/body")" = '{"text":"Hello, bob!","count":1}' ] || fail "ask -"
+status=0
+"$build/troupe" ask demo/greeter/bob hello - --data "$dir/data" <&- 2>"$dir/err" || status=$?
+[ $status = 1 ] && grep -q 'the body, from the standard input: Bad file descriptor' "$dir/err" || fail "ask - without an input: status $status"
+kill $node
+wait $node || fail "the node: exit status $?"
+ok "a body of a megabyte comes from the standard input"

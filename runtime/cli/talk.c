@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "runtime/cli/talk.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include "runtime/cli/look.h"
 #include "runtime/cli/options.h"
 #include "runtime/cli/reach.h"
+#include "transport/input.h"
 #include "transport/json.h"
 
 enum { GRACE_MS = 2000 /* for the way of a reply, beyond the node's own timeout */ };
@@ -127,12 +129,48 @@ static int exchange(struct talk *talk, const char *command)
     return code;
 }
 
+/* The standard input, for what an argument is too short for. Returns false, with errno set, when it cannot be read. */
+static bool read_input(struct troupe__buffer *text)
+{
+    errno = 0;
+    while (!text->failed && !feof(stdin) && !ferror(stdin)) {
+        char block[65536];
+        troupe__buffer_put(text, block, fread(block, 1, sizeof block, stdin));
+        if (text->size > TROUPE__LINE_SIZE_MAX) {
+            errno = EFBIG;
+            return false;
+        }
+    }
+    if (text->failed) {
+        errno = ENOMEM;
+    }
+    return !text->failed && !ferror(stdin);
+}
+
+/* The body as msgpack. Returns -1 to go on, or the exit code. */
+static int take_body(const char *name, const char *operand, struct troupe__buffer *body)
+{
+    struct troupe__buffer input = {0};
+    char error[300];
+    int code = -1;
+    bool piped = strcmp(operand, "-") == 0;
+    if (piped && !read_input(&input)) {
+        fprintf(stderr, "troupe %s: the body, from the standard input: %s\n", name, strerror(errno));
+        code = EXIT_FAILURE;
+    } else if (troupe__json_parse(piped ? (const char *)input.data : operand, piped ? input.size : strlen(operand),
+                                  body, error, sizeof error) != TROUPE_OK) {
+        fprintf(stderr, "troupe %s: the body is not JSON: %s\n", name, error);
+        code = TROUPE__EXIT_WRONG;
+    }
+    troupe__buffer_free(&input);
+    return code;
+}
+
 static int say(const char *name, const char *usage, const char *after, int argc, char **argv)
 {
     struct talk talk = {.request = {.what = name, .timeout_ms = TROUPE__TIMEOUT_DEFAULT_MS}};
     const struct troupe__command command = {name, usage, after, send_options, &talk, NULL};
     struct troupe__buffer body = {0};
-    char error[300];
     int operands, code = troupe__options_parse(&command, argc, argv, &operands);
     if (code >= 0) {
         return code;
@@ -150,11 +188,10 @@ static int say(const char *name, const char *usage, const char *after, int argc,
         return code;
     }
     if (argc - operands == 3) {
-        const char *text = argv[operands + 2];
-        if (troupe__json_parse(text, strlen(text), &body, error, sizeof error) != TROUPE_OK) {
-            fprintf(stderr, "troupe %s: the body is not JSON: %s\n", name, error);
+        code = take_body(name, argv[operands + 2], &body);
+        if (code >= 0) {
             troupe__buffer_free(&body);
-            return TROUPE__EXIT_WRONG;
+            return code;
         }
         talk.request.body = (struct troupe_bytes){body.data, body.size};
     }
@@ -167,7 +204,8 @@ int troupe__send_command(int argc, char **argv)
 {
     return say("send",
                "usage: troupe send ADDRESS TYPE [BODY] [options]\n\n"
-               "Sends a message to an actor of a running node; BODY is JSON. It is durable when the command returns.\n",
+               "Sends a message to an actor of a running node; BODY is JSON, or - for what the\n"
+               "standard input has. It is durable when the command returns.\n",
                "Example:\n  troupe send demo/greeter/ada hello '{}' --id monday-1\n\n"
                "Exit codes: 0 durable, 1 refused or failed, 2 wrong arguments, 3 not known: no answer in time.\n",
                argc, argv);
@@ -178,8 +216,9 @@ int troupe__ask_command(int argc, char **argv)
     return say(
         "ask",
         "usage: troupe ask ADDRESS TYPE [BODY] [options]\n\n"
-        "Sends a message to an actor of a running node, and prints the body of its handler's reply as JSON. The\n"
-        "answer is durable before it is printed. With an --id the handler runs once however often you ask, and\n"
+        "Sends a message to an actor of a running node, and prints the body of its handler's reply as JSON. BODY\n"
+        "is JSON, or - for what the standard input has. The answer is durable before it is printed. With an --id the "
+        "handler runs once however often you ask, and\n"
         "every time you get the same answer.\n",
         "Exit codes: 0 answered, 1 refused or failed, 2 wrong arguments, 3 not known: no answer in time.\n", argc,
         argv);
