@@ -6,12 +6,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -226,6 +228,53 @@ bool troupe__endpoint_has_port(const char *endpoint, bool any)
     size_t digits = strspn(colon + 1, "0123456789");
     int port = digits > 0 && digits <= 5 && colon[1 + digits] == '\0' ? atoi(colon + 1) : -1;
     return port <= 65535 && port >= (any ? 0 : 1);
+}
+
+/* Whether a connection to the address is refused at once. */
+static bool refuses(int family, const struct sockaddr *address, socklen_t size)
+{
+    int code = 0, fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    socklen_t code_size = sizeof code;
+    if (fd < 0) {
+        return false;
+    }
+    if (connect(fd, address, size)) {
+        code = errno;
+    }
+    if (code == EINPROGRESS) {
+        struct pollfd ready = {.fd = fd, .events = POLLOUT};
+        if (poll(&ready, 1, 1000) != 1 || getsockopt(fd, SOL_SOCKET, SO_ERROR, &code, &code_size)) {
+            code = 0;
+        }
+    }
+    close(fd);
+    return code == ECONNREFUSED || code == ENOENT;
+}
+
+bool troupe__endpoint_refuses(const char *endpoint)
+{
+    struct sockaddr_un path = {.sun_family = AF_UNIX};
+    if (begins(endpoint, "ipc://")) {
+        int size = snprintf(path.sun_path, sizeof path.sun_path, "%s", endpoint + strlen("ipc://"));
+        return size < (int)sizeof path.sun_path &&
+               refuses(AF_UNIX, (const struct sockaddr *)&path, (socklen_t)sizeof path);
+    }
+    const char *host = endpoint + strlen("tcp://"), *colon = strrchr(host, ':');
+    char name[TROUPE__ENDPOINT_SIZE];
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found = NULL;
+    bool bracketed = host[0] == '[', all = true;
+    if (!colon || colon - host < 3) {
+        return false;
+    }
+    snprintf(name, sizeof name, "%.*s", (int)(colon - host) - 2 * bracketed, host + bracketed);
+    if (getaddrinfo(strcmp(name, "localhost") == 0 ? "127.0.0.1" : name, colon + 1, &hints, &found)) {
+        return false;
+    }
+    for (const struct addrinfo *at = found; at && all; at = at->ai_next) {
+        all = refuses(at->ai_family, at->ai_addr, at->ai_addrlen);
+    }
+    freeaddrinfo(found);
+    return all;
 }
 
 static enum troupe_error check_kind(const char *endpoint, bool listens, char *error, size_t error_size)

@@ -64,6 +64,10 @@ bool troupe__endpoint_is_local(const char *endpoint);
  * and 0 are ports too: any free one. */
 bool troupe__endpoint_has_port(const char *endpoint, bool any);
 
+/* Whether nobody listens at `endpoint` just now, as far as can be told within a second: every address refuses. Blocks.
+ */
+bool troupe__endpoint_refuses(const char *endpoint);
+
 /* Accept connections at ipc://PATH or tcp://HOST:PORT (PORT `*`: any free one; HOST: an address, an interface, `*`, or
  * a name that has an address of this machine). `*ret_endpoint`, of at least TROUPE__ENDPOINT_SIZE bytes, is what a peer
  * connects to. An ipc path is held by a lock on PATH.lock, which stays behind: ZeroMQ would let a second process take

@@ -119,6 +119,13 @@ static int exchange(struct talk *talk, const char *command)
                  ? troupe__client_receive(&client, talk->request.timeout_ms + (talk->request.what[0] == 'a') * GRACE_MS,
                                           &reply)
                  : result;
+    if (result == TROUPE_ETIMEOUT) {
+        troupe__client_say_silent(&client, talk->request.timeout_ms);
+        if (troupe__endpoint_refuses(client.endpoint)) {
+            size_t size = strlen(client.error);
+            snprintf(client.error + size, sizeof client.error - size, "; nobody listens there");
+        }
+    }
     int code = result == TROUPE_OK ? print_outcome(talk, command, &reply) : fail(command, client.error, result);
     troupe__client_close(&client);
     if (code == TROUPE__EXIT_UNKNOWN) {

@@ -187,6 +187,22 @@ static void a_host_is_listened_at_by_its_name(void **state)
     }
 }
 
+/* So that a wrong port is not taken for a slow node. */
+static void whether_somebody_listens_can_be_asked(void **state)
+{
+    (void)state;
+    struct troupe__socket *server = open_socket(TROUPE__SOCKET_ROUTER, 0);
+    assert_true(troupe__endpoint_refuses(endpoint));
+    assert_int_equal(troupe__socket_listen(server, endpoint, bound, error, sizeof error), TROUPE_OK);
+    assert_false(troupe__endpoint_refuses(endpoint));
+    assert_int_equal(troupe__socket_listen(server, "tcp://127.0.0.1:*", bound, error, sizeof error), TROUPE_OK);
+    assert_false(troupe__endpoint_refuses(bound));
+    troupe__socket_close(server);
+    assert_true(troupe__endpoint_refuses(bound));
+    assert_true(troupe__endpoint_refuses(endpoint));
+    assert_false(troupe__endpoint_refuses("tcp://nowhere.invalid:1"));
+}
+
 static void wrong_endpoints_are_told(void **state)
 {
     (void)state;
@@ -227,6 +243,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(two_servers_do_not_share_a_path, make_directory, remove_directory),
         cmocka_unit_test_setup_teardown(a_long_path_is_as_good_as_a_short_one, make_directory, remove_directory),
         cmocka_unit_test(a_host_is_listened_at_by_its_name),
+        cmocka_unit_test_setup_teardown(whether_somebody_listens_can_be_asked, make_directory, remove_directory),
         cmocka_unit_test(wrong_endpoints_are_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
