@@ -1,7 +1,8 @@
 /* changes.c - the last change of each row that a list of records makes, in the order of the rows.
  * SPDX-License-Identifier: Apache-2.0
  *
- * A hash table finds the item of a row. What is sorted is 16 bytes an item, by eight bytes of the keys at a time. */
+ * A hash table finds the item of a row, but of most mail a strip does. What is sorted is 16 bytes an item, by eight
+ * bytes of the keys at a time. */
 #include "state/changes.h"
 
 #include <stdlib.h>
@@ -89,6 +90,12 @@ static uint32_t hash_of(const struct troupe__change *change)
     return (uint32_t)(troupe__hash(change->key.data, change->key.size) >> 32) + change->table;
 }
 
+/* Where to begin to look. */
+static struct troupe__changes_slot *slot_of(const struct troupe__changes *changes, uint32_t hash)
+{
+    return &changes->slots[hash & (changes->slot_count - 1)];
+}
+
 /* The first slot that is free or has the row. */
 static struct troupe__changes_slot *find_slot(const struct troupe__changes *changes, uint32_t hash,
                                               const struct troupe__change *wanted)
@@ -119,38 +126,54 @@ static struct troupe__changes_slot *new_slots(size_t count)
     return slots;
 }
 
-static bool grow(struct troupe__changes *changes)
+enum { FIRST = 1024 };
+
+static bool grow_items(struct troupe__changes *changes)
 {
-    size_t capacity = changes->capacity > 0 ? changes->capacity * 2 : 1024;
+    size_t capacity = changes->capacity > 0 ? changes->capacity * 2 : FIRST;
     struct troupe__changes_item *items = realloc(changes->items, capacity * sizeof *items);
-    if (!items) {
-        return false;
+    if (items) {
+        changes->items = items;
+        changes->capacity = capacity;
     }
-    changes->items = items;
-    struct troupe__changes_slot *slots = new_slots(capacity * 2);
+    return items != NULL;
+}
+
+static bool grow_slots(struct troupe__changes *changes)
+{
+    size_t count = changes->slot_count > 0 ? changes->slot_count * 2 : 2 * (size_t)FIRST;
+    struct troupe__changes_slot *slots = new_slots(count);
     if (!slots) {
         return false;
     }
     for (size_t i = 0; i < changes->slot_count; i++) { /* No two of them are the same row. */
         if (changes->slots[i].item != 0) {
-            size_t at = changes->slots[i].hash & (capacity * 2 - 1);
+            size_t at = changes->slots[i].hash & (count - 1);
             while (slots[at].item != 0) {
-                at = (at + 1) & (capacity * 2 - 1);
+                at = (at + 1) & (count - 1);
             }
             slots[at] = changes->slots[i];
         }
     }
     free(changes->slots);
     changes->slots = slots;
-    changes->slot_count = capacity * 2;
-    changes->capacity = capacity;
+    changes->slot_count = count;
     return true;
+}
+
+/* Room for AHEAD more: each may become an item when it is added, or, of a strip, when all are sorted. */
+static bool make_room(struct troupe__changes *changes)
+{
+    return (changes->count + AHEAD <= changes->capacity || grow_items(changes)) &&
+           (2 * (changes->item_count + AHEAD) <= changes->slot_count || grow_slots(changes));
 }
 
 void troupe__changes_free(struct troupe__changes *changes)
 {
     free(changes->items);
     free(changes->slots);
+    free(changes->new_mail.places);
+    free(changes->old_mail.places);
     *changes = (struct troupe__changes){0};
 }
 
@@ -159,7 +182,10 @@ void troupe__changes_clear(struct troupe__changes *changes)
     if (changes->capacity > ROWS_KEPT && changes->count < changes->capacity / 16) {
         troupe__changes_free(changes);
     }
-    changes->count = changes->other_count = 0;
+    changes->count = changes->item_count = changes->other_count = 0;
+    troupe__strip_clear(&changes->new_mail, ROWS_KEPT);
+    troupe__strip_clear(&changes->old_mail, ROWS_KEPT);
+    changes->mail_bounded = false;
     memset(changes->bounds, 0, sizeof changes->bounds);
     if (changes->slots) {
         memset(changes->slots, 0, changes->slot_count * sizeof *changes->slots);
@@ -171,6 +197,10 @@ enum { EMPTY = 1 /* the bound of a table without rows; 0: it was not said */ };
 void troupe__changes_bound(struct troupe__changes *changes, enum troupe__table table, struct troupe_bytes key)
 {
     changes->bounds[table] = key.data ? order_of(table, key) : EMPTY;
+    if (table == TROUPE__MAIL && (!key.data || key.size == 8)) {
+        changes->mail_new = key.data ? troupe__get_be64(key.data) + 1 : 0;
+        changes->mail_bounded = !key.data || changes->mail_new > 0;
+    }
 }
 
 /* Whether a change, the last one of its row, is none to the tables: it removes what they do not have. A row whose order
@@ -181,14 +211,47 @@ static bool is_gone(const struct troupe__changes *changes, const unsigned char *
     return (*at & 1) != 0 && bound != 0 && order > bound;
 }
 
+/* The strip that a change is for, or NULL. Which one never changes for a row. */
+static struct troupe__strip *strip_of(struct troupe__changes *changes, const struct troupe__change *change)
+{
+    if (change->table != TROUPE__MAIL || change->key.size != 8 || !changes->mail_bounded) {
+        return NULL;
+    }
+    return troupe__get_be64(change->key.data) >= changes->mail_new ? &changes->new_mail : &changes->old_mail;
+}
+
+static bool fits_strip(struct troupe__changes *changes, const struct troupe__change *change)
+{
+    const struct troupe__strip *strip = strip_of(changes, change);
+    return strip && troupe__strip_covers(strip, troupe__get_be64(change->key.data));
+}
+
+/* Whether a strip has taken the change. What is removed behind the tables' last has come and gone. */
+static bool add_to_strip(struct troupe__changes *changes, const struct troupe__change *change, const unsigned char *at)
+{
+    struct troupe__strip *strip = strip_of(changes, change);
+    if (!strip) {
+        return false;
+    }
+    size_t before = strip->count;
+    bool gone = change->removed && strip == &changes->new_mail;
+    if (!troupe__strip_put(strip, troupe__get_be64(change->key.data), gone ? NULL : at)) {
+        return false;
+    }
+    changes->count += strip->count - before;
+    changes->other_count += strip->count - before;
+    return true;
+}
+
 static void add(struct troupe__changes *changes, const struct troupe__change *change, uint32_t hash,
                 const unsigned char *at)
 {
     struct troupe__changes_slot *slot = find_slot(changes, hash, change);
     bool is_new = slot->item == 0, is_other = change->table != TROUPE__STATE;
     if (is_new) {
-        *slot = (struct troupe__changes_slot){hash, (uint32_t)++changes->count};
-        changes->items[changes->count - 1].order = order_of(change->table, change->key);
+        changes->count++;
+        *slot = (struct troupe__changes_slot){hash, (uint32_t)++changes->item_count};
+        changes->items[changes->item_count - 1].order = order_of(change->table, change->key);
     }
     struct troupe__changes_item *item = &changes->items[slot->item - 1];
     if (is_other) {
@@ -205,11 +268,12 @@ enum troupe_error troupe__changes_add(struct troupe__changes *changes, struct tr
         struct troupe__change change;
         const unsigned char *at;
         uint32_t hash;
+        bool hashed;
+        struct troupe__changes_slot slot; /* the first that it may be in */
     } some[AHEAD];
-    struct troupe__changes_slot hits[AHEAD];
     size_t count;
     do {
-        if (changes->count + AHEAD > changes->capacity && !grow(changes)) {
+        if (!make_room(changes)) {
             return TROUPE_ENOMEM;
         }
         for (count = 0; count < AHEAD; count++) {
@@ -217,22 +281,28 @@ enum troupe_error troupe__changes_add(struct troupe__changes *changes, struct tr
             if (!troupe__record_next(&cursor, &some[count].change)) {
                 break;
             }
-            some[count].hash = hash_of(&some[count].change);
-            __builtin_prefetch(&changes->slots[some[count].hash & (changes->slot_count - 1)], 1);
+            some[count].hashed = !fits_strip(changes, &some[count].change);
+            if (some[count].hashed) {
+                some[count].hash = hash_of(&some[count].change);
+                __builtin_prefetch(slot_of(changes, some[count].hash), 1);
+            }
         }
         for (size_t i = 0; i < count; i++) { /* Most rows are changed again: their slots name what is looked at next. */
-            hits[i] = changes->slots[some[i].hash & (changes->slot_count - 1)];
-            if (hits[i].item != 0 && hits[i].hash == some[i].hash) {
-                __builtin_prefetch(&changes->items[hits[i].item - 1], 1);
+            some[i].slot = some[i].hashed ? *slot_of(changes, some[i].hash) : (struct troupe__changes_slot){0, 0};
+            if (some[i].slot.item != 0 && some[i].slot.hash == some[i].hash) {
+                __builtin_prefetch(&changes->items[some[i].slot.item - 1], 1);
             }
         }
         for (size_t i = 0; i < count; i++) {
-            if (hits[i].item != 0 && hits[i].hash == some[i].hash) {
-                __builtin_prefetch(changes->items[hits[i].item - 1].at);
+            if (some[i].slot.item != 0 && some[i].slot.hash == some[i].hash) {
+                __builtin_prefetch(changes->items[some[i].slot.item - 1].at);
             }
         }
         for (size_t i = 0; i < count; i++) {
-            add(changes, &some[i].change, some[i].hash, some[i].at);
+            if (!add_to_strip(changes, &some[i].change, some[i].at)) {
+                uint32_t hash = some[i].hashed ? some[i].hash : hash_of(&some[i].change);
+                add(changes, &some[i].change, hash, some[i].at);
+            }
         }
     } while (count == AHEAD);
     return cursor.failed ? TROUPE_ECORRUPT : TROUPE_OK;
@@ -359,22 +429,54 @@ static void sort_keys(struct troupe__changes_item *items, size_t count, size_t s
     }
 }
 
+/* Write its changes, in their order, to `items`. Returns their end. */
+static struct troupe__changes_item *unroll(const struct troupe__strip *strip, struct troupe__changes_item *items)
+{
+    for (size_t i = 0; i < strip->size; i++) {
+        if (strip->places[i]) {
+            unsigned char number[8];
+            troupe__put_be64(number, strip->first + i);
+            *items++ = (struct troupe__changes_item){
+                order_of(TROUPE__MAIL, (struct troupe_bytes){number, sizeof number}), strip->places[i]};
+        }
+    }
+    return items;
+}
+
+static void unroll_both(const struct troupe__changes *changes, struct troupe__changes_item *items)
+{
+    (void)unroll(&changes->new_mail, unroll(&changes->old_mail, items));
+}
+
 void troupe__changes_sort(struct troupe__changes *changes)
 {
     struct troupe__changes_item *items = changes->items;
-    size_t kept = 0;
-    for (size_t i = 0; i < changes->count; i++) {
+    size_t kept = 0, strips = changes->old_mail.count + changes->new_mail.count;
+    bool other_mail = false;
+    for (size_t i = 0; i < changes->item_count; i++) {
         bool state = items[i].order >> 56 == place_of(TROUPE__STATE); /* Nearly all: no need to look there. */
         if (state || !is_gone(changes, items[i].at, items[i].order)) {
+            other_mail = other_mail || items[i].order >> 56 == place_of(TROUPE__MAIL);
             items[kept++] = items[i];
         }
     }
-    changes->count = kept;
+    if (other_mail) { /* Between that of the strips. */
+        unroll_both(changes, items + kept);
+        kept += strips;
+        strips = 0;
+    }
+    changes->count = changes->item_count = kept;
     if (kept > 0) {
         struct troupe__changes_item *spare = malloc(kept * sizeof *spare);
         sort_orders(items, kept, spare);
         sort_runs(items, kept, 0, spare);
         free(spare);
+    }
+    if (strips > 0) {
+        size_t place = troupe__changes_find(changes, TROUPE__MAIL, (struct troupe_bytes){"", 0});
+        memmove(items + place + strips, items + place, (kept - place) * sizeof *items);
+        unroll_both(changes, items + place);
+        changes->count = changes->item_count = kept + strips;
     }
 }
 

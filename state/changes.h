@@ -7,6 +7,7 @@
 #define TROUPE_STATE_CHANGES_H
 
 #include "core/store.h"
+#include "state/strip.h"
 
 struct troupe__changes_item;
 struct troupe__changes_slot;
@@ -14,9 +15,14 @@ struct troupe__changes_slot;
 struct troupe__changes { /* Zero bytes are none. */
     struct troupe__changes_item *items;
     struct troupe__changes_slot *slots;
-    size_t count, capacity, slot_count;
+    size_t count, item_count, capacity, slot_count;
     size_t other_count;                   /* of other tables than STATE, without those that came and went */
     uint64_t bounds[TROUPE__TABLE_COUNT]; /* see troupe__changes_bound */
+    /* Mail is numbered: that of numbers behind the tables' last, and that of those before, as far as it fits. Only when
+     * the bound of MAIL is known. */
+    struct troupe__strip new_mail, old_mail;
+    uint64_t mail_new; /* the first number behind the tables' last */
+    bool mail_bounded;
 };
 
 void troupe__changes_free(struct troupe__changes *changes);
