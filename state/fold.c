@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -30,6 +31,7 @@ enum {
     PAGES_PER_TXN = 256,       /* that STATE rows stand on: 1 MiB, one or two milliseconds of the disk's time, ... */
     PAGES_PER_TXN_MAX = 8192,  /* ... and when folding is behind: each costs two syncs, but more pages cost LMDB more */
     SPREAD_MAX_MS = 2000,
+    NICE = 10, /* folding can wait: else loop and committer wait for ticks of 4 ms on a machine with two cores */
     BUFFER_KEPT_MAX = 1 << 20, /* bytes of a batch's memory that is kept for the next one */
     PIECE = 1 << 22,           /* bytes of memory that are given back at once */
     PHOTO_TIMES = 8,           /* times bytes_max that may come to what waits while a photograph is taken, ... */
@@ -502,6 +504,7 @@ static int fold_batch(struct troupe__fold *fold)
 static void *run(void *context)
 {
     struct troupe__fold *fold = context;
+    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), NICE); /* Of this thread alone, on Linux. */
     pthread_mutex_lock(&fold->mutex);
     for (;;) {
         wait_for_work(fold);
