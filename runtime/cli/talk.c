@@ -121,9 +121,12 @@ static int exchange(struct talk *talk, const char *command)
                  : result;
     if (result == TROUPE_ETIMEOUT) {
         troupe__client_say_silent(&client, talk->request.timeout_ms);
+        size_t size = strlen(client.error);
         if (troupe__endpoint_refuses(client.endpoint)) {
-            size_t size = strlen(client.error);
             snprintf(client.error + size, sizeof client.error - size, "; nobody listens there");
+        } else if (!client.keyed && talk->reach.connect) {
+            snprintf(client.error + size, sizeof client.error - size,
+                     "; if its cluster file has keys, say --key FILE and --server-key KEY");
         }
     }
     int code = result == TROUPE_OK ? print_outcome(talk, command, &reply) : fail(command, client.error, result);
