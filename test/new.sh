@@ -17,12 +17,14 @@ refused() {
     grep -q -- "$text" "$dir/log" || fail "troupe new $* does not say: $text"
 }
 
+ln -s "$root" "$dir/the root" # Where it was built there may be a space in the path.
+ln -s "$build" "$dir/the build"
 export MAKEFLAGS='' ASAN_OPTIONS=detect_leaks=0
 "$build/troupe" new first >"$dir/log"
-make -C first test CC="${CC:-cc}" CFLAGS="-Wall -Wextra -Werror -O1" TROUPE_DIR="$root" TROUPE_BUILD="$build" \
+make -C first test CC="${CC:-cc}" CFLAGS="-Wall -Wextra -Werror -O1" TROUPE_DIR="$dir/the root" TROUPE_BUILD="$dir/the build" \
     >"$dir/log" 2>&1 || fail "the test of a new project"
 grep -q '^passed$' "$dir/log" || fail "the new project's test says nothing"
-make -C first run TROUPE_DIR="$root" TROUPE_BUILD="$build" >"$dir/log" 2>&1 || fail "make run"
+make -C first run TROUPE_DIR="$dir/the root" TROUPE_BUILD="$dir/the build" >"$dir/log" 2>&1 || fail "make run"
 [ "$(wc -l <first/out.jsonl)" = 3 ] || fail "make run put out $(wc -l <first/out.jsonl) records"
 make -C first clean >/dev/null TROUPE_DIR="$root"
 # Its test can fail.
