@@ -21,8 +21,9 @@ MUTANTS = [
         ("    link->sealed = link->row;\n", "    link->sealed = link->row;\n"
          "    link->durable.left = link->durable.sent = link->row.sent;\n")]),
     ("mark not in the epoch", "runtime/links.c", [
-        ("troupe__buffer_put_varint(&links->row, link->row.accepted);",
-         "troupe__buffer_put_varint(&links->row, link->durable.accepted);")]),
+        ("    troupe__links_row_put(&links->row, &link->row);\n",
+         "    struct troupe__link_row early = link->row;\n    early.accepted = link->durable.accepted;\n"
+         "    troupe__links_row_put(&links->row, &early);\n")]),
     ("no gap check", "core/link.c", [
         ("    if (frame->first > next) {",
          "    if (frame->first > next) {\n        next = frame->first;\n        link->row.accepted = next - 1;\n    }\n"
@@ -80,10 +81,18 @@ MUTANTS = [
         ("    return wrapped->kind == TROUPE__FORWARDED_ASK ? join_ask(machine, wrapped, id) : TROUPE_OK;",
          "    return wrapped->kind == TROUPE__FORWARDED_ASK ? enter(machine, wrapped, (struct troupe__id){0, 0}, body)\n"
          "                                                  : TROUPE_OK;")]),
-    ("what flew is dealt out though it was taken in", "runtime/recast.c", [
+    ("what flew is dealt out though it was taken in", "runtime/recast_messages.c", [
         ("number > recast->olds[to].accepted[from] ?", "true ?")]),
-    ("what flew is not dealt out", "runtime/recast.c", [
+    ("what flew is not dealt out", "runtime/recast_messages.c", [
         ("number > recast->olds[to].accepted[from] ?", "false ?")]),
+    ("an answer on its way to its ask that is not dealt out", "runtime/recast_messages.c", [
+        ("    if (message.kind == TROUPE__OUTWARD) {\n", "    if (message.kind == TROUPE__OUTWARD) {\n        return TROUPE_OK;\n")],
+     "runtime/recast_test"),
+    ("a head that goes before its elements", "runtime/sweeper.c", [
+        ("return look.is_head && look.rows == 1 && !tasks ?", "return !tasks ?")], "runtime/state_test"),
+    ("a head that goes before what memory knows", "core/collection.c", [
+        ("collection->overlay.root || collection->head.generation == 0", "collection->head.generation == 0")],
+     "runtime/state_test"),
     ("leaving before it is noted", "core/link.c", [ # one seed in a thousand; a claim of link_test.c
         ("    link->row.left = link->ever_up ? link->row.sent : link->row.left;\n",
          "    link->row.left = link->row.sent;\n")], "core/link_test"),
