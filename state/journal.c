@@ -670,7 +670,7 @@ static enum troupe_error convert_old(const char *directory, const struct troupe_
             close(fd);
         }
     } else {
-        *ret_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+        *ret_fd = options->read_only ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : open(path, O_RDWR | O_CLOEXEC);
         result = *ret_fd < 0 ? fail("convert", path, errno, error, error_size) : TROUPE_OK;
     }
     troupe__journal_close(&made);

@@ -26,6 +26,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "state/journal.h"
 #include "state/lmdb_store.h"
 #include "test/crash/counter.h"
 #include "test/crash/disk.h"
@@ -274,7 +275,7 @@ static void build_file(const struct disk *d, const struct file *file, const char
 static void empty(const char *directory)
 {
     static const char *const names[] = {
-        "journal.log", "tables.mdb", "tables.mdb-lock", "journal.log.new", "tables.mdb.new",
+        "journal.log", "tables.mdb", "tables.mdb-lock", "journal.log.new", "tables.mdb.new",     "journal.mdb",
         "lock",        "specs",      "specs.new",       "out.jsonl",       "tables.mdb.new-lock"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char path[640];
@@ -458,6 +459,7 @@ struct plan {
     bool sync;           /* durability disk */
     bool sync_later;     /* not in the first of the openings, then on disk */
     uint64_t fail_epoch; /* from here on a write fails, and yet its bytes are written; 0: none */
+    bool old;            /* it begins with a directory whose journal is of version 2 */
 };
 
 /* Commit epochs from `epoch` on, up to `end`. Returns the next one. */
@@ -488,6 +490,118 @@ static uint64_t commit_some(const struct model *model, struct troupe__store *sto
     return epoch;
 }
 
+/* ---- a directory of the version before --------------------------------------------------------------------------- */
+
+enum { OLD_FOLDED = 30, OLD_LAST = 40, OLD_CHUNK = 65520, OLD_HEADER = 40 };
+
+struct old_journal {
+    MDB_txn *txn;
+    MDB_dbi dbi;
+    uint64_t chain;
+};
+
+static void put_old(struct old_journal *old, uint64_t epoch, const unsigned char *data, size_t size)
+{
+    for (size_t done = 0, chunk = 0; done < size; chunk++) {
+        unsigned char bytes[12] = {0};
+        size_t part = size - done < OLD_CHUNK ? size - done : OLD_CHUNK;
+        MDB_val key = {sizeof bytes, bytes}, value = {part, (void *)(uintptr_t)(data + done)};
+        troupe__put_be64(bytes, epoch);
+        bytes[11] = (unsigned char)chunk;
+        assert_int_equal(mdb_put(old->txn, old->dbi, &key, &value, 0), 0);
+        done += part;
+    }
+}
+
+static enum troupe_error put_old_record(void *context, uint64_t epoch, uint64_t hash, struct troupe_bytes record)
+{
+    struct old_journal *old = context;
+    unsigned char *bytes = malloc(OLD_HEADER + record.size);
+    const uint64_t numbers[] = {(uint64_t)2 << 32, epoch, old->chain, record.size, hash};
+    assert_non_null(bytes);
+    for (size_t i = 0; i < 5; i++) {
+        troupe__put_be64(bytes + 8 * i, numbers[i]);
+    }
+    memcpy(bytes + OLD_HEADER, record.data, record.size);
+    put_old(old, epoch, bytes, OLD_HEADER + record.size);
+    free(bytes);
+    old->chain = hash;
+    return TROUPE_OK;
+}
+
+/* Write what the journal of `directory` has beyond OLD_FOLDED as an LMDB file, as state/journal_old.c reads it. */
+static void make_old_journal(const char *directory, const char *path)
+{
+    char error[512];
+    unsigned char format[40] = "troupeJ";
+    struct troupe__journal journal;
+    struct old_journal old;
+    uint64_t first;
+    MDB_env *env;
+    unlink(path);
+    assert_int_equal(troupe__journal_look(&journal, directory, &first, error, sizeof error), TROUPE_OK);
+    const uint64_t numbers[] = {2, journal.slot.run, journal.slot.previous_run, OLD_FOLDED};
+    for (size_t i = 0; i < 4; i++) {
+        troupe__put_be64(format + 8 + 8 * i, numbers[i]);
+    }
+    assert_int_equal(mdb_env_create(&env), 0);
+    assert_int_equal(mdb_env_set_mapsize(env, 1 << 26), 0);
+    assert_int_equal(mdb_env_open(env, path, MDB_NOSUBDIR | MDB_NOLOCK, 0600), 0);
+    assert_int_equal(mdb_txn_begin(env, NULL, 0, &old.txn), 0);
+    assert_int_equal(mdb_dbi_open(old.txn, NULL, 0, &old.dbi), 0);
+    put_old(&old, 0, format, sizeof format);
+    assert_true(troupe__journal_before(&journal, OLD_FOLDED + 1, &old.chain));
+    assert_int_equal(troupe__journal_replay(&journal, OLD_FOLDED, old.chain, put_old_record, &old, error, sizeof error),
+                     TROUPE_OK);
+    assert_int_equal(mdb_txn_commit(old.txn), 0);
+    mdb_env_close(env);
+    troupe__journal_unlook(&journal);
+}
+
+/* Copy a file, with calls that are recorded. */
+static void copy_in(const char *from, const char *directory, const char *name)
+{
+    static unsigned char bytes[FILE_MAX];
+    char path[640];
+    int source = open(from, O_RDONLY);
+    ssize_t size = read(source, bytes, sizeof bytes);
+    snprintf(path, sizeof path, "%s/%s", directory, name);
+    int fd = open(path, O_WRONLY | O_CREAT, 0600);
+    assert_true(source >= 0 && size > 0 && fd >= 0 && pwrite(fd, bytes, (size_t)size, 0) == size);
+    assert_true(fsync(fd) == 0 && close(fd) == 0 && close(source) == 0);
+}
+
+/* Begin to watch a directory of the version before, with epochs up to OLD_LAST. */
+static void watch_old(const struct model *model, const char *directory)
+{
+    struct troupe__lmdb_options busy = {.map_size = 1 << 26, .fold_interval_ms = 1};
+    char from[160], tables[200], journal[200], parent[200], error[512];
+    snprintf(from, sizeof from, "%s.from", directory);
+    snprintf(tables, sizeof tables, "%s/tables.mdb", from);
+    snprintf(journal, sizeof journal, "%s.old", directory);
+    for (uint64_t last = OLD_FOLDED; last <= OLD_LAST; last += OLD_LAST - OLD_FOLDED) {
+        struct troupe__store *store;
+        assert_int_equal(troupe__lmdb_store_open(from, &busy, &store, error, sizeof error), TROUPE_OK);
+        assert_int_equal(store->replay(store, NULL, NULL), TROUPE_OK);
+        for (uint64_t epoch = store->last_epoch + 1; epoch <= last; epoch++) {
+            assert_int_equal(model_commit(model, store, epoch, 1), TROUPE_OK);
+        }
+        busy.fold_interval_ms = 3600000;
+        if (last == OLD_LAST) {
+            make_old_journal(from, journal);
+            disk_watch(directory);
+            assert_int_equal(mkdir(directory, 0700), 0);
+            copy_in(tables, directory, "tables.mdb");
+            copy_in(journal, directory, "journal.mdb");
+            snprintf(parent, sizeof parent, "%s/..", directory);
+            assert_true(troupe__sync_path(directory) == 0 && troupe__sync_path(parent) == 0);
+        }
+        store->close(store);
+    }
+    unlink(journal);
+    empty(from);
+}
+
 /* Commit EPOCHS epochs of the model, folding on the way and opening anew some times. `*ret_from`: states from there on
  * are promised to be good. */
 static struct disk_log record(const struct model *model, const char *directory, struct plan plan, size_t *ret_from)
@@ -497,8 +611,13 @@ static struct disk_log record(const struct model *model, const char *directory, 
     char error[512];
     bool failed = false;
     *ret_from = 0;
-    disk_watch(directory);
-    for (uint64_t epoch = 1, opening = 1; epoch <= EPOCHS; opening++) {
+    if (plan.old) {
+        watch_old(model, directory);
+        *ret_from = disk_note(DISK_COMMITTED, OLD_LAST);
+    } else {
+        disk_watch(directory);
+    }
+    for (uint64_t epoch = plan.old ? OLD_LAST + 1 : 1, opening = plan.old ? 2 : 1; epoch <= EPOCHS; opening++) {
         struct troupe__store *store;
         busy.sync = plan.sync || (plan.sync_later && opening > 1);
         if (troupe__lmdb_store_open(directory, &busy, &store, error, sizeof error) != TROUPE_OK ||
@@ -632,6 +751,13 @@ static void a_store_that_was_run_without_syncs_is_durable_from_its_next_opening_
     check_recording(f, (struct plan){.sync_later = true}, number_of("TROUPE_STATES", STATES) / 8);
 }
 
+/* A journal of the version before becomes one of today's, with all that it had, at whatever moment that is cut off. */
+static void a_directory_of_the_version_before_is_taken_over_or_left_as_it_is(void **state)
+{
+    struct fixture *f = *state;
+    check_recording(f, (struct plan){.sync = true, .old = true}, number_of("TROUPE_STATES", STATES) / 4);
+}
+
 /* An epoch whose write fails may be on disk all the same. The node stops and starts again: neither then nor later
  * does the epoch come back torn. */
 static void a_failed_write_leaves_no_trap(void **state)
@@ -701,6 +827,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_store_that_was_run_without_syncs_is_durable_from_its_next_opening_on, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_failed_write_leaves_no_trap, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_directory_of_the_version_before_is_taken_over_or_left_as_it_is, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(a_node_goes_on_from_every_state_to_the_same_output, setup, teardown),
         cmocka_unit_test_setup_teardown(every_sync_that_is_left_out_is_noticed, setup, teardown),
     };
