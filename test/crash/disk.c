@@ -30,7 +30,7 @@ static struct {
     const char *fault_name;
     int64_t calls; /* until it fails; -1: it does not */
     int error;
-    bool done, failed;
+    bool done, failed, no_direct;
 } disk = {.mutex = PTHREAD_MUTEX_INITIALIZER, .calls = -1};
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
@@ -105,6 +105,11 @@ void disk_fail(enum disk_fault fault, const char *name, int64_t calls, int error
     disk.done = done;
     disk.failed = false;
     unlock();
+}
+
+void disk_refuse_direct(bool refuse)
+{
+    disk.no_direct = refuse;
 }
 
 bool disk_failed(void)
@@ -198,6 +203,10 @@ int open(const char *path, int flags, ...)
     va_start(args, flags);
     mode_t mode = flags & O_CREAT ? va_arg(args, mode_t) : 0;
     va_end(args);
+    if (flags & O_DIRECT && disk.no_direct) {
+        errno = EINVAL;
+        return -1;
+    }
     lock();
     int fd = REAL(open)(path, flags, mode);
     if (fd >= 0) {

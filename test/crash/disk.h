@@ -49,6 +49,9 @@ void disk_log_free(struct disk_log *log);
 /* Returns the index of the note. */
 size_t disk_note(enum disk_kind kind, uint64_t value);
 
+/* Refuse to open files for writing past the page cache, as some file systems do, until it is told otherwise. */
+void disk_refuse_direct(bool refuse);
+
 /* What fails. The calls on watched files are counted per class. */
 enum disk_fault {
     DISK_FAIL_SYNC,  /* fdatasync, fsync: nothing of what is pending need be on disk */

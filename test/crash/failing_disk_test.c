@@ -24,8 +24,10 @@ struct way {
     int error; /* 0: a short write */
     bool done; /* the bytes are written all the same */
     const char *text;
+    bool plain; /* nothing goes past the page cache */
 };
 
+/* Commits are durable writes, past the page cache; or, where those are not to be had, writes and syncs. */
 static const struct way ways[] = {
     {DISK_FAIL_SYNC, EIO, false, "sync, EIO"},
     {DISK_FAIL_SYNC, ENOSPC, false, "sync, ENOSPC"},
@@ -36,6 +38,9 @@ static const struct way ways[] = {
     {DISK_FAIL_META, EIO, true, "durable write, EIO, written all the same"},
     {DISK_FAIL_META, ENOSPC, true, "durable write, ENOSPC, written all the same"},
     {DISK_FAIL_META, 0, false, "durable write, short"},
+    {DISK_FAIL_SYNC, EIO, false, "sync, EIO, all through the page cache", true},
+    {DISK_FAIL_WRITE, ENOSPC, false, "write, ENOSPC, all through the page cache", true},
+    {DISK_FAIL_WRITE, 0, false, "short write, all through the page cache", true},
 };
 
 struct fixture {
@@ -136,6 +141,7 @@ static void a_store_stops_at_its_last_epoch_whichever_call_fails(void **state)
         for (bool failed = true; failed; calls++) {
             char error[600] = "";
             uint64_t last = 0, failed_epoch = 0;
+            disk_refuse_direct(ways[i].plain);
             disk_watch(f->directory);
             disk_fail(ways[i].fault, NULL, calls, ways[i].error, ways[i].done);
             enum troupe_error result = work(f, model, &last, &failed_epoch, error, sizeof error);
@@ -173,6 +179,7 @@ static void a_node_ends_with_a_text_and_goes_on_later_whichever_call_fails(void 
         int64_t calls = 0, ends = 0;
         for (bool failed = true; failed; calls++) {
             char error[600] = "", wrong[600];
+            disk_refuse_direct(ways[i].plain);
             disk_watch(f->directory);
             disk_fail(ways[i].fault, NULL, calls, ways[i].error, ways[i].done);
             enum troupe_error result = counter_run(f->directory, f->input, f->output, error, sizeof error);

@@ -459,6 +459,7 @@ struct plan {
     bool sync;           /* durability disk */
     bool sync_later;     /* not in the first of the openings, then on disk */
     uint64_t fail_epoch; /* from here on a write fails, and yet its bytes are written; 0: none */
+    bool plain;          /* on a file system where nothing is written past the page cache */
     bool old;            /* it begins with a directory whose journal is of version 2 */
 };
 
@@ -714,6 +715,7 @@ static int teardown(void **state)
 static void check_recording(struct fixture *f, struct plan plan, uint64_t states)
 {
     const char *kept = getenv("TROUPE_LOG");
+    disk_refuse_direct(plan.plain);
     struct disk_log log = kept ? load_log(kept) : record(f->model, f->source, plan, &f->run.from);
     uint64_t only = number_of("TROUPE_STATE", UINT64_MAX);
     f->run.from = number_of("TROUPE_FROM", f->run.from);
@@ -742,6 +744,13 @@ static void every_state_that_a_crash_may_leave_opens_with_all_that_was_acknowled
 {
     struct fixture *f = *state;
     check_recording(f, (struct plan){.sync = true}, f->run.states);
+}
+
+/* The same where commits go through the page cache, and are synced. */
+static void every_state_opens_where_nothing_goes_past_the_page_cache(void **state)
+{
+    struct fixture *f = *state;
+    check_recording(f, (struct plan){.sync = true, .plain = true}, number_of("TROUPE_STATES", STATES) / 4);
 }
 
 /* What a run with durability process has left is durable once a run with durability disk has opened it. */
@@ -824,6 +833,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(every_state_that_a_crash_may_leave_opens_with_all_that_was_acknowledged, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(every_state_opens_where_nothing_goes_past_the_page_cache, setup, teardown),
         cmocka_unit_test_setup_teardown(a_store_that_was_run_without_syncs_is_durable_from_its_next_opening_on, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_failed_write_leaves_no_trap, setup, teardown),
