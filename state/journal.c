@@ -434,11 +434,10 @@ int troupe__journal_append(struct troupe__journal *journal, uint64_t epoch, stru
         append.fresh_count > 0) {
         journal->at = extent_size; /* An extent may say that it goes on from here: only a later one takes that back. */
     }
-    if (!code) {
-        take_in(journal, &append);
-    }
     if (code) {
         give_back(journal, &append);
+    } else {
+        take_in(journal, &append);
     }
     free(append.fresh);
     if (append.locked) {
@@ -460,8 +459,7 @@ int troupe__journal_claim(struct troupe__journal *journal, uint64_t run, uint64_
     return code;
 }
 
-/* Give back what a backlog has left at the end of the file. The slot goes first: the file may be longer than it says.
- */
+/* Give back what a backlog has left at the file's end. The slot goes first: the file may be longer than it says. */
 static int shrink(struct troupe__journal *journal)
 {
     uint64_t places = PLACES_KEPT;
