@@ -240,7 +240,7 @@ int troupe__look_open(const struct troupe__look *look, struct troupe__reach *rea
 bool troupe__look_greet(const struct troupe__look *look, struct troupe__chorus *chorus,
                         const struct troupe__reach *reach)
 {
-    if (troupe__chorus_open(chorus, reach) != TROUPE_OK) {
+    if (!chorus->voices && troupe__chorus_open(chorus, reach) != TROUPE_OK) {
         troupe__look_complain(look, "out of memory", TROUPE_ENOMEM);
         return false;
     }
@@ -260,7 +260,7 @@ int troupe__look_at(struct troupe__look *look, unsigned tables, struct troupe_by
     for (size_t i = 0; i < reach.count; i++) {
         reach.nodes[i].listed = address ? i == owner : reach.nodes[i].listed;
     }
-    struct troupe__chorus chorus;
+    struct troupe__chorus chorus = {.voices = NULL};
     bool good = troupe__look_greet(look, &chorus, &reach);
     for (size_t i = 0; chorus.voices && i < reach.count && !ferror(stdout); i++) {
         if (reach.nodes[i].listed) {

@@ -57,8 +57,9 @@ typedef enum troupe_error (*troupe__look_fn)(const struct troupe__look *look, st
 int troupe__look_at(struct troupe__look *look, unsigned tables, struct troupe_bytes prefix,
                     const struct troupe__look_address *address, troupe__look_fn show, void *context);
 
-/* Connect to all listed nodes that run, at once; who does not answer is complained of when it is looked at. False, with
- * no voices and nothing to close: out of memory, which has been said. */
+/* Connect to all listed nodes that run, at once, unless they are connected already; who does not answer is complained
+ * of when it is looked at. The first time `chorus` is zero bytes; after the last one it is to be closed. False, with no
+ * voices: out of memory, which has been said. */
 bool troupe__look_greet(const struct troupe__look *look, struct troupe__chorus *chorus,
                         const struct troupe__reach *reach);
 

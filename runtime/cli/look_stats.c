@@ -123,14 +123,12 @@ static bool show_node(struct troupe__look *look, struct troupe__chorus *chorus, 
 }
 
 /* Returns whether all have answered. */
-static bool show_all(struct troupe__look *look, const struct troupe__reach *reach)
+static bool show_all(struct troupe__look *look, struct troupe__chorus *chorus, const struct troupe__reach *reach)
 {
-    struct troupe__chorus chorus;
-    bool good = troupe__look_greet(look, &chorus, reach);
-    for (size_t i = 0; chorus.voices && i < reach->count; i++) {
-        good &= !reach->nodes[i].listed || show_node(look, &chorus, i);
+    bool good = troupe__look_greet(look, chorus, reach);
+    for (size_t i = 0; chorus->voices && i < reach->count; i++) {
+        good &= !reach->nodes[i].listed || show_node(look, chorus, i);
     }
-    troupe__chorus_close(&chorus);
     return good;
 }
 
@@ -167,6 +165,7 @@ int troupe__look_stats(int argc, char **argv)
                 "  egress/NAME      records put out on NAME\n"
                 "  input/PATH       lines taken in from PATH\n"};
     struct troupe__reach reach;
+    struct troupe__chorus chorus = {.voices = NULL};
     int code = troupe__look_parse(&look, argc, argv, 0, 0);
     code = code >= 0 ? code : troupe__look_open(&look, &reach);
     if (code >= 0) {
@@ -182,13 +181,14 @@ int troupe__look_stats(int argc, char **argv)
                              look.reach.data ? look.reach.data : "troupe-data");
     }
     do {
-        good = show_all(&look, &reach);
+        good = show_all(&look, &chorus, &reach);
         if (look.watch_s > 0 && !look.json) {
             putchar('\n');
         }
         /* A troupe is watched on while a node is away. */
     } while (look.watch_s > 0 && (good || reach.troupe) && fflush(stdout) == 0 && !ferror(stdout) &&
              nanosleep(&(struct timespec){look.watch_s, 0}, NULL) == 0);
+    troupe__chorus_close(&chorus);
     troupe__reach_close(&reach);
     return troupe__look_finish(&look, good);
 }

@@ -175,6 +175,64 @@ static void what_is_written_is_read_back(void **state)
     troupe__cluster_fini(&again);
 }
 
+static void write_anew(const struct troupe__cluster *cluster)
+{
+    char error[512] = "";
+    unlink(path);
+    assert_int_equal(troupe__cluster_file_write(path, cluster, error, sizeof error), TROUPE_OK);
+}
+
+/* Of a cluster that is in use only keys change: other ones of nodes, clients more and less. Anything else, or a file
+ * that cannot be read, changes nothing. */
+static void only_keys_are_taken_up_from_a_file_that_changes(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {"rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7",
+                                       "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID"};
+    struct troupe__cluster_node nodes[2] = {{"a", "tcp://127.0.0.1:1", "tcp://127.0.0.1:2", ""},
+                                            {"b", "tcp://127.0.0.1:3", "tcp://127.0.0.1:4", ""}};
+    struct troupe__cluster_client clients[2] = {{"ops", ""}, {"web", ""}};
+    struct troupe__cluster file = {.nodes = nodes, .clients = clients, .client_count = 1, .keys = true}, used;
+    char error[512] = "";
+    bool changed = true;
+    for (size_t i = 0; i < 2; i++) {
+        strcpy(nodes[i].public_key, keys[i]);
+        strcpy(clients[i].public_key, keys[1 - i]);
+    }
+    troupe__slots_spread(&file.slots, 7, 3, 2);
+    write_anew(&file);
+    assert_int_equal(troupe__cluster_file_read(path, &used, error, sizeof error), TROUPE_OK);
+    assert_int_equal(troupe__cluster_file_reread(path, &used, &changed, error, sizeof error), TROUPE_OK);
+    assert_false(changed);
+
+    file.client_count = 2;
+    strcpy(nodes[1].public_key, keys[0]);
+    write_anew(&file);
+    assert_int_equal(troupe__cluster_file_reread(path, &used, &changed, error, sizeof error), TROUPE_OK);
+    assert_true(changed && used.client_count == 2);
+    assert_string_equal(used.clients[1].name, "web");
+    assert_string_equal(used.nodes[1].public_key, keys[0]);
+
+    file.client_count = 0;
+    strcpy(nodes[0].clients, "tcp://127.0.0.1:5");
+    write_anew(&file);
+    assert_int_equal(troupe__cluster_file_reread(path, &used, &changed, error, sizeof error), TROUPE_EINVAL);
+    assert_non_null(strstr(error, "more than keys has changed"));
+    strcpy(nodes[0].clients, "tcp://127.0.0.1:2");
+    file.snapshots = (struct troupe__cluster_snapshots){.every_ms = 60000, .keep = 3};
+    write_anew(&file);
+    assert_int_equal(troupe__cluster_file_reread(path, &used, &changed, error, sizeof error), TROUPE_EINVAL);
+    unlink(path);
+    assert_int_not_equal(troupe__cluster_file_reread(path, &used, &changed, error, sizeof error), TROUPE_OK);
+    assert_int_equal(used.client_count, 2);
+
+    file.snapshots = (struct troupe__cluster_snapshots){.every_ms = 0};
+    write_anew(&file);
+    assert_int_equal(troupe__cluster_file_reread(path, &used, &changed, error, sizeof error), TROUPE_OK);
+    assert_true(changed && used.client_count == 0);
+    troupe__cluster_fini(&used);
+}
+
 /* A node tells its clients of the troupe what they need; what is cut off or no such text is refused. */
 static void what_a_node_tells_of_its_troupe_is_read_back(void **state)
 {
@@ -239,6 +297,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_wrong_is_named_with_its_line, setup, teardown),
         cmocka_unit_test_setup_teardown(snapshots_by_the_clock_need_only_a_time, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_written_is_read_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(only_keys_are_taken_up_from_a_file_that_changes, setup, teardown),
         cmocka_unit_test(what_a_node_tells_of_its_troupe_is_read_back),
         cmocka_unit_test_setup_teardown(a_key_is_kept_from_others, setup, teardown),
     };
