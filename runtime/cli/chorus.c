@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+enum { HELLO_MS = 2000 };
+
 static int64_t monotonic_ms(void)
 {
     struct timespec now;
@@ -164,4 +166,47 @@ size_t troupe__chorus_ask(struct troupe__chorus *chorus, const struct troupe__re
         }
     }
     return collect(chorus, false, timeout_ms);
+}
+
+/* ---- one of them ------------------------------------------------------------------------------------------------- */
+
+/* Of several: what is sent to a node that is gone is answered by nobody. */
+static enum troupe_error connect_first(const struct troupe__reach *reach, struct troupe__client *client)
+{
+    struct troupe__chorus chorus;
+    size_t listed = 0;
+    *client = (struct troupe__client){0};
+    if (troupe__chorus_open(&chorus, reach) != TROUPE_OK) {
+        snprintf(client->error, sizeof client->error, "out of memory");
+        return TROUPE_ENOMEM;
+    }
+    int first = troupe__chorus_greet_first(&chorus, HELLO_MS);
+    while (first < 0 && !reach->nodes[listed].listed) {
+        listed++;
+    }
+    struct troupe__voice *voice = &chorus.voices[first < 0 ? listed : (size_t)first];
+    *client = voice->client; /* With its text, when it failed. */
+    voice->connected = false;
+    enum troupe_error result = voice->result;
+    troupe__chorus_close(&chorus);
+    return result;
+}
+
+enum troupe_error troupe__chorus_any(const struct troupe__reach_options *options, struct troupe__client *client)
+{
+    struct troupe__reach reach;
+    enum troupe_error result = troupe__reach_open_near(&reach, options);
+    if (result != TROUPE_OK) {
+        *client = (struct troupe__client){0};
+        snprintf(client->error, sizeof client->error, "%.500s", reach.error);
+        return result;
+    }
+    size_t listed = 0, last = 0;
+    for (size_t i = 0; i < reach.count; i++) {
+        listed += reach.nodes[i].listed;
+        last = reach.nodes[i].listed ? i : last;
+    }
+    result = listed == 1 ? troupe__reach_connect(&reach, &reach.nodes[last], client) : connect_first(&reach, client);
+    troupe__reach_close(&reach);
+    return result;
 }

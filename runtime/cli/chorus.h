@@ -33,6 +33,10 @@ size_t troupe__chorus_greet(struct troupe__chorus *chorus, int64_t timeout_ms);
  * those that did within the time; -1 when none did. */
 int troupe__chorus_greet_first(struct troupe__chorus *chorus, int64_t timeout_ms);
 
+/* For a command that any node serves: connect to the one of --connect or --data; of a troupe to that of --node, or to
+ * the first that answers. Errors, with a text in client->error: those of reach.h. */
+enum troupe_error troupe__chorus_any(const struct troupe__reach_options *options, struct troupe__client *client);
+
 /* Ask those that have answered the last question another one, which takes one reply. Returns how many have answered. */
 size_t troupe__chorus_ask(struct troupe__chorus *chorus, const struct troupe__request *request, int64_t timeout_ms);
 

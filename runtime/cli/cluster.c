@@ -13,7 +13,7 @@
 #include "runtime/cli/cluster_file.h"
 #include "runtime/cli/cluster_status.h"
 #include "runtime/cli/options.h"
-#include "runtime/cli/schedule.h"
+#include "runtime/cli/period.h"
 #include "transport/keys.h"
 
 struct options {
@@ -64,7 +64,7 @@ static const char *set_keys(void *target, const char *value)
 
 static const char *set_every(void *target, const char *value)
 {
-    return troupe__schedule_parse(value, &((struct options *)target)->snapshots.every_ms)
+    return troupe__period_parse(value, &((struct options *)target)->snapshots.every_ms)
                ? NULL
                : "a time, as 30s, 10m, 6h or 1d";
 }

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "runtime/cli/schedule.h"
+#include "runtime/cli/period.h"
 #include "runtime/cli/yaml.h"
 
 enum { NO_NODE = 0xffff };
@@ -322,7 +322,7 @@ static enum troupe_error read_snapshots(const struct reading *reading, const str
     }
     enum troupe_error result = check_members(reading, map, known);
     result = result == TROUPE_OK ? take_text(reading, map, "every", &every, &line) : result;
-    if (result == TROUPE_OK && !troupe__schedule_parse(every, &snapshots->every_ms)) {
+    if (result == TROUPE_OK && !troupe__period_parse(every, &snapshots->every_ms)) {
         result = wrong(reading, line, "'every' takes a time, as 30s, 10m, 6h or 1d, not '%.64s'", every);
     }
     result = result == TROUPE_OK ? take_optional(reading, map, "keep", &keep, &line) : result;
@@ -444,7 +444,7 @@ static void write_snapshots(FILE *file, const struct troupe__cluster *cluster)
     if (snapshots->every_ms == 0) {
         return;
     }
-    troupe__schedule_text(snapshots->every_ms, every);
+    troupe__period_text(snapshots->every_ms, every);
     fprintf(file, "snapshots:\n  every: %s\n  keep: %lu\n  check: %s\n  node: \"%s\"\n", every, snapshots->keep,
             snapshots->check ? "true" : "false", cluster->nodes[snapshots->node].name);
     if (snapshots->to[0]) {

@@ -7,12 +7,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "runtime/cli/chorus.h"
 #include "runtime/cli/cluster_file.h"
 #include "runtime/cli/directory.h"
 #include "runtime/cli/local.h"
 
-enum { NODES_MS = 5000, LOOK_MS = 200, HELLO_MS = 2000 };
+enum { NODES_MS = 5000, LOOK_MS = 200 };
 
 /* ---- options ----------------------------------------------------------------------------------------------------- */
 
@@ -239,6 +238,32 @@ enum troupe_error troupe__reach_open(struct troupe__reach *reach, const struct t
     return result;
 }
 
+/* The node that --connect or --data names, whether it is one of several or not. */
+static enum troupe_error open_alone(struct troupe__reach *reach, const struct troupe__reach_options *options,
+                                    const char *data)
+{
+    if (options->data && options->connect) {
+        return fail(reach, TROUPE_EINVAL, "say --data or --connect, not both");
+    }
+    enum troupe_error result =
+        options->connect ? TROUPE_OK : troupe__directory_check(data, reach->error, sizeof reach->error);
+    return result == TROUPE_OK ? open_one(reach, options, data) : result;
+}
+
+enum troupe_error troupe__reach_open_near(struct troupe__reach *reach, const struct troupe__reach_options *options)
+{
+    const char *data = options->data ? options->data : "troupe-data";
+    if (options->cluster || (!options->connect && troupe__local_is_troupe(data))) {
+        return troupe__reach_open(reach, options);
+    }
+    *reach = (struct troupe__reach){.nodes = NULL};
+    enum troupe_error result = open_alone(reach, options, data);
+    if (result != TROUPE_OK) {
+        troupe__reach_close(reach);
+    }
+    return result;
+}
+
 void troupe__reach_close(struct troupe__reach *reach)
 {
     free(reach->nodes);
@@ -288,60 +313,4 @@ enum troupe_error troupe__reach_connect(const struct troupe__reach *reach, const
     }
     struct troupe__client_keys keys = {&reach->keys, key};
     return troupe__client_connect(client, endpoint, key[0] ? &keys : NULL);
-}
-
-/* Of several: what is sent to a node that is gone is answered by nobody. */
-static enum troupe_error connect_first(const struct troupe__reach *reach, struct troupe__client *client)
-{
-    struct troupe__chorus chorus;
-    size_t listed = 0;
-    *client = (struct troupe__client){0};
-    if (troupe__chorus_open(&chorus, reach) != TROUPE_OK) {
-        snprintf(client->error, sizeof client->error, "out of memory");
-        return TROUPE_ENOMEM;
-    }
-    int first = troupe__chorus_greet_first(&chorus, HELLO_MS);
-    while (first < 0 && !reach->nodes[listed].listed) {
-        listed++;
-    }
-    struct troupe__voice *voice = &chorus.voices[first < 0 ? listed : (size_t)first];
-    *client = voice->client; /* With its text, when it failed. */
-    voice->connected = false;
-    enum troupe_error result = voice->result;
-    troupe__chorus_close(&chorus);
-    return result;
-}
-
-/* The node that --connect or --data names, whether it is one of several or not. */
-static enum troupe_error open_alone(struct troupe__reach *reach, const struct troupe__reach_options *options,
-                                    const char *data)
-{
-    enum troupe_error result =
-        options->connect ? TROUPE_OK : troupe__directory_check(data, reach->error, sizeof reach->error);
-    return result == TROUPE_OK ? open_one(reach, options, data) : result;
-}
-
-enum troupe_error troupe__reach_any(const struct troupe__reach_options *options, struct troupe__client *client)
-{
-    struct troupe__reach reach = {.nodes = NULL};
-    const char *data = options->data ? options->data : "troupe-data";
-    bool one = !options->cluster && (options->connect || !troupe__local_is_troupe(data));
-    enum troupe_error result = one && options->data && options->connect
-                                   ? fail(&reach, TROUPE_EINVAL, "say --data or --connect, not both")
-                               : one ? open_alone(&reach, options, data)
-                                     : troupe__reach_open(&reach, options);
-    if (result != TROUPE_OK) {
-        *client = (struct troupe__client){0};
-        snprintf(client->error, sizeof client->error, "%.500s", reach.error);
-        troupe__reach_close(&reach);
-        return result;
-    }
-    size_t listed = 0, last = 0;
-    for (size_t i = 0; i < reach.count; i++) {
-        listed += reach.nodes[i].listed;
-        last = reach.nodes[i].listed ? i : last;
-    }
-    result = listed == 1 ? troupe__reach_connect(&reach, &reach.nodes[last], client) : connect_first(&reach, client);
-    troupe__reach_close(&reach);
-    return result;
 }

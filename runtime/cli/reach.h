@@ -66,6 +66,8 @@ struct troupe__reach {
 /* Find the nodes. Errors, with a text: TROUPE_EINVAL (the options do not fit each other, no such node), those of
  * reading a cluster file or a key; with --connect those of asking the node. There is nothing to close then. */
 enum troupe_error troupe__reach_open(struct troupe__reach *reach, const struct troupe__reach_options *options);
+/* The same for a command that any node serves: the one that --connect or --data names is not asked for the others. */
+enum troupe_error troupe__reach_open_near(struct troupe__reach *reach, const struct troupe__reach_options *options);
 void troupe__reach_close(struct troupe__reach *reach);
 
 /* The node where an actor lives. */
@@ -77,9 +79,5 @@ bool troupe__reach_runs(const struct troupe__reach_node *node);
 /* Connect to a node that runs. Errors, with a text in client->error; nothing is left to close then. */
 enum troupe_error troupe__reach_connect(const struct troupe__reach *reach, const struct troupe__reach_node *node,
                                         struct troupe__client *client);
-
-/* For a command that any node serves: connect to the one of --connect or --data; of a troupe to that of --node, or to
- * the first that answers. Errors: as reach_connect; the options' own. */
-enum troupe_error troupe__reach_any(const struct troupe__reach_options *options, struct troupe__client *client);
 
 #endif

@@ -17,6 +17,7 @@
 #include "runtime/cli/log.h"
 #include "runtime/cli/module.h"
 #include "runtime/cli/options.h"
+#include "runtime/cli/period.h"
 #include "runtime/cli/progress.h"
 #include "runtime/cli/quiet.h"
 #include "runtime/cli/schedule.h"
@@ -168,7 +169,7 @@ static const char *set_check(void *run, const char *value)
 
 static const char *set_every(void *run, const char *value)
 {
-    return troupe__schedule_parse(value, &((struct run *)run)->every_ms) ? NULL : "a time, as 30s, 10m, 6h or 1d";
+    return troupe__period_parse(value, &((struct run *)run)->every_ms) ? NULL : "a time, as 30s, 10m, 6h or 1d";
 }
 
 static const char *set_keep(void *run, const char *value)

@@ -21,12 +21,6 @@ struct troupe__schedule {
     void *log_context;
 };
 
-/* A time as 30s, 10m, 6h or 1d. Returns false when it is not, or is less than a second or over a year. */
-bool troupe__schedule_parse(const char *text, int64_t *ret_ms);
-
-/* `ms` as such a time: 600000 is 10m. */
-void troupe__schedule_text(int64_t ms, char text[static 24]);
-
 /* Run it; `schedule` is a struct troupe__schedule. Never returns but for lack of memory, with the exit code. */
 int troupe__schedule_run(void *schedule);
 

@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/cli/chorus.h"
 #include "runtime/cli/look.h"
 #include "runtime/cli/options.h"
-#include "runtime/cli/reach.h"
 #include "transport/input.h"
 #include "transport/json.h"
 
@@ -110,7 +110,7 @@ static int exchange(struct talk *talk, const char *command)
 {
     struct troupe__client client;
     struct troupe__reply reply;
-    enum troupe_error result = troupe__reach_any(&talk->reach, &client);
+    enum troupe_error result = troupe__chorus_any(&talk->reach, &client);
     if (result != TROUPE_OK) {
         return fail(command, client.error, result);
     }
