@@ -47,4 +47,6 @@ start 2 none
 wait_lines visits $points
 stop 1 2
 check_graph
+told=$(grep -c "a node was refused" "$dir/log.n2" || true)
+[ "$told" -gt 0 ] && [ "$told" -lt 200 ] || fail "the log tells of strangers in $told lines"
 echo "$((after - before)) MiB for the flood; $(paste -sd' ' "$dir/log.flood")"

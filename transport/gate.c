@@ -89,7 +89,7 @@ static const struct entry *find_entry(const struct troupe__gate *gate, zmq_msg_t
 
 static void report_refusal(const struct troupe__gate *gate, zmq_msg_t *parts, size_t count)
 {
-    char address[TROUPE__ADDRESS_SIZE] = "?", key[41] = "?", why[100];
+    char address[TROUPE__ADDRESS_SIZE] = "an unknown address", key[41] = "?", why[100];
     if (count > 3) {
         snprintf(address, sizeof address, "%.*s", (int)zmq_msg_size(&parts[3]), (char *)zmq_msg_data(&parts[3]));
     }

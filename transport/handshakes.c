@@ -40,14 +40,14 @@ static void note(struct troupe__handshakes *handshakes, int fd)
     size_t at = handshakes->next++ % RECENT;
     char *address = handshakes->recent[at].address;
     handshakes->recent[at].fd = fd;
-    strcpy(address, "?");
+    strcpy(address, "an unknown address");
     if (getpeername(fd, (struct sockaddr *)&peer, &size)) {
         return;
     }
     if (peer.ss_family == AF_UNIX) {
         address[0] = '\0';
     } else if (getnameinfo((struct sockaddr *)&peer, size, address, TROUPE__ADDRESS_SIZE, NULL, 0, NI_NUMERICHOST)) {
-        strcpy(address, "?");
+        strcpy(address, "an unknown address");
     }
 }
 
@@ -59,7 +59,7 @@ static const char *address_of(const struct troupe__handshakes *handshakes, int f
             return handshakes->recent[at].address;
         }
     }
-    return "?";
+    return "an unknown address";
 }
 
 static const char *why_of(uint32_t failure)
