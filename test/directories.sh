@@ -84,5 +84,8 @@ for place in "${places[@]}"; do
         count=$((count + 1))
     done
 done
+status=0
+"$troupe" run "$greeter" --data "$dir/snapshots/first" >"$dir/said" 2>&1 || status=$?
+[ $status = 2 ] && grep -q 'a snapshot is no place for a node' "$dir/said" || fail "run on a snapshot: status $status"
 [ "$(state_of)" = "$before" ] || fail "something was changed: $(diff <(echo "$before") <(state_of))"
 ok "${#commands[@]} commands on ${#places[@]} places that are none of a node: $count clear refusals, nothing changed"

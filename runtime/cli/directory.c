@@ -30,6 +30,11 @@ static enum troupe_error fail_access(const char *data, const struct stat *status
     return TROUPE_EIO;
 }
 
+bool troupe__directory_is_snapshot(const char *data)
+{
+    return has(data, "manifest", "");
+}
+
 /* What is in it. */
 static enum troupe_error fail_content(const char *data, char *error, size_t error_size)
 {
@@ -44,7 +49,7 @@ static enum troupe_error fail_content(const char *data, char *error, size_t erro
     if (directory) {
         closedir(directory);
     }
-    if (has(data, "manifest", "")) {
+    if (troupe__directory_is_snapshot(data)) {
         snprintf(error, error_size,
                  "%.300s is a snapshot, not the directory of a node: see troupe snapshot show, and troupe restore",
                  data);

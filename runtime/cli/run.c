@@ -13,6 +13,7 @@
 #include "runtime/admission.h"
 #include "runtime/cli/cluster_file.h"
 #include "runtime/cli/config.h"
+#include "runtime/cli/directory.h"
 #include "runtime/cli/local.h"
 #include "runtime/cli/log.h"
 #include "runtime/cli/module.h"
@@ -792,6 +793,11 @@ int troupe__run(int argc, char **argv)
     }
     if (run.checks && !run.node.module->check) {
         return troupe__wrong("run", "there is no check, see troupe.h, in the module for", "--check");
+    }
+    if (troupe__directory_is_snapshot(run.node.data)) {
+        return troupe__wrong("run",
+                             "a snapshot is no place for a node: see troupe restore, and name another --data than",
+                             run.node.data);
     }
     if ((code = check_files(&run)) >= 0) {
         return code;
