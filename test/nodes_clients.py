@@ -177,13 +177,20 @@ def all_of_a_troupe_is_looked_into():
     check(command("tail", "out", "--from", "n9:2", "--data", group.data)[0] == 2, "there is no n9")
     code, _, err = command("actors", "--node", "n9", "--data", group.data)
     check(code == 2 and "no node 'n9'" in err, f"{err}")
-    # One that does not answer is named, the others are shown.
-    with open(f"{group.node(2)}/lock", encoding="utf-8") as file:
-        silent = int(file.read())
-    os.kill(silent, signal.SIGSTOP)
+    # Those that do not answer are named, the others are shown.
+    silent = []
+    for node in (2, 3):
+        with open(f"{group.node(node)}/lock", encoding="utf-8") as file:
+            silent.append(int(file.read()))
+    for process in silent:
+        os.kill(process, signal.SIGSTOP)
     code, out, err = command("actors", "--data", group.data)
-    os.kill(silent, signal.SIGCONT)
-    check(code == 1 and sorted(by_node(out)) == ["n1", "n3"] and "n2: no answer" in err, f"{code} {out} {err}")
+    no_photograph = command("snapshot", "create", "--data", group.data)
+    for process in silent:
+        os.kill(process, signal.SIGCONT)
+    check(code == 1 and list(by_node(out)) == ["n1"] and "n2: no answer" in err and "n3: no answer" in err,
+          f"{code} {out} {err}")
+    check(no_photograph[0] == 1 and "2 nodes did not answer within 3 s: n2, n3" in no_photograph[2], f"{no_photograph}")
     running = command("actors", "--json", "--data", group.data)[1]
     group.stop()
     check(command("actors", "--json", "--data", group.data)[1] == running, "stopped directories have what the nodes had")

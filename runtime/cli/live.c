@@ -109,6 +109,27 @@ static enum troupe_error open_subject(struct live *live, size_t index)
     return result == TROUPE_OK ? TROUPE_OK : fail(live, subject, result, subject->part.error);
 }
 
+/* When several do not answer all of them are named, as many as there is room for. */
+static enum troupe_error name_silent(struct live *live)
+{
+    char names[400] = "";
+    size_t silent = 0, size = 0;
+    for (size_t i = 0; i < live->count; i++) {
+        if (live->chorus.voices[i].result == TROUPE_ETIMEOUT) {
+            const char *between = silent++ ? ", " : "";
+            size += size < sizeof names ? (size_t)snprintf(names + size, sizeof names - size, "%s%s", between,
+                                                           live->reach->nodes[i].name)
+                                        : 0;
+        }
+    }
+    if (silent < 2) {
+        return TROUPE_OK; /* A single one is named with where it was asked. */
+    }
+    live->result = TROUPE_ETIMEOUT;
+    snprintf(live->error, live->error_size, "%zu nodes did not answer within %d s: %s", silent, HELLO_MS / 1000, names);
+    return TROUPE_ETIMEOUT;
+}
+
 static enum troupe_error open_subjects(struct live *live)
 {
     enum troupe_error result = troupe__chorus_open(&live->chorus, live->reach);
@@ -117,6 +138,7 @@ static enum troupe_error open_subjects(struct live *live)
         return result;
     }
     (void)troupe__chorus_greet(&live->chorus, HELLO_MS);
+    result = name_silent(live);
     for (size_t i = 0; i < live->count && result == TROUPE_OK; i++) {
         result = open_subject(live, i);
     }
