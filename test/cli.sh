@@ -49,6 +49,8 @@ wrong() {
 module=$build/samples/greeter.so
 wrong '^usage: troupe'
 wrong "no command 'runn', but run;" runn
+wrong "no command 'diff', but snapshot diff;" diff a b
+wrong "no command 'status', but cluster status;" status
 wrong "no command 'help-me'" help-me
 wrong "no command 'x'" help x
 wrong 'name a module' run

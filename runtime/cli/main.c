@@ -61,12 +61,35 @@ static void print_usage(FILE *file)
           file);
 }
 
+/* What is a part of another command. */
+static const char *command_with(const char *name)
+{
+    static const struct {
+        const char *part, *command;
+    } parts[] = {{"create", "snapshot"}, {"list", "snapshot"}, {"show", "snapshot"},   {"verify", "snapshot"},
+                 {"diff", "snapshot"},   {"edit", "snapshot"}, {"export", "snapshot"}, {"delete", "snapshot"},
+                 {"cuts", "snapshot"},   {"init", "cluster"},  {"status", "cluster"},  {"check-upgrade", "snapshot"},
+                 {"retry", "dead"},      {"drop", "dead"}};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        if (strcmp(parts[i].part, name) == 0) {
+            return parts[i].command;
+        }
+    }
+    return NULL;
+}
+
 static int run_command(const char *name, int argc, char **argv)
 {
     for (size_t i = 0; commands[i].name; i++) {
         if (strcmp(name, commands[i].name) == 0) {
             return commands[i].main(argc, argv);
         }
+    }
+    const char *whole = command_with(name);
+    if (whole) {
+        fprintf(stderr, "troupe: there is no command '%s', but %s %s; see troupe %s --help\n", name, whole, name,
+                whole);
+        return TROUPE__EXIT_WRONG;
     }
     const char *near = troupe__nearest(name, commands, sizeof *commands);
     fprintf(stderr, "troupe: there is no command '%s'%s%s; see troupe --help\n", name, near ? ", but " : "",
