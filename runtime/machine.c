@@ -629,7 +629,7 @@ void troupe__machine_released(struct troupe__machine *machine, uint64_t number)
 
 bool troupe__machine_unripe(const struct troupe__machine *machine, int64_t age_ms)
 {
-    enum { RIPE_MS = 2, RIPE_MAX_MS = 20, RIPE_TIMES = 4 };
+    enum { RIPE_MS = 2, RIPE_MAX_MS = 20, RIPE_TIMES = 8 };
     uint64_t deliveries = machine->stats.deliveries - machine->sealed_deliveries;
     /* With other nodes there is more to gain by letting out early: they wait for what was sent. */
     bool few = !machine->links && deliveries < RIPE_TIMES * (uint64_t)machine->waiting;

@@ -192,6 +192,12 @@ void troupe__changes_clear(struct troupe__changes *changes)
     }
 }
 
+bool troupe__changes_large(const struct troupe__changes *changes)
+{
+    return changes->capacity > ROWS_KEPT || changes->new_mail.capacity > ROWS_KEPT ||
+           changes->old_mail.capacity > ROWS_KEPT;
+}
+
 enum { EMPTY = 1 /* the bound of a table without rows; 0: it was not said */ };
 
 void troupe__changes_bound(struct troupe__changes *changes, enum troupe__table table, struct troupe_bytes key)

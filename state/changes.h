@@ -30,6 +30,9 @@ void troupe__changes_free(struct troupe__changes *changes);
 /* Forget them; memory of a load that is long over is given back. */
 void troupe__changes_clear(struct troupe__changes *changes);
 
+/* Whether they have more than a little memory. */
+bool troupe__changes_large(const struct troupe__changes *changes);
+
 /* Before the first is added: a table's last row is `key`, {NULL, 0} if it has none. A row behind it that is removed in
  * the end has come and gone, as most mail does, and is no change. Unless this is said, every removal is one. */
 void troupe__changes_bound(struct troupe__changes *changes, enum troupe__table table, struct troupe_bytes key);

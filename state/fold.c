@@ -25,14 +25,18 @@ enum {
     BEHIND_TIMES = 8,      /* times bytes_max that may wait to be folded; on a machine with much memory ... */
     BEHIND_TIMES_MAX = 32, /* ... up to so many, */
     BEHIND_SHARE = 16,     /* as long as that is such a part of it: it takes in a burst of some seconds */
-    ROWS_PER_FOLD = 1 << 22,
-    BYTES_PER_FOLD = 1 << 28,  /* of records; the last one may be over it */
+    /* The more is folded at once the less it costs: rows of one page are written together, and of a row that changes
+     * twice only one is. So a fold that is behind takes all that has come since it began the one before, up to ... */
+    ROWS_PER_FOLD = 1 << 24,
+    AT_ONCE_PART = 2,          /* ... such a part of what may wait at all, so that commits need not wait for it */
     OTHERS_PER_FOLD = 1 << 16, /* of other tables than STATE: LMDB 0.9 has bugs over 131,071 dirty pages */
     PAGES_PER_TXN = 256,       /* that STATE rows stand on: 1 MiB, one or two milliseconds of the disk's time, ... */
-    PAGES_PER_TXN_MAX = 8192,  /* ... and when folding is behind: each costs two syncs, but more pages cost LMDB more */
+    PAGES_PER_TXN_MAX = 8192, /* ... and when folding is behind: each costs two syncs, but more pages cost LMDB more, */
+    BYTES_PER_PAGE = 8192,    /* ... and one for so much of bytes_max: LMDB keeps the memory of its dirty pages */
     SPREAD_MAX_MS = 2000,
     NICE = 10, /* folding can wait: else loop and committer wait for ticks of 4 ms on a machine with two cores */
-    BUFFER_KEPT_MAX = 1 << 20, /* bytes of a batch's memory that is kept for the next one */
+    BUFFER_KEPT_MAX = 1 << 20, /* bytes of a batch's memory that is kept for the next one, ... */
+    BUFFER_KEPT_TIMES = 4,     /* ... or if it is no more than so many times what the batch had */
     PIECE = 1 << 22,           /* bytes of memory that are given back at once */
     PHOTO_TIMES = 8,           /* times bytes_max that may come to what waits while a photograph is taken, ... */
     PHOTO_SHARE = 8,           /* ... up to such a part over left_max, ... */
@@ -134,6 +138,14 @@ static size_t pages_between(const unsigned char *before, const unsigned char *at
     return (low < high ? high - low : low - high) < PAGE ? 0 : 1 + size / PAGE;
 }
 
+/* How many pages one transaction may write when folding is behind. */
+static size_t pages_behind(const struct troupe__fold *fold)
+{
+    size_t pages = fold->bytes_max / BYTES_PER_PAGE;
+    pages = pages < PAGES_PER_TXN_MAX ? pages : PAGES_PER_TXN_MAX;
+    return pages > PAGES_PER_TXN ? pages : PAGES_PER_TXN;
+}
+
 /* Write changes from `*from` on, as many as one transaction should hold; the last ones together with the mark. */
 static int apply_some(struct troupe__fold *fold, uint64_t epoch, uint64_t hash, size_t *from)
 {
@@ -142,7 +154,7 @@ static int apply_some(struct troupe__fold *fold, uint64_t epoch, uint64_t hash, 
     const unsigned char *before, *place = NULL;
     const struct troupe__changes *changes = &fold->changes;
     size_t at = *from, pages = 0, state_count = changes->count - changes->other_count;
-    size_t pages_max = fold->behind ? PAGES_PER_TXN_MAX : PAGES_PER_TXN;
+    size_t pages_max = fold->behind ? pages_behind(fold) : PAGES_PER_TXN;
     int code = mdb_txn_begin(fold->tables->env, NULL, 0, &txn);
     if (code) {
         return code;
@@ -280,7 +292,7 @@ static int gather(struct troupe__fold *fold, size_t *at, uint64_t *ret_epoch, ui
         code = code ? code : error_code(troupe__changes_add(changes, record));
         *at += ENTRY_SIZE + record.size;
     } while (!code && *at < batch->size && changes->count < ROWS_PER_FOLD && changes->other_count < OTHERS_PER_FOLD &&
-             *at - fold->batch_done < BYTES_PER_FOLD);
+             *at - fold->batch_done < fold->left_max / AT_ONCE_PART);
     if (!code) {
         troupe__changes_sort(changes);
     }
@@ -405,8 +417,9 @@ static struct troupe__fold_segment *drop_first(struct troupe__fold *fold)
     if (in_photo && fold->held) {
         segment->next = fold->kept;
         fold->kept = segment;
-    } else if (!fold->spare && segment->entries.capacity <= BUFFER_KEPT_MAX) {
-        segment->entries.size = 0;
+    } else if (!fold->spare && segment->entries.capacity <=
+                                   BUFFER_KEPT_MAX + BUFFER_KEPT_TIMES * (fold->behind ? segment->entries.size : 0)) {
+        segment->entries.size = 0; /* New memory has to be found and filled with zeros first. */
         fold->spare = segment;
     } else {
         return segment;
@@ -445,6 +458,23 @@ static void set_due(struct troupe__fold *fold)
     add_ms(&fold->due, fold->interval_ms);
 }
 
+/* Under the mutex, which it lets go: nothing is to be done, so the memory of a load that is over is not needed. Returns
+ * false when there was none. */
+static bool trim(struct troupe__fold *fold)
+{
+    struct troupe__fold_segment *segment = fold->spare;
+    bool large = segment && segment->entries.capacity > BUFFER_KEPT_MAX;
+    if (!large && !troupe__changes_large(&fold->changes)) {
+        return false;
+    }
+    fold->spare = large ? NULL : segment;
+    pthread_mutex_unlock(&fold->mutex);
+    free_segments(large ? segment : NULL);
+    troupe__changes_free(&fold->changes);
+    pthread_mutex_lock(&fold->mutex);
+    return true;
+}
+
 /* Under the mutex: sleep until there is something to do, or it is time to end. */
 static void wait_for_work(struct troupe__fold *fold)
 {
@@ -458,7 +488,9 @@ static void wait_for_work(struct troupe__fold *fold)
             break;
         }
         if (fold->failed == TROUPE_EIO || fold->left == 0) {
-            pthread_cond_wait(&fold->work, &fold->mutex);
+            if (!trim(fold)) {
+                pthread_cond_wait(&fold->work, &fold->mutex);
+            }
         } else {
             code = pthread_cond_timedwait(&fold->work, &fold->mutex, &fold->due);
         }

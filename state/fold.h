@@ -32,7 +32,7 @@ struct troupe__fold_segment {
 
 struct troupe__fold {
     struct troupe__lmdb_env *tables;
-    size_t bytes_max; /* that wait for the next fold; beyond that it begins at once */
+    size_t bytes_max; /* that wait for the next fold; beyond that it begins at once, and is not spread */
     size_t left_max;  /* that wait to be folded at all; beyond that commits wait, ... */
     unsigned interval_ms;
     _Atomic uint64_t folded;       /* the tables on disk hold everything up to this epoch */
