@@ -20,7 +20,7 @@
 #include "state/journal.h"
 #include "state/journal_old.h"
 
-enum { EPOCHS_MAX = 20000, RECORD_MAX = 300000, TEARS = 400, SECTOR = 512 };
+enum { EPOCHS_MAX = 200000, RECORD_MAX = 300000, TEARS = 400, SECTOR = 512 };
 
 struct fixture {
     char directory[64], error[512];
