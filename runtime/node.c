@@ -3,6 +3,7 @@
 #include "runtime/node.h"
 
 #include <assert.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -16,6 +17,8 @@
 #include "state/lmdb_store.h"
 
 enum {
+    YIELDS_MAX = 4,     /* before an epoch is sealed ... */
+    YIELD_FROM = 8,     /* ... with so many deliveries */
     SWEEP_BUDGET = 256, /* rows that have expired or were cleared */
     WAITING_MAX = 8192, /* messages that wait: beyond it none is taken in */
     DRAIN_TURNS = 4,    /* runs without new lines before a busy epoch is sealed, for the same reason */
@@ -325,6 +328,30 @@ static bool finished(const struct troupe_node *node)
            (node->options.until != TROUPE_UNTIL_IDLE_TIMERS || machine->timers.count == 0);
 }
 
+/* Let others have the core first, as long as that brings more; see runtime/pace.h. */
+static enum troupe_error gather(struct troupe_node *node, bool *ret_more)
+{
+    const struct troupe__machine *machine = &node->machine;
+    enum troupe_error result = TROUPE_OK;
+    bool comes = node->links && !node->committed.busy && !*ret_more &&
+                 machine->stats.deliveries - machine->sealed_deliveries >= YIELD_FROM &&
+                 troupe__pace_yields(&node->pace);
+    for (int i = 0; i < YIELDS_MAX && comes && result == TROUPE_OK && !troupe__machine_runnable(machine); i++) {
+        uint64_t frames = node->links->stats.frames_in, began_ns = troupe__monotonic_ns(node->clock);
+        size_t count;
+        sched_yield();
+        uint64_t took_ns = troupe__monotonic_ns(node->clock) - began_ns;
+        troupe__pace_yielded(&node->pace, took_ns);
+        node->frames_ready = true;
+        result = troupe__node_take_frames(node, ret_more);
+        if (result == TROUPE_OK) {
+            result = troupe__stint(&node->machine, node->clock, TROUPE__RECORD_SIZE_MAX, &count);
+        }
+        comes = node->links->stats.frames_in != frames && !*ret_more && took_ns <= TROUPE__PACE_YIELD_NS;
+    }
+    return result;
+}
+
 static enum troupe_error turn(struct troupe_node *node, bool *ret_busy, bool *ret_done)
 {
     bool more = false, more_frames = false;
@@ -345,6 +372,7 @@ static enum troupe_error turn(struct troupe_node *node, bool *ret_busy, bool *re
     bool full = troupe__machine_epoch_size(&node->machine) >= TROUPE__RECORD_SIZE_MAX;
     if (result == TROUPE_OK && !node->stopping && !full) {
         result = troupe__stint(&node->machine, node->clock, TROUPE__RECORD_SIZE_MAX, &count);
+        result = result == TROUPE_OK ? gather(node, &more) : result;
     }
     if (result != TROUPE_OK) {
         return result;
