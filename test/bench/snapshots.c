@@ -252,7 +252,7 @@ static double slots_percentile(enum phase of, double part)
 
 void measure_snapshot_load(void)
 {
-    enum { IN_FLIGHT = 1000, HOT = 1000, WARM = 100000, WARM_IN_FLIGHT = 10000, SNAPSHOTS = 15 };
+    enum { IN_FLIGHT = 1000, HOT = 1000, WARM = 100000, WARM_IN_FLIGHT = 10000, SNAPSHOTS = 12 };
     struct subject subject;
     double parts[SNAPSHOTS], growths[RUNS];
     subject_open(&subject, NULL);

@@ -182,6 +182,30 @@ static void a_photo_of_now_needs_no_further_commit(void **state)
     photo->close(photo);
 }
 
+/* Folding goes on before it is closed; who cancels it late, as a node that ends, does no harm. */
+static void a_photo_that_is_released_keeps_nothing_up(void **state)
+{
+    struct fixture *f = *state;
+    commit_next(f);
+    struct troupe__photo *photo = ask(f, f->epoch), *another;
+    assert_int_equal(photo->wait(photo), TROUPE_OK);
+    check_photo(photo, 1);
+    for (int i = 0; i < 5; i++) {
+        commit_next(f);
+    }
+    photo->release(photo);
+    wait_folded(f);
+    photo->cancel(photo);
+    photo->release(photo);
+    assert_int_equal(f->store->photograph(f->store, f->epoch, &another), TROUPE_EBUSY);
+    photo->close(photo);
+    photo = ask(f, f->epoch + 1);
+    commit_next(f);
+    assert_int_equal(photo->wait(photo), TROUPE_OK);
+    check_photo(photo, 7);
+    photo->close(photo);
+}
+
 /* One that nobody waits for any more keeps nothing up. */
 static void a_photo_may_be_given_up(void **state)
 {
@@ -288,6 +312,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_photo_shows_the_epoch_that_was_asked_for, setup_memory, teardown),
         cmocka_unit_test_setup_teardown(a_photo_of_now_needs_no_further_commit, setup_disk, teardown),
         cmocka_unit_test_setup_teardown(a_photo_of_now_needs_no_further_commit, setup_memory, teardown),
+        cmocka_unit_test_setup_teardown(a_photo_that_is_released_keeps_nothing_up, setup_disk, teardown),
+        cmocka_unit_test_setup_teardown(a_photo_that_is_released_keeps_nothing_up, setup_memory, teardown),
         cmocka_unit_test_setup_teardown(a_photo_may_be_given_up, setup_disk, teardown),
         cmocka_unit_test_setup_teardown(a_photo_may_be_given_up, setup_memory, teardown),
         cmocka_unit_test_setup_teardown(a_photo_is_exact_however_late_it_is_begun, setup_small, teardown),
