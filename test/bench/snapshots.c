@@ -370,7 +370,7 @@ void measure_snapshot_time(void)
  */
 void measure_cut_cost(void)
 {
-    enum { HOT = 1000, WINDOWS = 8 };
+    enum { HOT = 1000, WINDOWS = 16 };
     struct subject subject;
     struct troupe__cluster_node self = {.name = "n1"};
     struct troupe__cluster cluster = {.nodes = &self};
@@ -390,7 +390,7 @@ void measure_cut_cost(void)
             subject.node->links->coloured_ms = with ? 0 : INT64_MAX;
             uint64_t colour = subject.node->links->colour, count = deliveries;
             int64_t start = bench_now_ns();
-            run_for(&subject, 2);
+            run_for(&subject, 1);
             rates[with] = (double)(deliveries - count) * 1e9 / (double)(bench_now_ns() - start);
             CHECK((subject.node->links->colour > colour) == with);
         }
