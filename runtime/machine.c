@@ -766,7 +766,7 @@ enum {
 static void keep_up(struct troupe__machine *machine)
 {
     int64_t now_ms = machine->ctx.now_ms;
-    if (troupe__index_empty(&machine->actors.index)) {
+    if (troupe__index_empty(&machine->actors.index) || machine->swept_ms == 0) { /* 0: the hand has not moved yet. */
         machine->swept_ms = now_ms;
     } else if (now_ms - machine->swept_ms > ROUND_MS) {
         machine->swept_ms = now_ms - ROUND_MS;
