@@ -266,14 +266,16 @@ static const char *read_record(struct reader *reader, struct place place, const 
     return wrong;
 }
 
-/* From the end of a record, where that of `epoch` is expected, to the next extent if that says that it begins there.
- * What stands here then is at most a part of a record that was never acknowledged. */
+/* From the end of a record, where that of `epoch` is expected, to the last extent that says that it begins there. What
+ * stands here, or in one before that, is at most a part of a record that was never acknowledged. */
 static void go_on(const struct troupe__journal *journal, uint64_t epoch, uint64_t previous, struct place *place)
 {
-    const struct troupe__extent *next = journal->extents + place->extent + 1;
-    if (place->extent + 1 < journal->count && next->epoch == epoch && next->before == previous &&
-        next->first == BLOCK) {
-        *place = (struct place){place->extent + 1, BLOCK};
+    for (size_t i = place->extent + 1; i < journal->count; i++) {
+        const struct troupe__extent *next = &journal->extents[i];
+        if (next->epoch != epoch || next->before != previous || next->first != BLOCK) {
+            break;
+        }
+        *place = (struct place){i, BLOCK};
     }
 }
 

@@ -375,6 +375,34 @@ static void flip(const struct fixture *f, uint64_t at)
     assert_true(pwrite(fd, &byte, 1, (off_t)at) == 1 && close(fd) == 0);
 }
 
+/* Of a record that was torn an extent may be left that says that it begins there. When the next one finds no room in
+ * it, and goes elsewhere, it is found there. */
+static void a_record_that_went_elsewhere_than_a_torn_one_is_found(void **state)
+{
+    struct fixture *f = *state;
+    enum { BLOCK = TROUPE__JOURNAL_BLOCK, FOLDED = 20 };
+    uint64_t last_extent = 2 * BLOCK + ((uint64_t)8 << 16);
+    f->options.size_max = last_extent + (uint64_t)4 * BLOCK;
+    create(f, 0);
+    reopen(f, 0);
+    while (file_size(f) < f->options.size_max) {
+        append(f, 9000, 0);
+    }
+    uint64_t last = f->journal.last - 1;
+    assert_true(last > FOLDED + 1);
+    flip(f, last_extent + BLOCK + 60);
+    reopen(f, FOLDED);
+    expect_records(f, &f->journal, FOLDED, last);
+    assert_true(f->journal.cut_off > 0);
+    append(f, 20000, FOLDED);
+    assert_int_equal(file_size(f), f->options.size_max);
+    for (int i = 0; i < 3; i++) {
+        reopen(f, FOLDED);
+        expect_records(f, &f->journal, FOLDED, ++last);
+        append(f, 100, FOLDED);
+    }
+}
+
 /* Of a journal that was closed in order it is known where it ends; of another one the newest record may be torn. */
 static void a_damaged_end_is_found_if_the_journal_was_closed(void **state)
 {
@@ -611,6 +639,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_full_disk_takes_smaller_records_and_goes_on_later, setup, teardown),
         cmocka_unit_test_setup_teardown(records_that_are_torn_again_and_again_leave_no_trap, setup, teardown),
         cmocka_unit_test_setup_teardown(a_journal_of_the_version_before_is_read_and_taken_over, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_record_that_went_elsewhere_than_a_torn_one_is_found, setup, teardown),
         cmocka_unit_test_setup_teardown(a_damaged_end_is_found_if_the_journal_was_closed, setup, teardown),
         cmocka_unit_test_setup_teardown(numbers_that_make_no_sense_do_no_harm, setup, teardown),
         cmocka_unit_test_setup_teardown(a_version_to_come_is_refused, setup, teardown),
