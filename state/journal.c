@@ -452,6 +452,7 @@ int troupe__journal_claim(struct troupe__journal *journal, uint64_t run, uint64_
     if (!code) {
         journal->slot.run = run;
         journal->slot.previous_run = previous;
+        journal->slot.dropped = journal->dropped;
         journal->slot.reached = journal->last;
         journal->slot.size = journal->size;
         code = put_slot(journal);
@@ -729,6 +730,14 @@ static enum troupe_error compare_with_tables(const struct troupe__journal *journ
         snprintf(error, error_size,
                  "open journal: its epoch %llu is another than that of tables.mdb: put both back from one backup",
                  (unsigned long long)folded);
+        return TROUPE_ECORRUPT;
+    }
+    uint64_t before = journal->count > 0 ? journal->extents[0].epoch - 1 : 0;
+    if (journal->options.kept && gap && before > journal->slot.dropped) { /* Else it would all be overwritten. */
+        snprintf(error, error_size,
+                 "open journal: of the epochs %llu to %llu, which it is to keep, something is damaged: restore a "
+                 "backup; a node that does not keep its journal starts, and gives them up",
+                 (unsigned long long)journal->slot.dropped + 1, (unsigned long long)before);
         return TROUPE_ECORRUPT;
     }
     return TROUPE_OK;

@@ -430,6 +430,34 @@ static void a_damaged_end_is_found_if_the_journal_was_closed(void **state)
     }
 }
 
+/* A damaged extent hides all that come before it: a journal that is kept must not overwrite those. */
+static void a_kept_journal_does_not_overwrite_what_is_behind_damage(void **state)
+{
+    struct fixture *f = *state;
+    f->options.kept = true;
+    create(f, 0);
+    for (int i = 0; i < 2; i++) {
+        reopen(f, 0);
+        assert_int_equal(troupe__journal_claim(&f->journal, i + 1, i), 0);
+        for (int more = 0; more < 30; more++) {
+            append(f, 9000, 0);
+        }
+    }
+    uint64_t last = f->journal.last;
+    flip(f, 2 * TROUPE__JOURNAL_BLOCK + ((uint64_t)3 << 16) + 50);
+    troupe__journal_close(&f->journal);
+    f->open = false;
+    assert_int_equal(try_open(f, last), TROUPE_ECORRUPT);
+    assert_non_null(strstr(f->error, "of the epochs 1 to 20, which it is to keep, something is damaged"));
+    f->options.kept = false;
+    reopen(f, last);
+    assert_int_equal(f->journal.last, last);
+    assert_int_equal(troupe__journal_claim(&f->journal, 3, 2), 0);
+    f->options.kept = true; /* It was given up, and that is noted. */
+    reopen(f, last);
+    expect_records(f, &f->journal, 30, last);
+}
+
 /* ---- nonsense ---------------------------------------------------------------------------------------------------- */
 
 enum { NONSENSES = 2000, SLOT_SIZE = 88, EXTENT_SIZE = 72, HEADER_SIZE = 56 };
@@ -641,6 +669,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_journal_of_the_version_before_is_read_and_taken_over, setup, teardown),
         cmocka_unit_test_setup_teardown(a_record_that_went_elsewhere_than_a_torn_one_is_found, setup, teardown),
         cmocka_unit_test_setup_teardown(a_damaged_end_is_found_if_the_journal_was_closed, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_kept_journal_does_not_overwrite_what_is_behind_damage, setup, teardown),
         cmocka_unit_test_setup_teardown(numbers_that_make_no_sense_do_no_harm, setup, teardown),
         cmocka_unit_test_setup_teardown(a_version_to_come_is_refused, setup, teardown),
     };
