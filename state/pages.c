@@ -323,7 +323,7 @@ static enum troupe_error check_page(struct check *check, uint64_t number, unsign
         return damaged(check, number,
                        leaf ? "it is not the leaf page it should be" : "it is not the branch it should be");
     }
-    if (lower < PAGE_HEADER || lower % 2 != 0 || lower > upper || upper > check->page_size ||
+    if (lower < PAGE_HEADER || lower % 2 != 0 || upper % 2 != 0 || lower > upper || upper > check->page_size ||
         lower < PAGE_HEADER + (leaf ? 2 : 4)) {
         return damaged(check, number, "its bounds do not fit");
     }

@@ -213,7 +213,7 @@ static size_t damage(unsigned char *bytes, size_t size, uint64_t *random, char *
     size_t at = where == 0   ? draw(random) % 2 * PAGE + draw(random) % 152
                 : where == 1 ? draw(random) % pages * PAGE + draw(random) % 64
                              : draw(random) % size;
-    switch (draw(random) % 8) {
+    switch (draw(random) % 9) {
     case 0:
     case 1:
     case 2:
@@ -243,6 +243,11 @@ static size_t damage(unsigned char *bytes, size_t size, uint64_t *random, char *
         snprintf(what, what_size, "page at %zu overwritten with that at %zu", at, from);
         break;
     }
+    case 7: /* In LMDB's page that is where its entries begin. */
+        at = at / PAGE * PAGE + 14;
+        bytes[at]--;
+        snprintf(what, what_size, "byte %zu made less", at);
+        break;
     default:
         size = draw(random) % 2 ? at : at / PAGE * PAGE;
         snprintf(what, what_size, "cut off at %zu", size);
