@@ -49,8 +49,18 @@ size_t troupe__memory_for_machine(size_t memory)
 size_t troupe__memory_for_fold(size_t memory)
 {
     enum { FOLD_MAX = 64 << 20 };
-    size_t fold = at_least(memory) / 128; /* Up to eight times as much waits. */
+    size_t fold = at_least(memory) / 128;
     return fold < FOLD_MAX ? fold : FOLD_MAX;
+}
+
+size_t troupe__memory_for_unfolded(size_t memory)
+{
+    /* Times what is folded at once, which needs as much again while it is sorted. What a small node needs besides does
+     * not shrink with its limit. */
+    enum { TIMES = 16, TIMES_MAX = 32, TIMES_SMALL = 8, SMALL = 1 << 30 };
+    size_t fold = troupe__memory_for_fold(memory);
+    size_t size = at_least(memory) / 128 * (memory < SMALL ? TIMES_SMALL : TIMES);
+    return size < TIMES_MAX * fold ? size : TIMES_MAX * fold;
 }
 
 size_t troupe__memory_parse(const char *text)

@@ -14,9 +14,11 @@ enum { TROUPE__MEMORY_MIN = 64 << 20 }; /* bytes; less is taken as so much */
 /* Half of what the machine has, or of what this process's control group may use if that is less. */
 size_t troupe__memory_default(void);
 
-/* Of a limit of `memory` bytes: what the machine may use, and how much may wait before it is folded. */
+/* Of a limit of `memory` bytes: what the machine may use, how much may wait before it is folded, and how much before
+ * commits wait for folding. */
 size_t troupe__memory_for_machine(size_t memory);
 size_t troupe__memory_for_fold(size_t memory);
+size_t troupe__memory_for_unfolded(size_t memory);
 
 /* Read a size: a number, with K, M, G or T behind it for powers of 1,024. Returns 0 for anything else. */
 size_t troupe__memory_parse(const char *text);

@@ -540,6 +540,7 @@ static enum troupe_error open_machine(struct troupe_node *node)
     size_t memory = options->memory ? options->memory : troupe__memory_default();
     struct troupe__lmdb_options store_options = {.sync = options->durability == TROUPE_DISK,
                                                  .fold_bytes = troupe__memory_for_fold(memory),
+                                                 .unfolded_max = troupe__memory_for_unfolded(memory),
                                                  .keep_journal = options->keep_journal};
     enum troupe_error result;
     int tries = 0;

@@ -564,7 +564,7 @@ static void *run(void *context)
 }
 
 /* Commits wait when more than this is to be folded. */
-static size_t left_max(size_t bytes_max)
+static size_t default_left_max(size_t bytes_max)
 {
     size_t memory = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
     size_t times = memory / BEHIND_SHARE / bytes_max;
@@ -573,11 +573,13 @@ static size_t left_max(size_t bytes_max)
 }
 
 enum troupe_error troupe__fold_start(struct troupe__fold *fold, struct troupe__lmdb_env *tables, uint64_t folded,
-                                     size_t bytes_max, unsigned interval_ms)
+                                     size_t bytes_max, size_t left_max, unsigned interval_ms)
 {
     pthread_condattr_t monotonic;
-    *fold = (struct troupe__fold){
-        .tables = tables, .bytes_max = bytes_max, .left_max = left_max(bytes_max), .interval_ms = interval_ms};
+    *fold = (struct troupe__fold){.tables = tables,
+                                  .bytes_max = bytes_max,
+                                  .left_max = left_max > 0 ? left_max : default_left_max(bytes_max),
+                                  .interval_ms = interval_ms};
     atomic_init(&fold->folded, folded);
     fold->pushed = folded;
     pthread_condattr_init(&monotonic);

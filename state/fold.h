@@ -94,9 +94,9 @@ bool troupe__fold_row_check(MDB_val key, MDB_val value, struct troupe_bytes *ret
 /* Tell `changes` where the tables end. Returns 0 or a code. */
 int troupe__fold_bound(MDB_txn *txn, MDB_dbi dbi, struct troupe__changes *changes);
 
-/* Start the thread. Errors: TROUPE_ENOMEM. */
+/* Start the thread. `left_max` 0: what suits the machine's memory. Errors: TROUPE_ENOMEM. */
 enum troupe_error troupe__fold_start(struct troupe__fold *fold, struct troupe__lmdb_env *tables, uint64_t folded,
-                                     size_t bytes_max, unsigned interval_ms);
+                                     size_t bytes_max, size_t left_max, unsigned interval_ms);
 
 /* Make sure that a record of `size` bytes can be pushed. Waits while folding is behind by left_max.
  * Errors: TROUPE_ENOSPACE when it is behind and cannot go on; TROUPE_EIO when it never will; TROUPE_ENOMEM. */

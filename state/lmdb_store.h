@@ -8,10 +8,11 @@
 enum { TROUPE__LMDB_FORMAT = 1 };
 
 struct troupe__lmdb_options {
-    bool sync;                 /* true: a commit survives power loss; false: it survives the process, not the machine */
-    bool read_only;            /* no commit, no folding; refused while a process has it open for writing */
-    size_t map_size;           /* the limit of each file, in bytes; 0: 64 GiB, a kept journal 1 TiB */
-    size_t fold_bytes;         /* fold when this much is queued, and at most about so much at once; 0: 64 MiB */
+    bool sync;           /* true: a commit survives power loss; false: it survives the process, not the machine */
+    bool read_only;      /* no commit, no folding; refused while a process has it open for writing */
+    size_t map_size;     /* the limit of each file, in bytes; 0: 64 GiB, a kept journal 1 TiB */
+    size_t fold_bytes;   /* fold when this much is queued, and at most about so much at once; 0: 64 MiB */
+    size_t unfolded_max; /* commits wait while more than this is to be folded; 0: what suits the machine's memory */
     unsigned fold_interval_ms; /* fold when a record is so old; 0: 2000 */
     bool keep_journal;         /* records stay when they are folded, until troupe__lmdb_store_forget */
     size_t extent_size;        /* of a journal that is created, see state/journal.h; 0: 4 MiB, a kept one 16 MiB */
