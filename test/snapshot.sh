@@ -103,7 +103,8 @@ ok "the restored bank runs on to the same end: every number goes on, no money lo
 # Damage is found before anything is made.
 cp -r "$snapshot" "$dir/bad"
 size=$(stat -c %s "$dir/bad/node-node.part")
-printf 'X' | dd of="$dir/bad/node-node.part" bs=1 seek=$((size / 2)) conv=notrunc status=none
+before=$(dd if="$dir/bad/node-node.part" bs=1 skip=$((size / 2)) count=1 status=none | od -An -tu1)
+printf '%b' "\\0$(printf %o $((before ^ 1)))" | dd of="$dir/bad/node-node.part" bs=1 seek=$((size / 2)) conv=notrunc status=none
 troupe 1 snapshot verify "$dir/bad"
 says 'checksum'
 troupe 1 restore "$dir/bad" --data "$dir/three"
