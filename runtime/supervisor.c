@@ -329,6 +329,8 @@ int troupe__supervise_pausing(const struct troupe__child *children, size_t count
     sigaddset(&supervisor.signals, SIGTERM);
     sigaddset(&supervisor.signals, SIGCHLD);
     sigprocmask(SIG_BLOCK, &supervisor.signals, &supervisor.before);
+    sigdelset(&supervisor.before, SIGINT);
+    sigdelset(&supervisor.before, SIGTERM);
     watch(&supervisor);
     signal_all(&supervisor, SIGKILL); /* Companions. */
     for (size_t i = 0; i < count; i++) {
@@ -336,7 +338,10 @@ int troupe__supervise_pausing(const struct troupe__child *children, size_t count
             waitpid(supervisor.charges[i].pid, NULL, 0);
         }
     }
-    sigprocmask(SIG_SETMASK, &supervisor.before, NULL);
+    sigset_t after = supervisor.before;
+    sigaddset(&after, SIGINT);
+    sigaddset(&after, SIGTERM);
+    sigprocmask(SIG_SETMASK, &after, NULL);
     free(supervisor.charges);
     return supervisor.code;
 }

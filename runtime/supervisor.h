@@ -24,7 +24,8 @@ struct troupe__child {
  * start, and not in a handler or job, is given up, and all end: starting it does not help, somebody has to look. Wrong
  * arguments (2) of any end all. The first SIGINT or SIGTERM is passed on to all, the second kills them at once. When
  * this process dies so do they. A handler that has been running for more than `slow_ms` is reported while it
- * runs. Returns, when none is left, the exit code of the only one, or 0 if all have ended well, else 1. Call before any
+ * runs. Returns, when none is left, the exit code of the only one, or 0 if all have ended well, else 1; SIGINT and
+ * SIGTERM stay blocked then, so that one more does not make a clean end that of a killed process. Call before any
  * thread is started. */
 int troupe__supervise(const struct troupe__child *children, size_t count, int64_t slow_ms, troupe_log_fn log,
                       void *log_context);
