@@ -19,9 +19,11 @@ start() {
     shift
     for input in "$@"; do inputs+=(--input "$dir/$input"); done
     "$build/troupe" run "$build/samples/bank.so" --nodes "$nodes" --data "$dir/$name" --output "$dir/$name.out" \
-        "${inputs[@]}" >>"$dir/log" 2>&1 &
+        "${inputs[@]}" >"$dir/log" 2>&1 &
     pid=$!
+    wait_for -p "$pid" all_listen
 }
+all_listen() { [ "$(grep -c "of $nodes listens at" "$dir/log")" = "$nodes" ]; }
 stop() {
     local status=0
     kill -TERM "$pid"
@@ -45,12 +47,7 @@ awk -v accounts=$accounts -f "$bank/audit.awk" >"$dir/audit"
 split -n "l/$nodes" -d "$dir/transfers" "$dir/part."
 mapfile -t parts < <(cd "$dir" && ls part.*)
 
-all_listen() {
-    [ "$(grep -c "of $nodes listens at" "$dir/log")" = "$nodes" ]
-}
-
 start one "${parts[@]}"
-wait_for -p "$pid" all_listen
 wait_for -p "$pid" has_lines one 100
 taken=0
 flying=0
@@ -74,10 +71,11 @@ snapshot verify rest --module "$build/samples/bank.so" || fail "the snapshot of 
 snapshot show rest --json && ! grep -q '"stall_us"' "$dir/said" || fail "a stall of nodes that do not run"
 "$build/troupe" restore "$dir/one/snapshots/rest" --data "$dir/rest" --nodes 2 >"$dir/said" 2>&1 || fail "no restore of it"
 "$build/troupe" run "$build/samples/bank.so" --cluster "$dir/one/cluster.yaml" --node n2 --data "$dir/one/n2" \
-    --output "$dir/one.out.n2" >>"$dir/log" 2>&1 &
+    --output "$dir/one.out.n2" >"$dir/log.n2" 2>&1 &
 pid=$!
-n2_runs() { [ -S "$dir/one/n2/socket" ] && ! snapshot create --name half && grep -q 'n1: no node runs' "$dir/said"; }
-wait_for -p "$pid" n2_runs
+wait_for -p "$pid" grep -q 'listens at' "$dir/log.n2"
+! snapshot create --name half || fail "a snapshot of one node of $nodes"
+grep -q 'n1: no node runs' "$dir/said" || fail "which nodes do not run is not said"
 stop
 start one "${parts[@]}"
 wait_for -p "$pid" has_lines one "$transfers"
