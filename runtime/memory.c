@@ -55,12 +55,10 @@ size_t troupe__memory_for_fold(size_t memory)
 
 size_t troupe__memory_for_unfolded(size_t memory)
 {
-    /* Times what is folded at once, which needs as much again while it is sorted. What a small node needs besides does
-     * not shrink with its limit. */
-    enum { TIMES = 16, TIMES_MAX = 32, TIMES_SMALL = 8, SMALL = 1 << 30 };
-    size_t fold = troupe__memory_for_fold(memory);
-    size_t size = at_least(memory) / 128 * (memory < SMALL ? TIMES_SMALL : TIMES);
-    return size < TIMES_MAX * fold ? size : TIMES_MAX * fold;
+    /* What waits is in memory two or three times: as a record, as the rows that the node keeps, sorted. */
+    enum { SHARE = 16, UNFOLDED_MAX = 1 << 30 };
+    size_t size = at_least(memory) / SHARE;
+    return size < UNFOLDED_MAX ? size : UNFOLDED_MAX;
 }
 
 size_t troupe__memory_parse(const char *text)

@@ -34,6 +34,7 @@ enum {
     PAGES_PER_TXN_MAX = 8192, /* ... and when folding is behind: each costs two syncs, but more pages cost LMDB more, */
     BYTES_PER_PAGE = 8192,    /* ... and one for so much of bytes_max: LMDB keeps the memory of its dirty pages */
     SPREAD_MAX_MS = 2000,
+    CLOSING_MAX_S = 5,
     NICE = 10, /* folding can wait: else loop and committer wait for ticks of 4 ms on a machine with two cores */
     BUFFER_KEPT_MAX = 1 << 20, /* bytes of a batch's memory that is kept for the next one, ... */
     BUFFER_KEPT_TIMES = 4,     /* ... or if it is no more than so many times what the batch had */
@@ -322,6 +323,17 @@ static void note_done(struct troupe__fold *fold, size_t bytes, size_t done, size
     pthread_mutex_unlock(&fold->mutex);
 }
 
+/* Whether closing has taken long enough: the journal has the rest. */
+static bool is_late(struct troupe__fold *fold)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    pthread_mutex_lock(&fold->mutex);
+    bool late = fold->closing && now.tv_sec >= fold->due.tv_sec + CLOSING_MAX_S;
+    pthread_mutex_unlock(&fold->mutex);
+    return late;
+}
+
 /* Fold as much of the batch as is gathered at once. `*ret_done` is where the rest begins. */
 static int fold_some(struct troupe__fold *fold, size_t *ret_done)
 {
@@ -334,7 +346,8 @@ static int fold_some(struct troupe__fold *fold, size_t *ret_done)
     if (code) {
         return code;
     }
-    while ((code = apply_some(fold, epoch, hash, &written)) == 0 && written < changes->count) {
+    while ((code = is_late(fold) ? ECANCELED : apply_some(fold, epoch, hash, &written)) == 0 &&
+           written < changes->count) {
         note_done(fold, at - fold->batch_done, written, changes->count);
         rest(fold, start, at - fold->batch_done, written, changes->count);
     }
@@ -547,6 +560,9 @@ static void *run(void *context)
         do {
             code = fold->left > 0 ? fold_batch(fold) : 0;
         } while (!code && fold->closing && fold->left > 0);
+        if (code == ECANCELED) {
+            break;
+        }
         enum troupe_error failed = code ? troupe__lmdb_error(code) : TROUPE_OK;
         bool passing = failed == TROUPE_OK || failed == TROUPE_ENOSPACE || failed == TROUPE_ENOMEM;
         fold->failed = passing ? failed : TROUPE_EIO;
@@ -776,6 +792,7 @@ void troupe__fold_stop(struct troupe__fold *fold)
     assert(fold->hold == 0);
     pthread_mutex_lock(&fold->mutex);
     fold->closing = true;
+    clock_gettime(CLOCK_MONOTONIC, &fold->due);
     pthread_cond_signal(&fold->work);
     pthread_mutex_unlock(&fold->mutex);
     pthread_join(fold->thread, NULL);

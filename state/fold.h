@@ -49,7 +49,7 @@ struct troupe__fold {
     size_t allowance;    /* ... but for so much more, because of a photograph */
     size_t first_left;   /* of the first */
     size_t reserved;     /* what a commit in flight will push */
-    struct timespec due; /* when the oldest queued record is to be folded */
+    struct timespec due; /* when the oldest queued record is to be folded; since when it is closing, once it is */
     bool behind;         /* the batch was taken because of its size: it is not spread */
     uint64_t pushed;     /* the last epoch pushed */
     bool closing;
