@@ -6,7 +6,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { NICE = 10 /* a tenth of what another thread gets of a core that both want, all of one that is free */ };
+enum { NICE = 5 /* a third of what another thread gets of a core that both want, all of one that is free */ };
 
 static void *write_part(void *context)
 {

@@ -35,7 +35,7 @@ enum {
     BYTES_PER_PAGE = 8192,    /* ... and one for so much of bytes_max: LMDB keeps the memory of its dirty pages */
     SPREAD_MAX_MS = 2000,
     CLOSING_MAX_S = 5,
-    NICE = 10, /* folding can wait: else loop and committer wait for ticks of 4 ms on a machine with two cores */
+    NICE = 5, /* folding can wait: else loop and committer wait for ticks of 4 ms on a machine with two cores */
     BUFFER_KEPT_MAX = 1 << 20, /* bytes of a batch's memory that is kept for the next one, ... */
     BUFFER_KEPT_TIMES = 4,     /* ... or if it is no more than so many times what the batch had */
     PIECE = 1 << 22,           /* bytes of memory that are given back at once */
