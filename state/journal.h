@@ -19,10 +19,10 @@
  * A commit writes blocks that are in the file already and flushes once. It never writes a block of an acknowledged
  * record; extents whose records are all folded are overwritten. Growing comes before: zeros, flushed, then the slot
  * that says the new size. So after a crash the newest record may be torn, as seen by its hash, and that is a clean end.
- * Of an epoch that was never acknowledged, tried again after a crash and torn again, an earlier attempt may come back.
  * If anything of a later epoch stands behind it, if the file is shorter than its slot says or ends before the epoch
  * that its slot says was reached, then it is damage. What an extent held before never passes for new: its epochs are
- * lower, and its records do not follow from those before.
+ * lower, and its records do not follow from those before. But of an epoch that was never acknowledged, tried again
+ * after a crash and torn again, an earlier attempt may come back.
  *
  * Readers of other processes hold a shared flock on the file; while there is one no extent is overwritten, and the file
  * grows instead. To change the format: raise the version; an older program refuses the file. Version 2 was an LMDB
