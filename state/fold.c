@@ -34,7 +34,6 @@ enum {
     PAGES_PER_TXN_MAX = 8192, /* ... and when folding is behind: each costs two syncs, but more pages cost LMDB more, */
     BYTES_PER_PAGE = 8192,    /* ... and one for so much of bytes_max: LMDB keeps the memory of its dirty pages */
     SPREAD_MAX_MS = 2000,
-    CLOSING_MAX_S = 5,
     NICE = 5, /* folding can wait: else loop and committer wait for ticks of 4 ms on a machine with two cores */
     BUFFER_KEPT_MAX = 1 << 20, /* bytes of a batch's memory that is kept for the next one, ... */
     BUFFER_KEPT_TIMES = 4,     /* ... or if it is no more than so many times what the batch had */
@@ -329,7 +328,9 @@ static bool is_late(struct troupe__fold *fold)
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     pthread_mutex_lock(&fold->mutex);
-    bool late = fold->closing && now.tv_sec >= fold->due.tv_sec + CLOSING_MAX_S;
+    const struct timespec *due = &fold->closing_due;
+    bool late =
+        fold->closing && (now.tv_sec > due->tv_sec || (now.tv_sec == due->tv_sec && now.tv_nsec >= due->tv_nsec));
     pthread_mutex_unlock(&fold->mutex);
     return late;
 }
@@ -561,7 +562,7 @@ static void *run(void *context)
             code = fold->left > 0 ? fold_batch(fold) : 0;
         } while (!code && fold->closing && fold->left > 0);
         if (code == ECANCELED) {
-            break;
+            break; /* It is late. */
         }
         enum troupe_error failed = code ? troupe__lmdb_error(code) : TROUPE_OK;
         bool passing = failed == TROUPE_OK || failed == TROUPE_ENOSPACE || failed == TROUPE_ENOMEM;
@@ -589,13 +590,14 @@ static size_t default_left_max(size_t bytes_max)
 }
 
 enum troupe_error troupe__fold_start(struct troupe__fold *fold, struct troupe__lmdb_env *tables, uint64_t folded,
-                                     size_t bytes_max, size_t left_max, unsigned interval_ms)
+                                     size_t bytes_max, size_t left_max, unsigned interval_ms, unsigned closing_ms)
 {
     pthread_condattr_t monotonic;
     *fold = (struct troupe__fold){.tables = tables,
                                   .bytes_max = bytes_max,
                                   .left_max = left_max > 0 ? left_max : default_left_max(bytes_max),
-                                  .interval_ms = interval_ms};
+                                  .interval_ms = interval_ms,
+                                  .closing_ms = closing_ms};
     atomic_init(&fold->folded, folded);
     fold->pushed = folded;
     pthread_condattr_init(&monotonic);
@@ -792,7 +794,8 @@ void troupe__fold_stop(struct troupe__fold *fold)
     assert(fold->hold == 0);
     pthread_mutex_lock(&fold->mutex);
     fold->closing = true;
-    clock_gettime(CLOCK_MONOTONIC, &fold->due);
+    clock_gettime(CLOCK_MONOTONIC, &fold->closing_due);
+    add_ms(&fold->closing_due, fold->closing_ms);
     pthread_cond_signal(&fold->work);
     pthread_mutex_unlock(&fold->mutex);
     pthread_join(fold->thread, NULL);

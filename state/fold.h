@@ -49,11 +49,13 @@ struct troupe__fold {
     size_t allowance;    /* ... but for so much more, because of a photograph */
     size_t first_left;   /* of the first */
     size_t reserved;     /* what a commit in flight will push */
-    struct timespec due; /* when the oldest queued record is to be folded; since when it is closing, once it is */
+    struct timespec due; /* when the oldest queued record is to be folded */
     bool behind;         /* the batch was taken because of its size: it is not spread */
     uint64_t pushed;     /* the last epoch pushed */
     bool closing;
-    enum troupe_error failed; /* the last fold's result; TROUPE_EIO is final */
+    unsigned closing_ms;         /* that folding goes on then, at most */
+    struct timespec closing_due; /* until when */
+    enum troupe_error failed;    /* the last fold's result; TROUPE_EIO is final */
     char error[256];
     /* The photograph. */
     uint64_t hold, photo_epoch;        /* which epoch it is to be of, 0: there is none; which it is of */
@@ -96,7 +98,7 @@ int troupe__fold_bound(MDB_txn *txn, MDB_dbi dbi, struct troupe__changes *change
 
 /* Start the thread. `left_max` 0: what suits the machine's memory. Errors: TROUPE_ENOMEM. */
 enum troupe_error troupe__fold_start(struct troupe__fold *fold, struct troupe__lmdb_env *tables, uint64_t folded,
-                                     size_t bytes_max, size_t left_max, unsigned interval_ms);
+                                     size_t bytes_max, size_t left_max, unsigned interval_ms, unsigned closing_ms);
 
 /* Make sure that a record of `size` bytes can be pushed. Waits while folding is behind by left_max.
  * Errors: TROUPE_ENOSPACE when it is behind and cannot go on; TROUPE_EIO when it never will; TROUPE_ENOMEM. */

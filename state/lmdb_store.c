@@ -773,7 +773,8 @@ enum troupe_error troupe__lmdb_store_open(const char *directory, const struct tr
     if (!store->read_only &&
         troupe__fold_start(&store->fold, &store->tables, store->opened_folded,
                            options->fold_bytes > 0 ? options->fold_bytes : (size_t)64 << 20, options->unfolded_max,
-                           options->fold_interval_ms > 0 ? options->fold_interval_ms : 2000) != TROUPE_OK) {
+                           options->fold_interval_ms > 0 ? options->fold_interval_ms : 2000,
+                           options->closing_ms > 0 ? options->closing_ms : 5000) != TROUPE_OK) {
         snprintf(error, error_size, "open store %s: cannot start a thread", directory);
         result = TROUPE_ENOMEM;
         goto err_after_files;

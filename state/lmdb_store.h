@@ -14,6 +14,7 @@ struct troupe__lmdb_options {
     size_t fold_bytes;   /* fold when this much is queued, and at most about so much at once; 0: 64 MiB */
     size_t unfolded_max; /* commits wait while more than this is to be folded; 0: what suits the machine's memory */
     unsigned fold_interval_ms; /* fold when a record is so old; 0: 2000 */
+    unsigned closing_ms;       /* that a close folds at most, about; the journal has the rest; 0: 5000 */
     bool keep_journal;         /* records stay when they are folded, until troupe__lmdb_store_forget */
     size_t extent_size;        /* of a journal that is created, see state/journal.h; 0: 4 MiB, a kept one 16 MiB */
 };

@@ -628,6 +628,43 @@ static void trimming_keeps_what_is_not_folded(void **state)
     expect(f, "k", "w");
 }
 
+/* Closing does not wait for a backlog: what was not folded in time is in the journal, and nothing is lost. */
+static void a_close_leaves_to_the_journal_what_takes_long(void **state)
+{
+    struct fixture *f = *state;
+    enum { EPOCHS = 20, ROWS = 5000 };
+    struct troupe__lmdb_options options = {
+        .sync = false, .map_size = 1 << 28, .fold_interval_ms = 3600000, .closing_ms = 1};
+    struct troupe__buffer record = {0};
+    assert_int_equal(troupe__lmdb_store_open(f->directory, &options, &f->store, f->error, sizeof f->error), TROUPE_OK);
+    replay(f);
+    for (uint64_t epoch = 1; epoch <= EPOCHS; epoch++) {
+        for (uint64_t i = 0; i < ROWS; i++) { /* Each row once: what is lost is missed. */
+            char key[24];
+            int size = snprintf(key, sizeof key, "%05d-%02d", (int)i, (int)epoch);
+            troupe__record_set(&record, TROUPE__STATE, key, (size_t)size, &epoch, sizeof epoch);
+        }
+        commit(f, epoch, &record);
+    }
+    f->store->close(f->store);
+    reopen(f);
+    assert_int_equal(f->store->last_epoch, EPOCHS);
+    struct seen seen = replay(f);
+    assert_int_equal(seen.count, EPOCHS);
+    f->store->close(f->store); /* Which has time. */
+    reopen(f);
+    assert_int_equal(f->store->refresh(f->store), EPOCHS);
+    for (int epoch = 1; epoch <= EPOCHS; epoch++) {
+        for (int i = 0; i < ROWS; i++) {
+            char key[24];
+            struct troupe_bytes value;
+            int size = snprintf(key, sizeof key, "%05d-%02d", i, epoch);
+            assert_int_equal(f->store->read(f->store, TROUPE__STATE, (struct troupe_bytes){key, (size_t)size}, &value),
+                             TROUPE_OK);
+        }
+    }
+}
+
 /* A full file refuses the epoch and keeps what it had; the same epoch can be tried again, and is refused again. */
 static void full_disk_refuses_and_keeps_the_rest(void **state)
 {
@@ -858,6 +895,7 @@ int main(void)
         DISK(a_removed_lock_lets_nobody_in),
         DISK(read_only_waits_for_the_owner_to_end),
         DISK(trimming_keeps_what_is_not_folded),
+        DISK(a_close_leaves_to_the_journal_what_takes_long),
         DISK(full_disk_refuses_and_keeps_the_rest),
         DISK(killed_process_loses_nothing_acknowledged),
         DISK(killed_in_the_middle_of_a_fold_replays_to_the_same_rows),
