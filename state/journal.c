@@ -24,7 +24,7 @@ enum {
     GROW = 1 << 19,      /* bytes by which a file grows for small records */
     PLACES_KEPT = 4,     /* extents that a file has when it is closed */
     START = 1 << 18,     /* bytes of a new file's extents */
-    SHORT_MAX = 8        /* times that a write past the page cache is cut short */
+    SHORT_MAX = 8        /* times that a write past the page cache comes to no whole block */
 };
 
 #define NAME "journal.log"
@@ -69,23 +69,25 @@ static bool is_there(const struct troupe__journal *journal, size_t size, uint64_
     return true;
 }
 
-/* Past the page cache. A write that is cut short is begun anew: what it consists of are whole blocks. What keeps
- * cutting it short, as a full disk does, the rest tells. */
+/* Past the page cache. A write that is cut short goes on behind its last whole block; so a full disk says what it is.
+ */
 static int write_directly(const struct troupe__journal *journal, size_t size, uint64_t offset)
 {
-    size_t short_at = 0;
-    for (int i = 0; i < SHORT_MAX; i++) {
-        ssize_t done = pwrite(journal->direct_fd, journal->buffer, size, (off_t)offset);
-        if (done < 0 && errno != EINTR) {
+    size_t at = 0;
+    for (int short_count = 0; at < size;) {
+        ssize_t done = pwrite(journal->direct_fd, journal->buffer + at, size - at, (off_t)(offset + at));
+        if (done < 0 && errno == EINTR) {
+            continue;
+        }
+        if (done < 0) {
             return errno;
         }
-        if (done == (ssize_t)size) {
-            return 0;
+        if (done < BLOCK && ++short_count == SHORT_MAX) {
+            return EIO;
         }
-        short_at = done > 0 ? (size_t)done / BLOCK * BLOCK : short_at;
+        at += (size_t)done / BLOCK * BLOCK;
     }
-    ssize_t rest = pwrite(journal->direct_fd, journal->buffer + short_at, size - short_at, (off_t)(offset + short_at));
-    return rest < 0 ? errno : rest == (ssize_t)(size - short_at) ? 0 : EIO;
+    return 0;
 }
 
 /* Make `size` bytes of the buffer, whole blocks, durable. Returns 0 or an errno, and then sets `*ret_left`. */

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 enum { BLOCK = TROUPE__JOURNAL_BLOCK, HEADER = TROUPE__JOURNAL_HEADER, WINDOW = 1 << 18 };
-enum { SLOT_SIZE = 88, EXTENT_SIZE = 72, KEPT_HEADER = 40 /* what a record's hash is made of, as in version 2 */ };
+enum { SLOT_SIZE = 88, EXTENT_SIZE = 72, KEPT_HEADER = TROUPE__JOURNAL_KEPT_HEADER };
 
 static const unsigned char slot_magic[8] = "troupeJ", extent_magic[8] = "troupeX";
 
@@ -92,8 +92,8 @@ static bool get_extent(const unsigned char *block, const struct troupe__journal_
            ret->sequence > ret->previous;
 }
 
-/* The hash of a record, which stays the same whatever the version of the file. */
-static uint64_t put_kept_header(unsigned char *header, uint64_t epoch, uint64_t previous, struct troupe_bytes record)
+uint64_t troupe__journal_put_kept_head(unsigned char *header, uint64_t epoch, uint64_t previous,
+                                       struct troupe_bytes record)
 {
     troupe__put_be64(header, (uint64_t)TROUPE__JOURNAL_RECORDS << 32);
     troupe__put_be64(header + 8, epoch);
@@ -108,7 +108,7 @@ static uint64_t put_kept_header(unsigned char *header, uint64_t epoch, uint64_t 
 uint64_t troupe__journal_put_head(unsigned char *header, uint64_t id, uint64_t epoch, uint64_t previous,
                                   struct troupe_bytes record)
 {
-    uint64_t hash = put_kept_header(header, epoch, previous, record);
+    uint64_t hash = troupe__journal_put_kept_head(header, epoch, previous, record);
     troupe__put_be64(header + KEPT_HEADER, id);
     seal(header, HEADER);
     return hash;
@@ -260,7 +260,7 @@ static const char *read_record(struct reader *reader, struct place place, const 
 {
     unsigned char again[KEPT_HEADER];
     const char *wrong = read_body(reader, place, head, ret);
-    if (!wrong && put_kept_header(again, head->epoch, head->previous, *ret) != head->hash) {
+    if (!wrong && troupe__journal_put_kept_head(again, head->epoch, head->previous, *ret) != head->hash) {
         wrong = "its checksum is wrong";
     }
     return wrong;

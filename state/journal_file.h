@@ -7,6 +7,7 @@
 
 enum {
     TROUPE__JOURNAL_RECORDS = 2, /* the version of a record */
+    TROUPE__JOURNAL_KEPT_HEADER = 40,
     TROUPE__JOURNAL_HEADER = 56, /* bytes before a record */
     TROUPE__JOURNAL_SLOTS = 2 * TROUPE__JOURNAL_BLOCK,
     TROUPE__JOURNAL_EXTENT_MIN = 4 * TROUPE__JOURNAL_BLOCK,
@@ -20,6 +21,11 @@ struct troupe__journal_head { /* of a record */
 /* Fill a block. */
 void troupe__journal_put_slot(unsigned char *block, const struct troupe__journal_slot *slot);
 void troupe__journal_put_extent(unsigned char *block, uint64_t id, const struct troupe__extent *extent);
+
+/* Fill the part of a record's header that its hash is made of, TROUPE__JOURNAL_KEPT_HEADER bytes, the same in all
+ * versions of the file; returns the record's hash. */
+uint64_t troupe__journal_put_kept_head(unsigned char *header, uint64_t epoch, uint64_t previous,
+                                       struct troupe_bytes record);
 
 /* Fill the header of a record; returns the record's hash. */
 uint64_t troupe__journal_put_head(unsigned char *header, uint64_t id, uint64_t epoch, uint64_t previous,

@@ -16,8 +16,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "state/journal_file.h"
+
 enum { CHECK_LEAVES_MAX = 1 << 26 /* bytes of leaf pages, records themselves left out */ };
-enum { VERSION = 2, KEY_SIZE = 12, HEADER_SIZE = 40, FORMAT_SIZE = 40 };
+enum { VERSION = 2, KEY_SIZE = 12, HEADER_SIZE = TROUPE__JOURNAL_KEPT_HEADER, FORMAT_SIZE = 40 };
 
 static const unsigned char magic[8] = "troupeJ";
 
@@ -26,19 +28,6 @@ static void put_key(unsigned char *key, uint64_t epoch, uint32_t chunk)
     troupe__put_be64(key, epoch);
     troupe__put_be16(key + 8, (uint16_t)(chunk >> 16));
     troupe__put_be16(key + 10, (uint16_t)chunk);
-}
-
-/* The header without its hash, followed by the record's hash; returns the hash of all that. */
-static uint64_t put_header(unsigned char *header, uint64_t epoch, uint64_t previous, struct troupe_bytes record)
-{
-    troupe__put_be64(header, (uint64_t)VERSION << 32);
-    troupe__put_be64(header + 8, epoch);
-    troupe__put_be64(header + 16, previous);
-    troupe__put_be64(header + 24, record.size);
-    troupe__put_be64(header + 32, troupe__hash(record.data, record.size));
-    uint64_t hash = troupe__hash(header, HEADER_SIZE);
-    troupe__put_be64(header + 32, hash);
-    return hash;
 }
 
 /* Of the oldest record the first chunks may be gone. */
@@ -182,7 +171,7 @@ static const char *read_record(MDB_cursor *cursor, uint64_t epoch, uint64_t prev
         record = (struct troupe_bytes){whole->data, whole->size};
     }
     unsigned char again[HEADER_SIZE];
-    if (record.size != size || put_header(again, epoch, previous, record) != hash ||
+    if (record.size != size || troupe__journal_put_kept_head(again, epoch, previous, record) != hash ||
         memcmp(again, head, HEADER_SIZE) != 0) {
         return troupe__get_be64(head + 16) != previous ? "it does not follow the record before it"
                                                        : "its checksum is wrong";
