@@ -24,6 +24,8 @@ struct troupe__cluster_client {
     char public_key[TROUPE__KEY_TEXT_SIZE + 1];
 };
 
+enum { TROUPE__SNAPSHOTS_KEPT = 24 }; /* by the clock, unless it is said how many */
+
 /* Snapshots of the whole troupe by the clock; zero bytes: none. */
 struct troupe__cluster_snapshots {
     int64_t every_ms;

@@ -63,6 +63,8 @@ wrong "a switch takes no argument: '--no-supervisor=1'" run --no-supervisor=1 "$
 wrong "--until-idle takes nothing or timers, not 'tomorrow'" run --until-idle=tomorrow "$module"
 wrong "--durability takes disk or process, not 'ram'" run --durability ram "$module"
 wrong "--log takes debug, .*, not 'loud'" run --log loud "$module"
+wrong "--every; say how often, or leave out '--keep'" run --keep 3 "$module"
+wrong "--every, or leave out '--keep'" cluster init --nodes 2 --keep 3
 wrong "--log-format takes json or logfmt, not 'xml'" run --log-format xml "$module"
 wrong "--memory takes a size from 64M on, .*, not '512'" run "$module" --memory 512
 wrong "--listen takes .*1 to 65535, .*, not 'tcp://127.0.0.1:99999'" run "$module" --listen tcp://127.0.0.1:99999

@@ -269,7 +269,7 @@ int troupe__cluster(int argc, char **argv)
     if (argc > 1 && strcmp(argv[1], "status") == 0) {
         return troupe__cluster_status(argc - 1, argv + 1);
     }
-    struct options options = {.snapshots = {.keep = 24}};
+    struct options options = {0};
     const struct troupe__command command = {
         .name = "cluster",
         .usage =
@@ -305,10 +305,14 @@ int troupe__cluster(int argc, char **argv)
         return troupe__wrong("cluster", "give --clients once for each node, or not at all; the last is",
                              options.clients[options.client_count - 1]);
     }
-    if (options.snapshots.every_ms == 0 && (options.snapshots.check || options.snapshots.to[0])) {
+    struct troupe__cluster_snapshots *snapshots = &options.snapshots;
+    if (snapshots->every_ms == 0 && (snapshots->keep > 0 || snapshots->check || snapshots->to[0])) {
         return troupe__wrong("cluster", "say how often with --every, or leave out",
-                             options.snapshots.check ? "--check" : "--to");
+                             snapshots->keep > 0 ? "--keep"
+                             : snapshots->check  ? "--check"
+                                                 : "--to");
     }
+    snapshots->keep = snapshots->keep > 0 ? snapshots->keep : TROUPE__SNAPSHOTS_KEPT;
     return init(&options, argc - operand == 2 ? argv[operand + 1] : "cluster.yaml");
 }
 

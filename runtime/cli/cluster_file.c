@@ -312,7 +312,7 @@ static enum troupe_error read_snapshots(const struct reading *reading, const str
     static const char *const known[] = {"every", "keep", "check", "node", "to", NULL};
     struct troupe__cluster_snapshots *snapshots = &reading->cluster->snapshots;
     const struct troupe__yaml *map = troupe__yaml_find(root, "snapshots");
-    const char *every = "", *keep = "24", *node = NULL, *to = "";
+    const char *every = "", *keep = NULL, *node = NULL, *to = "";
     unsigned line = 0;
     if (!map) {
         return TROUPE_OK;
@@ -326,7 +326,9 @@ static enum troupe_error read_snapshots(const struct reading *reading, const str
         result = wrong(reading, line, "'every' takes a time, as 30s, 10m, 6h or 1d, not '%.64s'", every);
     }
     result = result == TROUPE_OK ? take_optional(reading, map, "keep", &keep, &line) : result;
-    if (result == TROUPE_OK && (!take_number(&keep, 1000000, &snapshots->keep) || *keep || snapshots->keep == 0)) {
+    snapshots->keep = TROUPE__SNAPSHOTS_KEPT;
+    if (result == TROUPE_OK && keep &&
+        (!take_number(&keep, 1000000, &snapshots->keep) || *keep || snapshots->keep == 0)) {
         result = wrong(reading, line, "'keep' takes a number from 1 to 1000000");
     }
     const struct troupe__yaml *check = troupe__yaml_find(map, "check");

@@ -767,7 +767,6 @@ static void allow_files(void)
 int troupe__run(int argc, char **argv)
 {
     struct run run = {
-        .keep = 24,
         .node = {.data = "troupe-data", .output = "-", .stop_on_signals = true, .slow_ms = TROUPE__SLOW_MS},
         .log = {.least = TROUPE_INFO},
         .progress = {.command = "run"}};
@@ -791,6 +790,11 @@ int troupe__run(int argc, char **argv)
     if (!run.node.module) {
         return TROUPE__EXIT_WRONG;
     }
+    if (run.every_ms == 0 && (run.keep > 0 || run.checks)) {
+        return troupe__wrong("run", "there are no snapshots by the clock without --every; say how often, or leave out",
+                             run.keep > 0 ? "--keep" : "--check");
+    }
+    run.keep = run.keep > 0 ? run.keep : TROUPE__SNAPSHOTS_KEPT;
     if (run.checks && !run.node.module->check) {
         return troupe__wrong("run", "there is no check, see troupe.h, in the module for", "--check");
     }
