@@ -397,7 +397,7 @@ static void records_that_are_torn_again_and_again_leave_no_trap(void **state)
 /* Flip a bit of the file. */
 static void flip(const struct fixture *f, uint64_t at)
 {
-    unsigned char byte;
+    unsigned char byte = 0;
     int fd = open(path_of(f, "journal.log"), O_RDWR);
     assert_true(fd >= 0 && pread(fd, &byte, 1, (off_t)at) == 1);
     byte ^= 4;
