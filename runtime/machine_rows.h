@@ -8,6 +8,7 @@
 
 /* META rows. */
 #define TROUPE__EGRESS_PREFIX "egress/" /* name -> varint: the last sequence */
+#define TROUPE__INPUT_PREFIX "input/"   /* path -> varints: bytes, lines, trace (transport/input.h) */
 #define TROUPE__ID_PREFIX                                                                                              \
     "id/" /* the two halves of an id -> varints: when it was taken in, in ms; slot of its actor                        \
            */

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
 
+#include "runtime/machine_rows.h"
 #include "runtime/node.h"
 #include "transport/json.h"
 
@@ -10,8 +11,6 @@ enum {
     WAITING_ENOUGH = 256, /* ... unless so many messages wait: what is finished in its epoch leaves no row ... */
     LINES_TRICKLE = 8,    /* ... and then so few, so that messages that go around for ever do not stop the input */
 };
-
-static const char input_mark_prefix[] = "input/";
 
 /* A line that is no message: kept as a dead letter, so that nothing is lost, and the rest goes on. */
 static enum troupe_error refuse_line(struct troupe_node *node, struct troupe_bytes text, const char *reason)
@@ -116,13 +115,13 @@ enum troupe_error troupe__node_open_input(struct troupe_node *node)
     if (result != TROUPE_OK || !node->input.regular) {
         return result;
     }
-    char name[sizeof input_mark_prefix + sizeof node->input.path];
-    snprintf(name, sizeof name, "%s%s", input_mark_prefix, node->input.path);
+    char name[sizeof TROUPE__INPUT_PREFIX + sizeof node->input.path];
+    snprintf(name, sizeof name, "%s%s", TROUPE__INPUT_PREFIX, node->input.path);
     if (strlen(name) > TROUPE__ROW_KEY_MAX) {
         snprintf(node->error, sizeof node->error,
                  "input %.300s: the path is too long to remember a position by; use one of "
                  "at most %d bytes",
-                 node->input.path, TROUPE__ROW_KEY_MAX - (int)strlen(input_mark_prefix));
+                 node->input.path, TROUPE__ROW_KEY_MAX - (int)strlen(TROUPE__INPUT_PREFIX));
         return TROUPE_EINVAL;
     }
     struct troupe_bytes mark = troupe__machine_read_mark(&node->machine, name);
@@ -149,8 +148,8 @@ enum troupe_error troupe__node_mark_input(struct troupe_node *node)
         return result;
     }
     node->input_moved = false;
-    char name[sizeof input_mark_prefix + sizeof node->input.path];
-    snprintf(name, sizeof name, "%s%s", input_mark_prefix, node->input.path);
+    char name[sizeof TROUPE__INPUT_PREFIX + sizeof node->input.path];
+    snprintf(name, sizeof name, "%s%s", TROUPE__INPUT_PREFIX, node->input.path);
     struct troupe__buffer mark = {0};
     troupe__buffer_put_varint(&mark, node->input.offset);
     troupe__buffer_put_varint(&mark, node->input.line);

@@ -169,6 +169,24 @@ struct troupe__edit_part *troupe__edit_part_of(struct troupe__edit *edit, const 
     return &edit->parts[0];
 }
 
+enum troupe_error troupe__edit_find_node(struct troupe__edit *edit, const char *name, struct troupe__edit_part **ret)
+{
+    size_t count = edit->snapshot.part_count, at = 0;
+    while (name[0] && at < count && strcmp(edit->snapshot.parts[at].node, name) != 0) {
+        at++;
+    }
+    if (at == count) {
+        return troupe__edit_fail(edit, TROUPE_ENOTFOUND, "the snapshot has no node '%.100s', but %s%s", name,
+                                 edit->snapshot.parts[0].node, count > 1 ? " and others" : "");
+    }
+    if (!name[0] && count > 1) {
+        return troupe__edit_fail(edit, TROUPE_EINVAL, "say of which node: each counts by itself; one is %s",
+                                 edit->snapshot.parts[0].node);
+    }
+    *ret = &edit->parts[at];
+    return TROUPE_OK;
+}
+
 static enum troupe_error apply(struct troupe__edit *edit, struct troupe__edit_part *part, struct troupe__buffer *record)
 {
     enum troupe_error result = TROUPE_ENOMEM;
@@ -205,15 +223,17 @@ enum troupe_error troupe__edit_change(struct troupe__edit *edit, struct troupe_b
 {
     struct troupe__edit_request said = {.what = "", .actor = "", .value = "", .element = "", .to = "", .from = ""};
     const uint64_t none = UINT64_MAX;
-    said.type = said.table = said.node = said.to_node = "";
-    said.number = said.version = said.due_ms = said.index = none;
+    said.type = said.table = said.node = said.to_node = said.input = said.egress = "";
+    said.number = said.version = said.due_ms = said.index = said.line = said.offset = said.next = none;
     enum troupe_error result = troupe__edit_unpack(
         &said, edit->error, sizeof edit->error, change,
-        "{s:s,s?:s,s?:s,s?:s,s?:s,s?:s,s?:s,s?:s,s?:s,s?:s,s?:m,s?:m,s?:u,s?:u,s?:u,s?:b,s?:u,s?:b}", "do", &said.what,
-        "actor", &said.actor, "value", &said.value, "element", &said.element, "to", &said.to, "from", &said.from,
-        "type", &said.type, "table", &said.table, "node", &said.node, "to_node", &said.to_node, "data", &said.data,
-        "body", &said.body, "number", &said.number, "version", &said.version, "due_ms", &said.due_ms, "in_flight",
-        &said.in_flight, "index", &said.index, "append", &said.append);
+        "{s:s,s?:s,s?:s,s?:s,s?:s,s?:s,s?:s,s?:s,s?:s,s?:s,s?:m,s?:m,s?:u,s?:u,s?:u,s?:b,s?:u,s?:b,s?:s,s?:s,s?:s,s?:u,"
+        "s?:u,s?:u}",
+        "do", &said.what, "actor", &said.actor, "value", &said.value, "element", &said.element, "to", &said.to, "from",
+        &said.from, "type", &said.type, "table", &said.table, "node", &said.node, "to_node", &said.to_node, "data",
+        &said.data, "body", &said.body, "number", &said.number, "version", &said.version, "due_ms", &said.due_ms,
+        "in_flight", &said.in_flight, "index", &said.index, "append", &said.append, "input", &said.input, "egress",
+        &said.egress, "dead", &said.dead, "line", &said.line, "offset", &said.offset, "next", &said.next);
     if (result != TROUPE_OK) {
         return result == TROUPE_ENOMEM ? troupe__edit_fail(edit, TROUPE_EINVAL, "its texts are too long") : result;
     }
@@ -221,14 +241,21 @@ enum troupe_error troupe__edit_change(struct troupe__edit *edit, struct troupe_b
     said.has_version = said.version != none;
     said.has_due = said.due_ms != none;
     said.has_index = said.index != none;
+    said.has_line = said.line != none;
+    said.has_offset = said.offset != none;
+    said.has_next = said.next != none;
     said.version = said.has_version ? said.version : 0;
     if (said.version > UINT16_MAX) {
         return troupe__edit_fail(edit, TROUPE_EINVAL, "a version is at most 65535");
     }
-    if (strcmp(said.what, "set") == 0) {
-        result = troupe__edit_set(edit, &said);
+    if ((said.actor[0] != 0) + (said.input[0] != 0) + (said.egress[0] != 0) > 1) {
+        result = troupe__edit_fail(edit, TROUPE_EINVAL, "say one of actor, input and egress");
+    } else if (strcmp(said.what, "set") == 0) {
+        result = said.input[0]    ? troupe__edit_set_input(edit, &said)
+                 : said.egress[0] ? troupe__edit_set_egress(edit, &said)
+                                  : troupe__edit_set(edit, &said);
     } else if (strcmp(said.what, "clear") == 0) {
-        result = troupe__edit_clear(edit, &said);
+        result = said.input[0] ? troupe__edit_clear_input(edit, &said) : troupe__edit_clear(edit, &said);
     } else if (strcmp(said.what, "send") == 0) {
         result = troupe__edit_send(edit, &said);
     } else if (strcmp(said.what, "drop") == 0) {

@@ -42,12 +42,17 @@ void troupe__edit_fini(struct troupe__edit *edit);
  *   do: "set", actor, value, data [, element or index or append] [, version]
  *       a single value, an element of a map, one of a list (from 0), or another one at its end
  *   do: "clear", actor [, value [, element]]                an element, a value, map or list, or all of the actor
- *   do: "send", to, type, body [, from] [, version] [, due_ms or in_flight]
+ *   do: "set", input, line [, offset] [, node]
+ *       the node goes on behind that line of the input with this absolute path; without `offset`, the bytes up to
+ * there, the file is read do: "clear", input [, node]                             it begins at the input's first line
+ *   do: "set", egress, next [, node]                        the next record of the egress has this number
+ *   do: "send", to, type, body [, from] [, version] [, due_ms or in_flight or dead]
  *       a message waits, behind all that do; or is delayed until then; or is on its way from the node of `from`, which
- *       is not that of `to`, behind all that are
+ *       is not that of `to`, behind all that are; or is a dead letter with that reason
  *   do: "drop", table ["mail", "outbox", "timer", "dead" or "job"] [, node] [, to_node] [, number] [, to] [, type]
  *       all that fit are gone; of an outbox only what is on its way, of a job `to` is its actor and `type` its name
- * Errors: TROUPE_EINVAL (it is none of these), TROUPE_ENOTFOUND (nothing is there to be cleared or dropped),
+ * `node` may be left out where there is one only. Errors: TROUPE_EINVAL (it is none of these, or cannot be so),
+ * TROUPE_ENOTFOUND (no such node; nothing is there to be cleared or dropped), TROUPE_EIO (the input's file),
  * TROUPE_ETYPE (the data are of another kind than was declared). */
 enum troupe_error troupe__edit_change(struct troupe__edit *edit, struct troupe_bytes change);
 

@@ -60,6 +60,23 @@ static enum troupe_error put_timer(struct troupe__edit *edit, struct troupe__edi
     return result;
 }
 
+/* It failed for good, at the time of the cut. */
+static enum troupe_error put_dead(struct troupe__edit *edit, struct troupe__edit_part *part, const char *reason,
+                                  const struct troupe__buffer *row)
+{
+    unsigned char key[8];
+    struct troupe__buffer value = {.failed = row->failed};
+    troupe__put_be64(key, ++part->counters.sequence);
+    troupe__buffer_put_varint(&value, part->counters.now_ms);
+    troupe__buffer_put_string(&value, reason, strlen(reason));
+    troupe__buffer_put_byte(&value, 1);
+    troupe__buffer_put(&value, row->data, row->size);
+    enum troupe_error result =
+        troupe__edit_set_row(edit, part, TROUPE__DEAD, (struct troupe_bytes){key, sizeof key}, &value);
+    troupe__buffer_free(&value);
+    return result;
+}
+
 /* Behind all that are on their way from there. */
 static enum troupe_error put_outbox(struct troupe__edit *edit, struct troupe__edit_part *from, uint16_t to,
                                     const struct troupe__buffer *row)
@@ -82,8 +99,11 @@ static enum troupe_error put_message(struct troupe__edit *edit, const struct tro
                                      const struct troupe__buffer *row)
 {
     struct troupe__edit_part *sender = request->from[0] ? troupe__edit_part_of(edit, from) : to;
-    if (request->has_due && request->in_flight) {
-        return troupe__edit_fail(edit, TROUPE_EINVAL, "a message is delayed (due_ms) or in_flight, not both");
+    if (request->has_due + request->in_flight + (request->dead != NULL) > 1) {
+        return troupe__edit_fail(edit, TROUPE_EINVAL, "a message is delayed (due_ms), in_flight or dead, one of these");
+    }
+    if (request->dead) {
+        return put_dead(edit, to, request->dead, row);
     }
     if (request->has_due) {
         return put_timer(edit, sender, request->due_ms, row);
@@ -370,10 +390,11 @@ enum troupe_error troupe__edit_drop(struct troupe__edit *edit, const struct trou
         return troupe__edit_fail(edit, TROUPE_EINVAL, "say which: number, to or type");
     }
     enum troupe__table table = tables[which].table;
-    enum troupe_error result = TROUPE_OK;
+    struct troupe__edit_part *only = NULL;
+    enum troupe_error result = request->node[0] ? troupe__edit_find_node(edit, request->node, &only) : TROUPE_OK;
     for (size_t i = 0; i < edit->snapshot.part_count && result == TROUPE_OK; i++) {
         struct troupe__edit_part *part = &edit->parts[i];
-        if (request->node[0] && strcmp(edit->snapshot.parts[i].node, request->node) != 0) {
+        if (only && part != only) {
             continue;
         }
         troupe__edit_settle(part);

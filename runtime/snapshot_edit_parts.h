@@ -9,10 +9,11 @@ enum { TROUPE__EDIT_TEXT_SIZE = 65536 };
 
 /* What a change says; "" or no data where it says nothing. */
 struct troupe__edit_request {
-    const char *what, *actor, *value, *element, *to, *from, *type, *table, *node, *to_node;
+    const char *what, *actor, *value, *element, *to, *from, *type, *table, *node, *to_node, *input, *egress;
+    const char *dead; /* the reason, NULL where it says none */
     struct troupe_bytes data, body;
-    uint64_t number, version, due_ms, index;
-    bool has_number, has_version, has_due, has_index, in_flight, append;
+    uint64_t number, version, due_ms, index, line, offset, next;
+    bool has_number, has_version, has_due, has_index, has_line, has_offset, has_next, in_flight, append;
     char text[TROUPE__EDIT_TEXT_SIZE]; /* of its strings */
     size_t text_size;
     struct troupe__buffer made; /* data that had to be made of it */
@@ -35,6 +36,9 @@ enum troupe_error troupe__edit_parse_address(struct troupe__edit *edit, const ch
 
 /* The part of the node where the actor lives. */
 struct troupe__edit_part *troupe__edit_part_of(struct troupe__edit *edit, const struct troupe__edit_address *address);
+
+/* The part of the node of that name; "" is the only one there is. */
+enum troupe_error troupe__edit_find_node(struct troupe__edit *edit, const char *name, struct troupe__edit_part **ret);
 
 enum troupe_error troupe__edit_remove_row(struct troupe__edit *edit, struct troupe__edit_part *part,
                                           enum troupe__table table, struct troupe_bytes key);
@@ -63,5 +67,11 @@ enum troupe_error troupe__edit_take_data(struct troupe__edit *edit, struct troup
 
 enum troupe_error troupe__edit_send(struct troupe__edit *edit, struct troupe__edit_request *request);
 enum troupe_error troupe__edit_drop(struct troupe__edit *edit, const struct troupe__edit_request *request);
+
+/* ---- snapshot_edit_ends.c ---- */
+
+enum troupe_error troupe__edit_set_input(struct troupe__edit *edit, const struct troupe__edit_request *request);
+enum troupe_error troupe__edit_clear_input(struct troupe__edit *edit, const struct troupe__edit_request *request);
+enum troupe_error troupe__edit_set_egress(struct troupe__edit *edit, const struct troupe__edit_request *request);
 
 #endif

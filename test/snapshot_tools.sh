@@ -108,6 +108,82 @@ troupe 0 state keep/box/lists --data "$dir/two"
 says 'list.*7'
 ok "it is restored and goes on: what was sent is handled, what was set is read"
 
+# Where it goes on: behind line 2 of 4 of its input, with record 41; and a message that failed, by hand, tried again.
+cat >"$dir/changes" <<J
+{"do":"set","input":"$in","line":2}
+{"do":"set","egress":"say","next":41,"node":"node"}
+{"do":"send","to":"keep/box/d","type":"say","body":{"n":1},"dead":"by hand"}
+J
+troupe 0 snapshot edit a behind --data "$dir/one" --changes "$dir/changes"
+says '3 rows changed'
+troupe 0 snapshot verify behind --data "$dir/one"
+troupe 0 snapshot export behind --data "$dir/one" --table meta
+grep -qF '"input":"'"$in"'","line":2,"offset":'"$(head -n 2 "$in" | wc -c)}" "$dir/stdout" || fail "the position"
+says '"egress":"say","next":41}'
+troupe 0 restore "$dir/one/snapshots/behind" --data "$dir/six"
+troupe 0 doctor "$dir/six"
+number=$("$build/troupe" dead list --data "$dir/six" --json | sed -n 's/.*"number":\([0-9]*\),.*"reason":"by hand".*/\1/p')
+troupe 0 dead retry "$number" --data "$dir/six"
+troupe 0 run "$dir/kept.so" --data "$dir/six" --input "$in" --output "$dir/six.out" --until-idle
+troupe 0 dead list --data "$dir/six"
+[ "$(grep -c 'as was asked for' "$dir/stdout")" = 3 ] || fail "not line 3 alone came again: $(cat "$dir/stdout")"
+troupe 0 state keep/box/full --data "$dir/six"
+says 'integer.*-9223372036854775808'
+grep -qF '"egress":"say","seq":41,"key":"d","body":{"n":1}' "$dir/six.out" || fail "the letter, or its record's number"
+# The file is known again by what stands before the position; one whose bytes were said is not.
+sed 's/refuse/REFUSE/' "$in" >"$dir/other"
+echo '{"do":"set","input":"'"$dir"'/in","line":2,"offset":'"$(head -n 2 "$in" | wc -c)"'}' >"$dir/changes"
+troupe 0 snapshot edit behind unknown --data "$dir/one" --changes "$dir/changes"
+for name in behind unknown; do
+    troupe 0 restore "$dir/one/snapshots/$name" --data "$dir/$name"
+done
+cp "$in" "$dir/kept"
+cat "$dir/other" >"$in"
+troupe 1 run "$dir/kept.so" --data "$dir/behind" --input "$in" --output "$dir/behind.out" --until-idle
+says 'is not the file'
+troupe 0 run "$dir/kept.so" --data "$dir/unknown" --input "$in" --output "$dir/behind.out" --until-idle
+cat "$dir/kept" >"$in"
+# A cleared position is the beginning.
+troupe 0 snapshot create --data "$dir/six" --name six
+echo '{"do":"clear","input":"'"$in"'"}' >"$dir/changes"
+troupe 0 snapshot edit six again --data "$dir/six" --changes "$dir/changes"
+troupe 0 restore "$dir/six/snapshots/again" --data "$dir/seven"
+troupe 0 run "$dir/kept.so" --data "$dir/seven" --input "$in" --output "$dir/seven.out" --until-idle
+troupe 0 dead list --data "$dir/seven"
+[ "$(grep -c 'as was asked for' "$dir/stdout")" = 5 ] || fail "not all lines came again: $(cat "$dir/stdout")"
+ok "a node goes on behind another line, with another number; a dead letter is added"
+
+# A node that was killed before it could note that its records are out: their numbers are not changed, those of another
+# egress are, up and down.
+"$build/troupe" run "$dir/kept.so" --data "$dir/six" --output "$dir/six.out" >"$dir/stdout" 2>"$dir/log" &
+pid=$!
+wait_for -p $pid "$build/troupe" send keep/box/d say '{"n":2}' --data "$dir/six" >/dev/null 2>&1
+wait_for -p $pid grep -q '"seq":42' "$dir/six.out"
+kill -9 $pid
+wait $pid 2>/dev/null || true
+troupe 0 snapshot create --data "$dir/six" --name killed
+echo '{"do":"set","egress":"say","next":50}' >"$dir/changes"
+troupe 1 snapshot edit killed bad --data "$dir/six" --changes "$dir/changes"
+says "records that are not known to be out, up to 42"
+from=killed
+for next in 100 7 1; do
+    echo '{"do":"set","egress":"after","next":'$next'}' >"$dir/changes"
+    troupe 0 snapshot edit $from next$next --data "$dir/six" --changes "$dir/changes"
+    says '1 rows changed'
+    troupe 0 restore "$dir/six/snapshots/next$next" --data "$dir/next$next"
+    troupe 0 doctor "$dir/next$next"
+    from=next$next
+    "$build/troupe" run "$dir/kept.so" --data "$dir/next$next" --output "$dir/next$next.out" >"$dir/stdout" 2>"$dir/log" &
+    pid=$!
+    wait_for -p $pid "$build/troupe" send keep/box/d after '{"n":3}' --data "$dir/next$next" >/dev/null 2>&1
+    wait_for -p $pid grep -q '"egress":"after","seq":'$next, "$dir/next$next.out"
+    grep -q '"egress":"say","seq":42,' "$dir/next$next.out" || fail "the record that waited"
+    kill -TERM $pid
+    wait $pid || fail "the node ended with $?"
+    troupe 0 doctor "$dir/next$next"
+done
+ok "numbers of an egress are moved up and down beside records that wait"
+
 # The same of a troupe, each change on the node where its actor lives.
 "$build/troupe" run "$dir/kept.so" --nodes 3 --data "$dir/three" --output "$dir/three.out" >"$dir/stdout" 2>"$dir/log" &
 pid=$!
@@ -218,7 +294,19 @@ refuses '{"do":"clear","actor":"keep/box/none"}' 'has no value'
 refuses '{"do":"drop","table":"mail","to":"keep/box/full"}' 'no such message'
 refuses '{"do":"drop","table":"state","number":1}' 'mail, outbox, timer, dead or job'
 refuses '{"do":"drop","table":"outbox","number":1}' 'no such message'
-refuses '{"do":"send","to":"keep/box/b","type":"say","due_ms":1,"in_flight":true}' 'not both'
+refuses '{"do":"send","to":"keep/box/b","type":"say","due_ms":1,"in_flight":true}' 'one of these'
+refuses '{"do":"send","to":"keep/box/b","type":"say","dead":"","in_flight":true}' 'one of these'
+refuses '{"do":"drop","table":"mail","number":1,"node":"n7"}' "no node 'n7', but node"
+refuses '{"do":"set","input":"in","line":1}' 'no absolute path'
+refuses '{"do":"set","input":"'"$in"'"}' "say 'line'"
+refuses '{"do":"set","input":"'"$in"'","line":5}' "$in has 4 lines"
+refuses '{"do":"set","input":"'"$dir"'","line":1}' 'is a directory'
+refuses '{"do":"set","input":"/nowhere/in","line":1}' "give 'offset' too"
+refuses '{"do":"set","input":"/nowhere/in","line":9,"offset":8}' '9 lines do not end at byte 8'
+refuses '{"do":"set","input":"'"$in"'","line":1,"egress":"say","next":1}' 'one of actor, input and egress'
+refuses '{"do":"clear","input":"/nowhere/in"}' 'node node knows no position'
+refuses '{"do":"set","egress":"say"}' "say 'next'"
+refuses '{"do":"set","egress":"say","next":0}' "say 'next'"
 refuses '{"do":"drop","table":"mail"}' 'say which'
 refuses '{"do":"make"}' 'set, clear, send or drop'
 refuses '{"do":' 'column'

@@ -96,10 +96,16 @@ int troupe__edit(int argc, char **argv)
             "  {\"do\":\"send\",\"to\":\"bank/account/a\",\"type\":\"deposit\",\"body\":{..}}   it waits, behind all\n"
             "    with \"from\":ACTOR; \"due_ms\":TIME, it is delayed; \"in_flight\":true, it is on its way from the\n"
             "    node of \"from\" to that of \"to\", behind all that are\n"
+            "    \"dead\":REASON, it is a dead letter\n"
             "  {\"do\":\"drop\",\"table\":\"mail\",\"node\":\"n1\",\"number\":7}     also outbox (what is on its way, "
             "with\n"
             "    \"to_node\"), timer, dead, job; ...\n"
             "  {\"do\":\"drop\",\"table\":\"mail\",\"to\":\"bank/account/a\",\"type\":\"deposit\"}   ... all that fit\n"
+            "  {\"do\":\"set\",\"input\":\"/PATH\",\"line\":120,\"node\":\"n1\"}   it goes on behind this line of the "
+            "input;\n"
+            "    the file is read for that, or \"offset\":BYTES says where it ends; \"do\":\"clear\": from its "
+            "beginning\n"
+            "  {\"do\":\"set\",\"egress\":\"NAME\",\"next\":121,\"node\":\"n1\"}    the number of its next record\n"
             "Kinds and versions are what the module declared that wrote the snapshot; \"version\" says another.\n",
         .after = "If a line is wrong there is no new snapshot.\n"
                  "Exit codes: 0 done, 1 failed, 2 wrong arguments.\n",

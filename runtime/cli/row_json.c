@@ -7,6 +7,7 @@
 
 #include "runtime/egress.h"
 #include "runtime/machine_forward.h"
+#include "runtime/machine_rows.h"
 #include "transport/json.h"
 
 static void put(struct troupe__buffer *json, const char *text)
@@ -244,10 +245,40 @@ static bool put_timer(struct troupe__buffer *json, struct troupe__actors *actors
     return !cursor.failed && put_message(json, actors, rest_of(&cursor));
 }
 
+static bool has_prefix(struct troupe_bytes key, const char *prefix)
+{
+    return key.size > strlen(prefix) && memcmp(key.data, prefix, strlen(prefix)) == 0;
+}
+
+/* How far a node is with an input or egress. */
+static bool put_meta(struct troupe__buffer *json, const struct troupe__cut_row *row)
+{
+    struct troupe__cursor cursor = cursor_of(row->value);
+    const char *prefix = has_prefix(row->key, TROUPE__EGRESS_PREFIX)  ? TROUPE__EGRESS_PREFIX
+                         : has_prefix(row->key, TROUPE__INPUT_PREFIX) ? TROUPE__INPUT_PREFIX
+                                                                      : NULL;
+    if (!prefix) {
+        return false;
+    }
+    struct troupe_bytes name = {(const char *)row->key.data + strlen(prefix), row->key.size - strlen(prefix)};
+    uint64_t number = troupe__cursor_varint(&cursor);
+    if (strcmp(prefix, TROUPE__EGRESS_PREFIX) == 0) {
+        put_bytes(json, ",\"egress\":", name);
+        put_number(json, ",\"next\":", number + 1);
+    } else {
+        put_bytes(json, ",\"input\":", name);
+        put_number(json, ",\"line\":", troupe__cursor_varint(&cursor));
+        put_number(json, ",\"offset\":", number);
+    }
+    return !cursor.failed;
+}
+
 static bool put_row(struct troupe__buffer *json, const struct troupe__cut *cut, const struct troupe__cut_row *row,
                     struct troupe__actors *actors)
 {
     switch (row->table) {
+    case TROUPE__META:
+        return put_meta(json, row);
     case TROUPE__STATE:
         return put_state(json, row);
     case TROUPE__OUTBOX:

@@ -11,6 +11,7 @@
  *   outbox          to_node, number, in_flight, message
  *   job             number, actor, job, result, attempt, failures, input
  *   egress          number (of the first), records
+ *   meta            of an input: input, line, offset (where it goes on behind); of an egress: egress, next
  *   all others, and what is malformed: row, data (as hexadecimal digits)
  *
  * A message: to, [from], type, [version], [attempt], [correlation], body. Data and bodies are what their msgpack says;
