@@ -31,7 +31,7 @@ static enum troupe_error scan_store(void *source, enum troupe__table table, stru
 static enum troupe_error open_store(const char *data, bool read_only, struct troupe__store **ret, char *error,
                                     size_t error_size)
 {
-    struct troupe__lmdb_options options = {.sync = true, .read_only = read_only};
+    struct troupe__lmdb_options options = {.sync = true, .read_only = read_only, .visit = true};
     return troupe__lmdb_store_open(data, &options, ret, error, error_size);
 }
 

@@ -158,7 +158,7 @@ const struct troupe__view_row *troupe__view_find(const struct troupe__view *view
 enum troupe_error troupe__view_open(struct troupe__view *view, const char *directory, bool writable)
 {
     static const struct troupe_module no_module = {.abi = TROUPE_ABI, .name = "none"};
-    struct troupe__lmdb_options options = {.sync = true, .read_only = !writable};
+    struct troupe__lmdb_options options = {.sync = true, .read_only = !writable, .visit = true};
     char path[PATH_MAX];
     *view = (struct troupe__view){0};
     /* Opening for writing would make a new store. */

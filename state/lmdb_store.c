@@ -605,11 +605,12 @@ static bool row_is_sound(MDB_val key, MDB_val value)
 static struct troupe__journal_options journal_options(const struct troupe__lmdb_options *options, size_t map_size)
 {
     size_t extent_size = options->keep_journal ? TROUPE__JOURNAL_EXTENT_KEPT : TROUPE__JOURNAL_EXTENT;
+    bool may_be_kept = options->keep_journal || options->visit;
     return (struct troupe__journal_options){
         .sync = options->sync,
         .read_only = options->read_only,
         .kept = options->keep_journal,
-        .size_max = options->keep_journal && options->map_size == 0 ? (uint64_t)1 << 40 : map_size,
+        .size_max = may_be_kept && options->map_size == 0 ? (uint64_t)1 << 40 : map_size,
         .extent_size = options->extent_size > 0 ? options->extent_size : extent_size,
     };
 }
@@ -758,7 +759,7 @@ enum troupe_error troupe__lmdb_store_open(const char *directory, const struct tr
         goto err_after_memory;
     }
     store->read_only = options->read_only;
-    atomic_init(&store->trim_to, options->keep_journal ? 0 : UINT64_MAX);
+    atomic_init(&store->trim_to, options->keep_journal || options->visit ? 0 : UINT64_MAX);
     if ((result = prepare_directory(store, error, error_size)) != TROUPE_OK ||
         (result = troupe__claim_take(&store->claim, directory, store->read_only, error, error_size)) != TROUPE_OK) {
         goto err_after_memory;

@@ -16,6 +16,7 @@ struct troupe__lmdb_options {
     unsigned fold_interval_ms; /* fold when a record is so old; 0: 2000 */
     unsigned closing_ms;       /* that a close folds at most, about; the journal has the rest; 0: 5000 */
     bool keep_journal;         /* records stay when they are folded, until troupe__lmdb_store_forget */
+    bool visit;                /* who opens it is not its node: all records stay, whether the node keeps them or not */
     size_t extent_size;        /* of a journal that is created, see state/journal.h; 0: 4 MiB, a kept one 16 MiB */
 };
 

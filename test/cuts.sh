@@ -131,3 +131,17 @@ done
 ! grep -q '"from":"between"' "$dir/cuts" || fail "a snapshot of another past is gone back from"
 grep -q '"from":""' "$dir/cuts" || fail "no cuts from the beginning"
 echo "a snapshot from before the directory was put back is left alone"
+
+# Whoever looks after a directory that is at rest is not its node: what that keeps stays.
+echo 'no JSON' >>"$dir/names"
+alone names
+cuts_of_alone() { "$build/troupe" snapshot cuts --data "$dir/alone"; }
+cuts_of_alone >"$dir/cuts"
+"$build/troupe" snapshot create --data "$dir/alone" --name later >"$dir/said" 2>&1 || fail "no snapshot"
+letter=$("$build/troupe" dead list --data "$dir/alone" | cut -f 1)
+"$build/troupe" dead drop "$letter" --data "$dir/alone" >"$dir/said" 2>&1 || fail "the dead letter is not dropped"
+cuts_of_alone >"$dir/cuts.after"
+[ "$(head -n "$(wc -l <"$dir/cuts")" "$dir/cuts.after")" = "$(cat "$dir/cuts")" ] || fail "cuts have gone"
+"$build/troupe" restore --at "$(sed -n '2s/\t.*//p' "$dir/cuts")" --from "$dir/alone" --data "$dir/again" >"$dir/said" 2>&1 ||
+    fail "cannot go back beyond a snapshot that was taken at rest"
+echo "a snapshot and a dropped letter at rest leave the kept journal alone"
