@@ -31,6 +31,10 @@ make -C first clean >/dev/null TROUPE_DIR="$root"
 sed -i 's/total += amount/total += 2 * amount/' first/first.c
 ! make -C first test TROUPE_DIR="$root" TROUPE_BUILD="$build" >"$dir/log" 2>&1 || fail "its test cannot fail"
 
+# Whoever runs it says who may write its files.
+(umask 027 && "$build/troupe" new third >"$dir/log")
+[ "$(stat -c %a third/test.sh third/third.c | xargs)" = "750 640" ] || fail "modes: $(stat -c '%a %n' third/*)"
+
 # Installed, and found by pkg-config and PATH alone.
 make -C "$root" BUILD="$build" PREFIX="$dir/prefix" install >"$dir/log" 2>&1 || fail "make install"
 export PATH=$dir/prefix/bin:$PATH PKG_CONFIG_PATH=$dir/prefix/lib/pkgconfig

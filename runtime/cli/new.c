@@ -65,7 +65,9 @@ static bool write_file(const struct troupe__new_file *new_file, const char *name
     put(file, new_file->text, name);
     bool failed = ferror(file) != 0;
     failed = fclose(file) != 0 || failed;
-    return !failed && (!new_file->executable || chmod(path, 0777 & ~umask(umask(0))) == 0);
+    mode_t mask = umask(0);
+    umask(mask);
+    return !failed && (!new_file->executable || chmod(path, 0777 & ~mask) == 0);
 }
 
 static void remove_files(const char *name)
