@@ -17,19 +17,6 @@
 
 enum { TRIMS_MAX = 4096 }; /* so many acknowledged messages are trimmed without waiting */
 
-__attribute__((format(printf, 3, 4))) static void report(struct troupe__links *links, enum troupe_level level,
-                                                         const char *format, ...)
-{
-    char text[640];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    if (links->machine->log) {
-        links->machine->log(links->machine->log_context, level, text);
-    }
-}
-
 struct name {
     char text[72];
 };
@@ -485,7 +472,7 @@ __attribute__((format(printf, 2, 3))) static void refuse(struct troupe__links *l
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    report(links, TROUPE_ERROR, "frame refused (%" PRIu64 " so far): %s", count, text);
+    troupe__machine_report(links->machine, TROUPE_ERROR, "frame refused (%" PRIu64 " so far): %s", count, text);
 }
 
 static bool belongs_here(struct troupe__links *links, int peer, const struct troupe__frame *frame)
@@ -582,10 +569,11 @@ enum troupe_error troupe__links_take(struct troupe__links *links, uint64_t now_n
     struct troupe__link_update update;
     troupe__link_receive(link, &frame, now_ns, &update);
     if (update.now_lost) {
-        report(links, TROUPE_ERROR, "the link to node %s is down and stays down: %s", name_of(links, frame.sender).text,
-               link->reason);
+        troupe__machine_report(links->machine, TROUPE_ERROR, "the link to node %s is down and stays down: %s",
+                               name_of(links, frame.sender).text, link->reason);
     } else if (link->state == TROUPE__LINK_UP && before != TROUPE__LINK_UP) {
-        report(links, TROUPE_INFO, "the link to node %s is up", name_of(links, frame.sender).text);
+        troupe__machine_report(links->machine, TROUPE_INFO, "the link to node %s is up",
+                               name_of(links, frame.sender).text);
     }
     links->rows_due |= update.accept_count > 0 || troupe__link_waits_to_leave(link);
     if (update.counts) {

@@ -1,4 +1,4 @@
-/* machine_rows.h - what machine.c and machine_start.c share: the names of rows, and how they come into memory.
+/* machine_rows.h - what the files of a machine, machine*.c, share: names of rows, and each what the others need of it.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TROUPE_RUNTIME_MACHINE_ROWS_H
 #define TROUPE_RUNTIME_MACHINE_ROWS_H
@@ -43,8 +43,34 @@ static inline void troupe__machine_remove_row(struct troupe__buffer *record, enu
     troupe__record_remove(record, table, key, sizeof key);
 }
 
+/* Sets the machine's error; returns TROUPE_ENOMEM. */
+enum troupe_error troupe__machine_out_of_memory(struct troupe__machine *machine);
+/* A line in the log. */
+__attribute__((format(printf, 3, 4))) void troupe__machine_report(struct troupe__machine *machine,
+                                                                  enum troupe_level level, const char *format, ...);
+
+/* ---- machine_run.c ---- */
+
 /* Milliseconds until the next try after `attempt` failures; the policy's zero fields have been filled in. */
 int64_t troupe__machine_backoff(const struct troupe_retry *retry, uint32_t attempt);
+/* The pause after a failure is over: the actor's oldest message may be tried again. */
+void troupe__machine_unblock(struct troupe__machine *machine, struct troupe__actor *actor);
+
+/* Append to its actor's inbox; it counts as waiting already. */
+void troupe__machine_push(struct troupe__machine *machine, struct troupe__message *message);
+
+/* Take in a message that has no row: into its actor's inbox, or into the outbox to the node where that lives. An answer
+ * that comes too late is dropped. The message is the machine's on TROUPE_OK. Errors: TROUPE_ENOMEM. */
+enum troupe_error troupe__machine_take(struct troupe__machine *machine, struct troupe__message *message);
+
+/* Find an egress, or add it; NULL when out of memory. */
+struct troupe__egress_name *troupe__machine_find_egress(struct troupe__machine *machine, const char *name);
+
+/* ---- machine_dead.c ---- */
+
+/* Keep a message that failed for good. */
+void troupe__machine_bury_message(struct troupe__machine *machine, const char *reason,
+                                  const struct troupe__message *message);
 
 /* ---- machine_jobs.c ---- */
 
@@ -56,9 +82,6 @@ bool troupe__machine_cancel_job(struct troupe__machine *machine, uint64_t id);
 enum troupe_error troupe__machine_begin_job(struct troupe__machine *machine, struct troupe__job *job);
 /* At the seal: what is to be begun moves to the epoch. */
 void troupe__machine_seal_jobs(struct troupe__machine *machine, struct troupe__epoch *epoch);
-
-/* Sets the machine's error; returns TROUPE_ENOMEM. */
-enum troupe_error troupe__machine_out_of_memory(struct troupe__machine *machine);
 
 /* ---- machine_timers.c ---- */
 
@@ -98,19 +121,13 @@ enum troupe_error troupe__machine_refill(struct troupe__machine *machine);
 /* Let go of what the tables have. */
 void troupe__machine_drop_mail(struct troupe__machine *machine);
 
-/* Append to its actor's inbox; it counts as waiting already. */
-void troupe__machine_push(struct troupe__machine *machine, struct troupe__message *message);
-
-/* Take in a message that has no row: into its actor's inbox, or into the outbox to the node where that lives. An answer
- * that comes too late is dropped. The message is the machine's on TROUPE_OK. Errors: TROUPE_ENOMEM. */
-enum troupe_error troupe__machine_take(struct troupe__machine *machine, struct troupe__message *message);
-
-/* Find an egress, or add it; NULL when out of memory. */
-struct troupe__egress_name *troupe__machine_find_egress(struct troupe__machine *machine, const char *name);
+/* ---- machine_epoch.c ---- */
 
 /* Keep a META row in memory. Errors: TROUPE_ENOMEM. */
 enum troupe_error troupe__machine_remember(struct troupe__machine *machine, const char *name, size_t name_size,
                                            struct troupe_bytes value);
+
+/* ---- machine.c: what comes from outside ---- */
 
 /* As troupe__machine_arrive, for any kind; `*ret_known` is set when the id was taken in before, else `*ret_number` of
  * an ask. */
@@ -124,6 +141,9 @@ enum troupe_error troupe__machine_check_outside(struct troupe__machine *machine,
 /* An id of a message to an actor in `slot` is taken in, unless `*ret_known`. Errors: TROUPE_ENOMEM. */
 enum troupe_error troupe__machine_note_id(struct troupe__machine *machine, struct troupe__id id, uint16_t slot,
                                           bool *ret_known);
+
+/* ---- machine_asks.c ---- */
+
 /* The answer to ask `number` is to be kept for its id. Errors: TROUPE_ENOMEM. */
 enum troupe_error troupe__machine_expect_answer(struct troupe__machine *machine, struct troupe__id id, uint64_t number,
                                                 uint16_t slot);
@@ -140,12 +160,19 @@ enum troupe_error troupe__machine_answer_failure(struct troupe__machine *machine
 /* The id is forgotten, and so is the answer. */
 void troupe__machine_forget_answer(struct troupe__machine *machine, struct troupe__id id);
 
+/* ---- machine_start.c ---- */
+
 /* Bring in what the store holds, once, at the start. Errors: as troupe__machine_init; the machine then still holds
  * what came in before. */
 enum troupe_error troupe__machine_load(struct troupe__machine *machine);
 
+/* ---- machine_state.c ---- */
+
 /* Add the changed values to the record: the last thing that an epoch does with state. */
 void troupe__machine_seal_state(struct troupe__machine *machine);
+
+/* Ask for a sweep of the rows of state below `key`, see TROUPE__SWEEP. */
+void troupe__machine_note_sweep(struct troupe__machine *machine, int64_t time_ms, struct troupe_bytes key);
 
 /* ---- machine_specs.c ---- */
 
@@ -154,8 +181,5 @@ void troupe__machine_seal_state(struct troupe__machine *machine);
 enum troupe_error troupe__machine_begin_specs(struct troupe__machine *machine, const struct troupe_module *module);
 /* At the seal. Errors: TROUPE_ENOMEM. */
 enum troupe_error troupe__machine_seal_specs(struct troupe__machine *machine);
-
-/* Ask for a sweep of the rows of state below `key`, see TROUPE__SWEEP. */
-void troupe__machine_note_sweep(struct troupe__machine *machine, int64_t time_ms, struct troupe_bytes key);
 
 #endif

@@ -340,7 +340,7 @@ enum troupe_error troupe__recast_outbox(struct troupe__recasting *recast, uint16
     return result;
 }
 
-/* Row form: machine.c. */
+/* Row form: machine_dead.c. */
 enum troupe_error troupe__recast_dead(struct troupe__recasting *recast, uint16_t from)
 {
     const struct troupe__recast_old *old = &recast->olds[from];

@@ -3,6 +3,7 @@
 SPDX-License-Identifier: Apache-2.0
 
 usage: mutants.py BUILD_DIR [NAME...]   (run by mutants.sh)
+       mutants.py --fit                 only whether each still stands there (run by mutants_fit.sh)
 Each mutant replaces one text, which must stand in its file exactly once, so that a change of the source shows here. It is
 compiled, linked before the library, and must fail within 1,000 seeds."""
 import os
@@ -118,20 +119,25 @@ def run(command, **more):
     return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", **more)
 
 
-def compile_mutant(build, directory, path, edits):
-    """Objects of what the mutant changes: itself, and for a header whoever includes it."""
+def mutate(path, edits):
     text = open(path, encoding="utf-8").read()
     for old, new in edits:
         if text.count(old) != 1:
             sys.exit(f"mutants: {path}: stands there {text.count(old)} times, not once:\n{old}")
         text = text.replace(old, new)
+    return text
+
+
+def compile_mutant(build, directory, path, edits):
+    """Objects of what the mutant changes: itself, and for a header whoever includes it."""
+    text = mutate(path, edits)
     copy = os.path.join(directory, path)
     os.makedirs(os.path.dirname(copy), exist_ok=True)
     with open(copy, "w", encoding="utf-8") as out:
         out.write(text)
     sources = [copy]
     if path.endswith(".h"):
-        sources = ["runtime/machine.c", "runtime/links.c", "runtime/sim_node.c"]
+        sources = ["runtime/machine_epoch.c", "runtime/links.c", "runtime/sim_node.c"]
     objects = []
     flags = run(["pkg-config", "--cflags", "lmdb", "libzmq", "libxxhash"]).stdout.split()
     for source in sources:
@@ -173,6 +179,10 @@ def check(build, name, path, edits, test="sim/sim_test"):
 
 
 def main():
+    if sys.argv[1] == "--fit":
+        for mutant in MUTANTS:
+            mutate(mutant[1], mutant[2])
+        return
     build, names = sys.argv[1], sys.argv[2:]
     results = [check(build, *mutant) for mutant in MUTANTS if not names or mutant[0] in names]
     print(f"{sum(results)} of {len(results)} planted bugs found")

@@ -2,15 +2,17 @@
 # mutants.sh - breaks the product in one way after the other, in a copy, and demands that a test notices.
 # SPDX-License-Identifier: Apache-2.0
 # Environment: BUILD (build), whose objects are used again; CC. TROUPE_MUTANT=text: only those whose name has it.
+# With the argument --fit: only whether each still changes what it says, in a moment.
 set -eu
 
 build=${BUILD:-build}
+fit=${1:-}
 dir=$(mktemp -d "${TMPDIR:-/tmp}/troupe-mutants.XXXXXX")
 trap 'rm -rf "$dir"' EXIT
 cd "$(dirname "$0")/../.."
 cp -a Makefile core mailbox state transport runtime samples test "$dir"
 mkdir -p "$dir/build"
-cp -a "$build/obj" "$build/libtroupe.a" "$build/cli.a" "$dir/build"
+[ -n "$fit" ] || cp -a "$build/obj" "$build/libtroupe.a" "$build/cli.a" "$dir/build"
 cd "$dir"
 export TROUPE_STATES=600 TROUPE_DAMAGES=600
 unset TROUPE_SEED
@@ -29,6 +31,7 @@ mutant() {
         missed=$((missed + 1))
         return 0
     fi
+    [ -z "$fit" ] || set --
     for test; do
         if ! make CFLAGS='-O1 -g' WERROR= BUILD=build "build/test/$test" >"$dir/log" 2>&1; then
             echo "FAILED: $name: does not build"
@@ -38,7 +41,9 @@ mutant() {
         fi
         timeout 120 "build/test/$test" >"$dir/log" 2>&1 || { status=1; break; }
     done
-    if [ $status = 1 ]; then
+    if [ -n "$fit" ]; then
+        :
+    elif [ $status = 1 ]; then
         caught=$((caught + 1))
         echo "caught: $name ($test: $(grep -m1 -o 'FAILED  \] .*' "$dir/log" | cut -c11- || echo ended badly))"
     else
@@ -50,26 +55,24 @@ mutant() {
 }
 
 ulimit -v 16000000 # some of them do not know when to stop
-machine=runtime/machine.c
-mutant "an actor that may go on counts as blocked" $machine 's/^ *machine->blocked--;$/;/' machine_test
-mutant "the undo of a failed delivery is skipped" core/delivery.c '/^static void roll_back/,/^}/ s/ctx->undo_count > 0/ctx->undo_count > 1000/' machine_test
-mutant "a mark is not in the epoch" $machine '/^enum troupe_error troupe__machine_mark/,/^}/ s/^    troupe__record_set.*$//' machine_test
-mutant "a mail row is not removed" $machine 's/^        remove_number_row(&machine->record, TROUPE__MAIL, .*$/;/' machine_test
-mutant "a message that waits gets no row" $machine '/^static void seal_messages/,/^}/ s/put_number_row(.*;/;/' machine_test
-mutant "counters are not stored" $machine 's/^    seal_counters(machine);$//' machine_test
-mutant "a timer that fired keeps its row" $machine 's/^        remove_number_row(&machine->record, TROUPE__TIMER, timer.id);$//' machine_test
-mutant "a cancelled timer keeps its row" $machine 's/^    remove_number_row(&machine->record, TROUPE__TIMER, id);$//' machine_test
-mutant "a value that was cleared keeps its row" $machine '/^static void seal_cells/,/^}/ s/troupe__record_remove(.*;/;/' machine_test
+mutant "an actor that may go on counts as blocked" runtime/machine_run.c 's/^ *machine->blocked--;$/;/' machine_test
+mutant "the undo of a failed delivery is skipped" core/state.c '/^void troupe__state_roll_back/,/^}/ s/ctx->undo_count > 0/ctx->undo_count > 1000/' machine_test state_test
+mutant "a mark is not in the epoch" runtime/machine_epoch.c '/^enum troupe_error troupe__machine_mark/,/^}/ s/^    troupe__record_set.*$//' machine_test
+mutant "a mail row is not removed" runtime/machine_run.c 's/^        troupe__machine_remove_row(&machine->record, TROUPE__MAIL, .*$/;/' machine_test
+mutant "a message that waits gets no row" runtime/machine_epoch.c '/^static void seal_messages/,/^}/ s/troupe__machine_put_row(.*;/;/' machine_test
+mutant "counters are not stored" runtime/machine_epoch.c 's/^    seal_counters(machine);$//' machine_test
+mutant "a timer that fired keeps its row" runtime/machine_timers.c 's/^    troupe__machine_remove_row(&machine->record, TROUPE__TIMER, timer->id);$//' machine_test
+mutant "a cancelled timer keeps its row" runtime/machine_timers.c 's/^    troupe__machine_remove_row(&machine->record, TROUPE__TIMER, id);$//' machine_test
+mutant "a value that was cleared keeps its row" runtime/machine_state.c '/^static void seal_cell/,/^}/ s/troupe__record_remove(.*;/;/' machine_test state_test
 mutant "records are released before they were made durable" runtime/committer.c '/^static enum troupe_error do_commit/,/^}/ {
-/^    enum troupe_error result = committer->store->commit/ d
-/^    if (result != TROUPE_OK) {$/,/^    }$/ d
-/^    if (!committer->output) {$/ i\    enum troupe_error result = TROUPE_OK;
-s/^    return troupe__output_write(.*;$/    result = troupe__output_write(committer->output, error, error_size);\n    return result == TROUPE_OK ? committer->store->commit(committer->store, epoch->number, record) : result;/
+s/^    enum troupe_error result = commit_record.*$/    enum troupe_error result = TROUPE_OK;/
+s/^        return TROUPE_OK;$/        return commit_record(committer, epoch, ret_took_ns, error, error_size);/
+s/^    return troupe__output_write(.*;$/    result = troupe__output_write(committer->output, error, error_size);\n    return result == TROUPE_OK ? commit_record(committer, epoch, ret_took_ns, error, error_size) : result;/
 }' states_test
 mutant "records are forgotten before the output is synced" runtime/committer.c '/^static void work_on_sync/,/^}/ s/troupe__output_sync(committer->output, error, sizeof error)/TROUPE_OK/' states_test failing_disk_test
 mutant "records left over are not let out at a start" runtime/node.c '/^static enum troupe_error repeat_output/,/^}/ s/^    while (troupe__egress_next(&cursor, &egress)) {$/    while (troupe__egress_next(\&cursor, \&egress)) { last = egress.number; continue;/' states_test
 mutant "the output begins at its end, whatever is there" runtime/node.c '/^static enum troupe_error place_output/,/^}/ s/^        output->offset = offset;$/        output->offset = output->size;/' states_test failing_disk_test
-mutant "the input's position is not in the epoch" runtime/node.c 's/^    enum troupe_error result = mark_input(node);$/    enum troupe_error result = TROUPE_OK;/' states_test
+mutant "the input's position is not in the epoch" runtime/node.c 's/^    enum troupe_error result = troupe__node_mark_input(node);$/    enum troupe_error result = TROUPE_OK;/' states_test
 mutant "a failed commit passes for a good one" state/lmdb_store.c 's/^    return full ? TROUPE_ENOSPACE : TROUPE_EIO;$/    return TROUPE_OK;/' failing_disk_test
 mutant "a commit does not sync" state/lmdb_store.c 's/options->sync ? 0 : MDB_NOSYNC/MDB_NOSYNC/' states_test
 mutant "a fold's mark is one epoch ahead" state/fold.c 's/troupe__put_be64(mark, epoch);/troupe__put_be64(mark, epoch + 1);/' states_test store_test
