@@ -561,11 +561,12 @@ enum troupe_error troupe__check_cut(const struct troupe_module *module, const st
     return result;
 }
 
-enum troupe_error troupe__check_snapshot(const struct troupe_module *module, const char *directory, char *error,
-                                         size_t error_size)
+enum troupe_error troupe__check_snapshot(const struct troupe_module *module, const char *directory,
+                                         void (*progress)(void *context, uint64_t rows), void *progress_context,
+                                         char *error, size_t error_size)
 {
     struct troupe__snapshot snapshot;
-    struct troupe__cut cut = {0};
+    struct troupe__cut cut = {.progress = progress, .progress_context = progress_context};
     struct troupe_report report = {0};
     enum troupe_error result = troupe__snapshot_read(directory, &snapshot, error, error_size);
     if (result != TROUPE_OK) {

@@ -22,8 +22,10 @@ void troupe__report_fini(struct troupe_report *report);
 enum troupe_error troupe__check_cut(const struct troupe_module *module, const struct troupe__cut *cut,
                                     struct troupe_report *ret, char *error, size_t error_size);
 
-/* The same over a snapshot. Faults make it TROUPE_EFAILED, with the first ones as the text. */
-enum troupe_error troupe__check_snapshot(const struct troupe_module *module, const char *directory, char *error,
-                                         size_t error_size);
+/* The same over a snapshot. Faults make it TROUPE_EFAILED, with the first ones as the text. `progress`, which may be
+ * NULL, is called now and then with the rows of the walk that goes on: of actors, or of messages. */
+enum troupe_error troupe__check_snapshot(const struct troupe_module *module, const char *directory,
+                                         void (*progress)(void *context, uint64_t rows), void *progress_context,
+                                         char *error, size_t error_size);
 
 #endif

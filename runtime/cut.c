@@ -11,6 +11,8 @@
 
 #include "runtime/links.h"
 
+enum { PROGRESS_ROWS = 1024 }; /* from one call of `progress` to the next */
+
 /* ---- nodes ------------------------------------------------------------------------------------------------------- */
 
 static enum troupe_error out_of_memory(struct troupe__cut *cut)
@@ -126,6 +128,8 @@ enum troupe_error troupe__cut_add_directory(struct troupe__cut *cut, const char 
     }
     enum troupe_error result = troupe__view_open(view, data, false);
     bool opened = result == TROUPE_OK;
+    view->progress = cut->progress;
+    view->progress_context = cut->progress_context;
     result = opened ? troupe__view_load(view, (1u << TROUPE__TABLE_COUNT) - 1) : result;
     if (result == TROUPE_OK) {
         return troupe__cut_add_view(cut, name, number, view);
@@ -282,6 +286,9 @@ enum troupe_error troupe__cut_next(struct troupe__cut_walk *walk, struct troupe_
             walk->node++;
             continue;
         }
+        if (++walk->rows % PROGRESS_ROWS == 0 && walk->cut->progress) {
+            walk->cut->progress(walk->cut->progress_context, walk->rows);
+        }
         if (result == TROUPE_OK && row.table == TROUPE__OUTBOX) {
             result = begin_chunk(walk, &row);
         } else if (result == TROUPE_OK) {
@@ -348,6 +355,19 @@ enum troupe_error troupe__cut_ready(struct troupe__cut *cut)
         return result;
     }
     return TROUPE_OK;
+}
+
+uint64_t troupe__cut_rows(const struct troupe__cut *cut, unsigned tables)
+{
+    uint64_t rows = 0;
+    for (size_t i = 0; i < cut->node_count; i++) {
+        const struct troupe__cut_node *node = &cut->nodes[i];
+        for (size_t table = 0; table < TROUPE__TABLE_COUNT; table++) {
+            uint64_t count = node->view ? node->view->tables[table].count : node->part.summary.rows[table];
+            rows += (tables >> table & 1) != 0 ? count : 0;
+        }
+    }
+    return rows;
 }
 
 bool troupe__cut_in_flight(const struct troupe__cut *cut, size_t node, struct troupe_bytes key)

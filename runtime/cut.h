@@ -25,6 +25,10 @@ struct troupe__cut {
     char *directory; /* of the parts */
     struct troupe__cut_node *nodes;
     size_t node_count;
+    /* Called now and then, with the rows so far: of the directory that is read, of a walk, on its thread. May be NULL.
+     */
+    void (*progress)(void *context, uint64_t rows);
+    void *progress_context;
     char error[640];
 };
 
@@ -56,6 +60,9 @@ enum troupe_error troupe__cut_add_directory(struct troupe__cut *cut, const char 
  * TROUPE_ECORRUPT, and those of reading. */
 enum troupe_error troupe__cut_ready(struct troupe__cut *cut);
 
+/* The rows of these tables (bits 1 << table), of all nodes. */
+uint64_t troupe__cut_rows(const struct troupe__cut *cut, unsigned tables);
+
 /* Whether the message whose outbox row has this key was not yet taken in at the cut. False too for a malformed key. */
 bool troupe__cut_in_flight(const struct troupe__cut *cut, size_t node, struct troupe_bytes key);
 
@@ -70,6 +77,7 @@ struct troupe__cut_row {
 struct troupe__cut_walk {
     const struct troupe__cut *cut;
     unsigned tables; /* bits 1 << table of those wanted */
+    uint64_t rows;   /* that were read */
     size_t node, node_end;
     int fd;
     struct troupe__part_reader *reader; /* of the node's part; NULL: not opened, or it has a view */

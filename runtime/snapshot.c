@@ -25,6 +25,17 @@ void troupe__snapshot_fini(struct troupe__snapshot *snapshot)
     *snapshot = (struct troupe__snapshot){0};
 }
 
+uint64_t troupe__snapshot_row_count(const struct troupe__snapshot *snapshot)
+{
+    uint64_t rows = 0;
+    for (size_t i = 0; i < snapshot->part_count; i++) {
+        for (size_t table = 0; table < TROUPE__TABLE_COUNT; table++) {
+            rows += snapshot->parts[i].summary.rows[table];
+        }
+    }
+    return rows;
+}
+
 bool troupe__snapshot_name_valid(const char *name)
 {
     size_t size = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.");

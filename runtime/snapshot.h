@@ -40,6 +40,9 @@ struct troupe__snapshot {
 
 void troupe__snapshot_fini(struct troupe__snapshot *snapshot);
 
+/* Of all parts. */
+uint64_t troupe__snapshot_row_count(const struct troupe__snapshot *snapshot);
+
 /* Whether `name` may name a snapshot or a node: 1 to 63 of letters, digits, `-`, `_` and `.`, not beginning with `.`.
  */
 bool troupe__snapshot_name_valid(const char *name);
@@ -78,10 +81,13 @@ struct troupe__snapshot_resting {
 
 /* Take a snapshot of stopped nodes into the new directory `target`, whose last name is the snapshot's: of one that is
  * alone, or with `slots` of all of a troupe, by their numbers. What journals have beyond the tables is folded first.
- * Errors, each with a text: TROUPE_EINVAL (a bad name), TROUPE_EBUSY (a node runs, or `target` exists), those of the
- * stores and of part.h; nothing is left then. */
+ * `progress`, which may be NULL, is called now and then with the rows written. Errors, each with a text: TROUPE_EINVAL
+ * (a bad name), TROUPE_EBUSY (a node runs, or `target` exists), those of the stores and of part.h; nothing is left
+ * then.
+ */
 enum troupe_error troupe__snapshot_take(const struct troupe__snapshot_resting *nodes, size_t count,
                                         const struct troupe__slots *slots, const char *target,
+                                        void (*progress)(void *context, uint64_t rows), void *progress_context,
                                         struct troupe__snapshot *ret, char *error, size_t error_size);
 
 /* Read the manifest of the snapshot in `directory`. Errors, each with a text: TROUPE_ENOTFOUND (there is none),

@@ -17,6 +17,8 @@
 #include "runtime/links.h"
 #include "runtime/snapshot_edit_parts.h"
 
+enum { PROGRESS_ROWS = 1024 }; /* from one call of `progress` to the next */
+
 enum troupe_error troupe__edit_fail(struct troupe__edit *edit, enum troupe_error error, const char *format, ...)
 {
     va_list args;
@@ -34,10 +36,24 @@ void troupe__edit_settle(struct troupe__edit_part *part)
 
 /* ---- reading ----------------------------------------------------------------------------------------------------- */
 
+static void note_row(struct troupe__edit *edit)
+{
+    if (++edit->row_count % PROGRESS_ROWS == 0 && edit->progress) {
+        edit->progress(edit->progress_context, edit->row_count);
+    }
+}
+
+struct taking {
+    struct troupe__edit *edit;
+    struct troupe__view *view;
+};
+
 static enum troupe_error take_row(void *context, enum troupe__table table, struct troupe_bytes key,
                                   struct troupe_bytes value)
 {
-    return troupe__view_add_row(context, table, key, value);
+    struct taking *taking = context;
+    note_row(taking->edit);
+    return troupe__view_add_row(taking->view, table, key, value);
 }
 
 /* What it says of its links to the other nodes. */
@@ -73,7 +89,8 @@ static enum troupe_error open_part(struct troupe__edit *edit, const char *direct
     for (size_t table = 0; table < TROUPE__TABLE_COUNT; table++) {
         view->tables[table].wanted = true;
     }
-    result = troupe__snapshot_read_part(directory, &edit->snapshot.parts[index], take_row, view, edit->error,
+    struct taking taking = {edit, view};
+    result = troupe__snapshot_read_part(directory, &edit->snapshot.parts[index], take_row, &taking, edit->error,
                                         sizeof edit->error);
     if (result != TROUPE_OK) {
         return result;
@@ -101,6 +118,7 @@ enum troupe_error troupe__edit_open(struct troupe__edit *edit, const char *direc
     if (!(edit->parts = calloc(edit->snapshot.part_count, sizeof *edit->parts))) {
         return troupe__edit_fail(edit, TROUPE_ENOMEM, "out of memory");
     }
+    edit->row_count = 0;
     for (size_t i = 0; i < edit->snapshot.part_count && result == TROUPE_OK; i++) {
         result = open_part(edit, directory, i);
     }
@@ -272,10 +290,12 @@ enum troupe_error troupe__edit_change(struct troupe__edit *edit, struct troupe_b
 static enum troupe_error scan_view(void *source, enum troupe__table table, struct troupe_bytes prefix,
                                    troupe__row_fn row, void *context)
 {
-    const struct troupe__view *view = source;
+    struct taking *written = source;
+    const struct troupe__view *view = written->view;
     enum troupe_error result = TROUPE_OK;
     (void)prefix; /* All of them. */
     for (size_t i = 0; i < view->tables[table].count && result == TROUPE_OK; i++) {
+        note_row(written->edit);
         result = row(context, view->tables[table].rows[i]->key, view->tables[table].rows[i]->value);
     }
     return result;
@@ -312,7 +332,8 @@ static enum troupe_error write_part(struct troupe__edit *edit, size_t index, con
     }
     edit->changes = changes;
     troupe__edit_settle(part);
-    result = troupe__snapshot_write_part(writing, said->node, said->epoch, scan_view, &part->view, part->view.error,
+    struct taking taking = {edit, &part->view};
+    result = troupe__snapshot_write_part(writing, said->node, said->epoch, scan_view, &taking, part->view.error,
                                          &written, edit->error, sizeof edit->error);
     if (result == TROUPE_OK) {
         said->summary = written.summary;
@@ -341,6 +362,7 @@ enum troupe_error troupe__edit_write(struct troupe__edit *edit, const char *targ
     if (result != TROUPE_OK) {
         return result;
     }
+    edit->row_count = 0;
     for (size_t i = 0; i < edit->snapshot.part_count && result == TROUPE_OK; i++) {
         result = write_part(edit, i, writing);
     }

@@ -30,6 +30,10 @@ struct troupe__edit { /* Zero bytes hold nothing. */
     struct troupe__snapshot snapshot;
     struct troupe__edit_part *parts; /* as the snapshot's */
     uint64_t changes;                /* rows that were set or removed */
+    /* Called now and then, with the rows that were read or written so far. The caller's, may be NULL. */
+    void (*progress)(void *context, uint64_t rows);
+    void *progress_context;
+    uint64_t row_count; /* so far */
     char error[640];
 };
 

@@ -21,11 +21,32 @@ static int64_t wall_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+/* The rows of stores that are written, one after the other. */
+struct taking {
+    struct troupe__store *store;
+    void (*progress)(void *context, uint64_t rows);
+    void *progress_context;
+    uint64_t rows;
+    troupe__row_fn row;
+    void *row_context;
+};
+
+static enum troupe_error count_row(void *context, struct troupe_bytes key, struct troupe_bytes value)
+{
+    struct taking *taking = context;
+    if (++taking->rows % 1024 == 0 && taking->progress) {
+        taking->progress(taking->progress_context, taking->rows);
+    }
+    return taking->row(taking->row_context, key, value);
+}
+
 static enum troupe_error scan_store(void *source, enum troupe__table table, struct troupe_bytes prefix,
                                     troupe__row_fn row, void *context)
 {
-    struct troupe__store *store = source;
-    return store->scan(store, table, prefix, row, context);
+    struct taking *taking = source;
+    taking->row = row;
+    taking->row_context = context;
+    return taking->store->scan(taking->store, table, prefix, count_row, taking);
 }
 
 static enum troupe_error open_store(const char *data, bool read_only, struct troupe__store **ret, char *error,
@@ -93,15 +114,16 @@ static enum troupe_error open_all(const struct troupe__snapshot_resting *nodes, 
 }
 
 static enum troupe_error write_parts(const struct troupe__snapshot_resting *nodes, struct troupe__store **stores,
-                                     const char *writing, struct troupe__snapshot *snapshot, char *error,
-                                     size_t error_size)
+                                     const char *writing, struct taking *taking, struct troupe__snapshot *snapshot,
+                                     char *error, size_t error_size)
 {
     enum troupe_error result = TROUPE_OK;
     for (size_t i = 0; i < snapshot->part_count && result == TROUPE_OK; i++) {
         struct troupe__store *store = stores[i];
         struct troupe__snapshot_part *part = &snapshot->parts[i];
-        result = troupe__snapshot_write_part(writing, nodes[i].node, store->last_epoch, scan_store, store, store->error,
-                                             part, error, error_size);
+        taking->store = store;
+        result = troupe__snapshot_write_part(writing, nodes[i].node, store->last_epoch, scan_store, taking,
+                                             store->error, part, error, error_size);
         part->number = i;
         part->hash = troupe__lmdb_store_hash(store);
     }
@@ -110,8 +132,8 @@ static enum troupe_error write_parts(const struct troupe__snapshot_resting *node
 }
 
 static enum troupe_error take_into(const struct troupe__snapshot_resting *nodes, struct troupe__store **stores,
-                                   const char *target, struct troupe__snapshot *snapshot, char *error,
-                                   size_t error_size)
+                                   const char *target, struct taking *taking, struct troupe__snapshot *snapshot,
+                                   char *error, size_t error_size)
 {
     char writing[PATH_MAX];
     int lock;
@@ -121,7 +143,7 @@ static enum troupe_error take_into(const struct troupe__snapshot_resting *nodes,
     if (result != TROUPE_OK) {
         return result;
     }
-    result = write_parts(nodes, stores, writing, snapshot, error, error_size);
+    result = write_parts(nodes, stores, writing, taking, snapshot, error, error_size);
     snapshot->took_ms = wall_ms() - snapshot->taken_ms;
     result = result == TROUPE_OK ? troupe__snapshot_write_manifest(writing, snapshot, error, error_size) : result;
     return troupe__snapshot_end(target, lock, result, error, error_size);
@@ -129,6 +151,7 @@ static enum troupe_error take_into(const struct troupe__snapshot_resting *nodes,
 
 enum troupe_error troupe__snapshot_take(const struct troupe__snapshot_resting *nodes, size_t count,
                                         const struct troupe__slots *slots, const char *target,
+                                        void (*progress)(void *context, uint64_t rows), void *progress_context,
                                         struct troupe__snapshot *ret, char *error, size_t error_size)
 {
     const char *slash = strrchr(target, '/'), *name = slash ? slash + 1 : target;
@@ -143,6 +166,7 @@ enum troupe_error troupe__snapshot_take(const struct troupe__snapshot_resting *n
     }
     struct troupe__snapshot snapshot = {.taken_ms = wall_ms(), .part_count = count, .is_troupe = slots != NULL};
     struct troupe__store **stores = calloc(count, sizeof *stores);
+    struct taking taking = {.progress = progress, .progress_context = progress_context};
     snprintf(snapshot.name, sizeof snapshot.name, "%s", name);
     snapshot.parts = calloc(count, sizeof *snapshot.parts);
     enum troupe_error result = TROUPE_ENOMEM;
@@ -150,7 +174,7 @@ enum troupe_error troupe__snapshot_take(const struct troupe__snapshot_resting *n
         snapshot.slots = *slots;
     }
     if (stores && snapshot.parts) {
-        result = take_into(nodes, stores, target, &snapshot, error, error_size);
+        result = take_into(nodes, stores, target, &taking, &snapshot, error, error_size);
     } else {
         snprintf(error, error_size, "out of memory");
     }

@@ -56,12 +56,16 @@ static enum troupe_error of_troupe(struct troupe__cut *cut, const char *path)
     return result;
 }
 
-enum troupe_error troupe__cut_of(const char *data, const char *name, struct troupe__cut *ret, char *error,
-                                 size_t error_size)
+enum troupe_error troupe__cut_of(const char *data, const char *name, struct troupe__progress_rows *shown,
+                                 struct troupe__cut *ret, char *error, size_t error_size)
 {
     char path[PATH_MAX];
-    struct troupe__cut cut = {0};
+    struct troupe__cut cut = {.progress = shown ? troupe__progress_rows : NULL, .progress_context = shown};
     enum troupe_error result;
+    if (shown) {
+        shown->what = "reading";
+        shown->all = 0;
+    }
     troupe__cut_of_path(data, name, path);
     if (!has(path, "manifest") && has(name, "tables.mdb")) {
         result = troupe__cut_add_directory(&cut, "node", 0, name);
@@ -74,7 +78,13 @@ enum troupe_error troupe__cut_of(const char *data, const char *name, struct trou
     if (result != TROUPE_OK) {
         snprintf(error, error_size, "%s", cut.error);
         troupe__cut_fini(&cut);
+        if (shown) {
+            troupe__progress_end(&shown->progress);
+        }
         return result;
+    }
+    if (shown) {
+        shown->all = troupe__cut_rows(&cut, (1u << TROUPE__TABLE_COUNT) - 1);
     }
     *ret = cut;
     return TROUPE_OK;

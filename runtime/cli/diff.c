@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/delivery.h"
 #include "runtime/cli/cut_of.h"
@@ -53,6 +54,9 @@ struct item {
     bool is_element, is_listed; /* is_listed: `index` is its position */
 };
 
+static const unsigned message_tables =
+    1u << TROUPE__MAIL | 1u << TROUPE__TIMER | 1u << TROUPE__DEAD | 1u << TROUPE__JOB | 1u << TROUPE__OUTBOX;
+
 struct side {
     struct troupe__cut cut;
     struct lane { /* A node. */
@@ -66,13 +70,30 @@ struct side {
     unsigned char actor[TROUPE__ROW_KEY_MAX]; /* slot, type NUL key NUL; of the actor at hand */
     size_t actor_size;                        /* 0: there is none, the end */
     uint64_t messages[TROUPE__TABLE_COUNT];
+    struct compared *compared; /* by both sides */
     char error[640];
 };
+
+/* How far it is. */
+struct compared {
+    struct troupe__progress_rows shown;
+    bool shows;
+    uint64_t rows;
+};
+
+static void note_row(struct side *side)
+{
+    struct compared *compared = side->compared;
+    if (++compared->rows % 1024 == 0 && compared->shows) {
+        troupe__progress_rows(&compared->shown, compared->rows);
+    }
+}
 
 static enum troupe_error step(struct side *side, struct lane *lane)
 {
     enum troupe_error result = troupe__cut_next(&lane->walk, &lane->row);
     lane->has_row = result == TROUPE_OK;
+    note_row(side);
     if (result != TROUPE_OK && result != TROUPE_ENOTFOUND) {
         snprintf(side->error, sizeof side->error, "%s", lane->walk.error);
         return result;
@@ -93,10 +114,12 @@ static void close_side(struct side *side)
 
 static enum troupe_error open_side(struct side *side, const char *data, const char *name)
 {
-    enum troupe_error result = troupe__cut_of(data, name, &side->cut, side->error, sizeof side->error);
+    struct troupe__progress_rows *shown = side->compared->shows ? &side->compared->shown : NULL;
+    enum troupe_error result = troupe__cut_of(data, name, shown, &side->cut, side->error, sizeof side->error);
     if (result != TROUPE_OK) {
         return result;
     }
+    side->cut.progress = NULL; /* Its walks are counted together with those of the other side. */
     if (!(side->lanes = calloc(side->cut.node_count + 1, sizeof *side->lanes))) {
         snprintf(side->error, sizeof side->error, "out of memory");
         return TROUPE_ENOMEM;
@@ -215,10 +238,9 @@ static enum troupe_error count_messages(struct side *side)
     struct troupe__cut_walk walk;
     struct troupe__cut_row row;
     enum troupe_error result;
-    troupe__cut_walk_begin(&walk, &side->cut,
-                           1u << TROUPE__MAIL | 1u << TROUPE__TIMER | 1u << TROUPE__DEAD | 1u << TROUPE__JOB |
-                               1u << TROUPE__OUTBOX);
+    troupe__cut_walk_begin(&walk, &side->cut, message_tables);
     while ((result = troupe__cut_next(&walk, &row)) == TROUPE_OK) {
+        note_row(side);
         side->messages[row.table] +=
             row.table != TROUPE__OUTBOX || troupe__cut_in_flight(&side->cut, row.node, row.key);
     }
@@ -436,9 +458,17 @@ int troupe__diff(int argc, char **argv)
         return fail("out of memory", TROUPE_ENOMEM);
     }
     struct side *a = &sides[0], *b = &sides[1];
+    struct compared compared = {.shown = {.progress = {.command = command.name}}, .shows = !isatty(STDOUT_FILENO)};
+    a->compared = b->compared = &compared;
     enum troupe_error result = open_side(a, options.data, argv[operand]);
     result = result == TROUPE_OK ? open_side(b, options.data, argv[operand + 1]) : result;
-    result = result == TROUPE_OK ? compare(&options, a, b, &counts) : result;
+    if (result == TROUPE_OK) {
+        const unsigned tables = 1u << TROUPE__STATE | message_tables;
+        compared.shown.what = "comparing";
+        compared.shown.all = troupe__cut_rows(&a->cut, tables) + troupe__cut_rows(&b->cut, tables);
+        result = compare(&options, a, b, &counts);
+    }
+    troupe__progress_end(&compared.shown.progress);
     code = result != TROUPE_OK                  ? fail(a->error[0] ? a->error : b->error, result)
            : print_end(&options, a, b, &counts) ? EXIT_DIFFERENT
                                                 : EXIT_SAME;

@@ -10,6 +10,7 @@
 
 #include "runtime/cli/cut_of.h"
 #include "runtime/cli/options.h"
+#include "runtime/cli/progress.h"
 #include "runtime/snapshot_edit.h"
 #include "transport/json.h"
 
@@ -121,12 +122,17 @@ int troupe__edit(int argc, char **argv)
         return troupe__wrong_operands(command.name, "name a snapshot and a new one", argv + operand, argc - operand, 2);
     }
     char path[PATH_MAX], target[PATH_MAX], error[700] = "";
-    struct troupe__edit edit = {.parts = NULL};
+    struct troupe__progress_rows shown = {{.command = command.name}, "reading", 0};
+    struct troupe__edit edit = {.progress = troupe__progress_rows, .progress_context = &shown};
     troupe__cut_of_path(options.data, argv[operand], path);
     troupe__cut_of_path(options.data, argv[operand + 1], target);
     enum troupe_error result = troupe__edit_open(&edit, path);
+    troupe__progress_end(&shown.progress);
     result = result == TROUPE_OK ? apply_file(&edit, options.changes, error, sizeof error) : result;
+    shown.what = "writing";
+    shown.all = troupe__snapshot_row_count(&edit.snapshot);
     result = result == TROUPE_OK ? troupe__edit_write(&edit, target) : result;
+    troupe__progress_end(&shown.progress);
     if (result == TROUPE_OK) {
         printf("%s: %" PRIu64 " rows changed\n", target, edit.changes);
     } else {

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "runtime/cli/cut_of.h"
 #include "runtime/cli/options.h"
@@ -110,14 +111,20 @@ int troupe__export(int argc, char **argv)
     char error[640];
     struct troupe__cut cut;
     struct troupe__actors actors;
-    enum troupe_error result = troupe__cut_of(options.data, argv[operand], &cut, error, sizeof error);
+    struct troupe__progress_rows shown = {.progress = {.command = command.name}};
+    bool shows = !isatty(STDOUT_FILENO); /* There the rows say how far it is. */
+    enum troupe_error result =
+        troupe__cut_of(options.data, argv[operand], shows ? &shown : NULL, &cut, error, sizeof error);
     if (result != TROUPE_OK) {
         return fail(error, result);
     }
     result = troupe__actors_init(&actors, &no_module, error, sizeof error);
     if (result == TROUPE_OK) {
         unsigned tables = options.tables ? options.tables : (1u << TROUPE__TABLE_COUNT) - 1;
+        shown.what = "exporting";
+        shown.all = troupe__cut_rows(&cut, tables);
         result = print_rows(&cut, tables, &actors, error, sizeof error);
+        troupe__progress_end(&shown.progress);
         troupe__actors_fini(&actors);
     }
     troupe__cut_fini(&cut);

@@ -106,6 +106,20 @@ void troupe__progress_count(struct troupe__progress *progress, const char *what,
     }
 }
 
+void troupe__progress_rows(void *progress_rows, uint64_t rows)
+{
+    struct troupe__progress_rows *shown = progress_rows;
+    char text[160];
+    if (shown->all == 0) {
+        troupe__progress_count(&shown->progress, shown->what, rows, "rows");
+    } else if (troupe__progress_due(&shown->progress)) {
+        unsigned percent = rows < shown->all ? (unsigned)((double)rows / (double)shown->all * 100) : 99;
+        snprintf(text, sizeof text, "%s: %s of %s rows, %u %%", shown->what, troupe__progress_number(rows),
+                 troupe__progress_number(shown->all), percent);
+        troupe__progress_draw(&shown->progress, text);
+    }
+}
+
 void troupe__progress_end(struct troupe__progress *progress)
 {
     if (progress->lines > 0) {

@@ -28,6 +28,15 @@ void troupe__progress_draw(struct troupe__progress *progress, const char *text);
 /* Both for `count` of something: "reading: 12.34k rows". */
 void troupe__progress_count(struct troupe__progress *progress, const char *what, uint64_t count, const char *unit);
 
+/* The same as what libraries call back, of about `all` rows, 0 if that is not known: "reading: 1234 of 45.67k rows, 2
+ * %". */
+struct troupe__progress_rows {
+    struct troupe__progress progress;
+    const char *what;
+    uint64_t all;
+};
+void troupe__progress_rows(void *progress_rows, uint64_t rows);
+
 /* A bar as "[#####-----]  50 %", full only when `done` is `all`: that may be a guess, and exceeded. */
 enum { TROUPE__PROGRESS_BAR_SIZE = 32 };
 void troupe__progress_bar(uint64_t done, uint64_t all, char text[static TROUPE__PROGRESS_BAR_SIZE]);

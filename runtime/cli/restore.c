@@ -113,33 +113,6 @@ static void say_done(const struct options *options, const struct troupe__snapsho
     }
 }
 
-struct shown {
-    struct troupe__progress progress;
-    uint64_t rows; /* of all parts */
-};
-
-static void show_progress(void *context, uint64_t rows)
-{
-    struct shown *shown = context;
-    char text[80];
-    if (troupe__progress_due(&shown->progress)) {
-        snprintf(text, sizeof text, "%s of %s rows, %u %%", troupe__progress_number(rows),
-                 troupe__progress_number(shown->rows), (unsigned)(shown->rows ? rows * 100 / shown->rows : 100));
-        troupe__progress_draw(&shown->progress, text);
-    }
-}
-
-static uint64_t count_rows(const struct troupe__snapshot *snapshot)
-{
-    uint64_t rows = 0;
-    for (size_t i = 0; i < snapshot->part_count; i++) {
-        for (size_t table = 0; table < TROUPE__TABLE_COUNT; table++) {
-            rows += snapshot->parts[i].summary.rows[table];
-        }
-    }
-    return rows;
-}
-
 static enum troupe_error restore(const struct options *options, const char *directory, char *error, size_t error_size)
 {
     struct troupe__snapshot snapshot;
@@ -160,8 +133,8 @@ static enum troupe_error restore(const struct options *options, const char *dire
         troupe__snapshot_fini(&snapshot);
         return result;
     }
-    struct shown shown = {{.command = "restore"}, count_rows(&snapshot)};
-    restore.progress = show_progress;
+    struct troupe__progress_rows shown = {{.command = "restore"}, "writing", troupe__snapshot_row_count(&snapshot)};
+    restore.progress = troupe__progress_rows;
     restore.progress_context = &shown;
     result = plan(options, &snapshot, restore.data, &alone, &cluster, error, error_size);
     if (result == TROUPE_OK) {

@@ -215,7 +215,7 @@ static bool take(const struct troupe__schedule *schedule)
     report(schedule, TROUPE_INFO, "snapshot %s taken in %" PRId64 " ms", name, snapshot.took_ms);
     troupe__snapshot_fini(&snapshot);
     if (schedule->module &&
-        (result = troupe__check_snapshot(schedule->module, path, error, sizeof error)) != TROUPE_OK) {
+        (result = troupe__check_snapshot(schedule->module, path, NULL, NULL, error, sizeof error)) != TROUPE_OK) {
         report(schedule, TROUPE_ERROR, "snapshot %s: %s", name, error);
     }
     return true;

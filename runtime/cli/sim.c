@@ -360,7 +360,7 @@ static bool check_cut(void *context, const char *directory, const struct troupe_
     struct sim *sim = context;
     (void)snapshot;
     sim->checked++;
-    return troupe__check_snapshot(sim->module, directory, error, error_size) == TROUPE_OK;
+    return troupe__check_snapshot(sim->module, directory, NULL, NULL, error, error_size) == TROUPE_OK;
 }
 
 /* In memory if there is such a place: thousands of them come and go. */

@@ -26,6 +26,7 @@
 #include "runtime/cli/local.h"
 #include "runtime/cli/module.h"
 #include "runtime/cli/options.h"
+#include "runtime/cli/progress.h"
 #include "runtime/cli/reach.h"
 #include "runtime/cli/snapshot_show.h"
 #include "runtime/cli/source.h"
@@ -135,8 +136,10 @@ static enum troupe_error take_resting(const struct troupe__reach *reach, const c
         nodes[i] =
             (struct troupe__snapshot_resting){reach->troupe ? reach->nodes[i].name : "node", reach->nodes[i].data};
     }
+    struct troupe__progress_rows shown = {{.command = "snapshot create"}, "writing", 0};
     enum troupe_error result = troupe__snapshot_take(nodes, reach->count, reach->troupe ? &reach->cluster.slots : NULL,
-                                                     path, ret, error, error_size);
+                                                     path, troupe__progress_rows, &shown, ret, error, error_size);
+    troupe__progress_end(&shown.progress);
     free(nodes);
     return result;
 }
@@ -222,11 +225,8 @@ static void print_listed(const struct options *options, const char *path, const 
         }
         return;
     }
-    uint64_t rows = 0, bytes = 0;
+    uint64_t rows = troupe__snapshot_row_count(&snapshot), bytes = 0;
     for (size_t i = 0; i < snapshot.part_count; i++) {
-        for (size_t table = 0; table < TROUPE__TABLE_COUNT; table++) {
-            rows += snapshot.parts[i].summary.rows[table];
-        }
         bytes += snapshot.parts[i].summary.row_bytes;
     }
     time_text(snapshot.taken_ms, "%Y-%m-%dT%H:%M:%SZ", when);
@@ -303,6 +303,41 @@ static int show(struct options *options, const char *operand)
     return result == TROUPE_OK ? EXIT_SUCCESS : fail("snapshot show", error, result);
 }
 
+struct counted {
+    struct troupe__progress_rows shown;
+    uint64_t rows;
+};
+
+static enum troupe_error count_row(void *context, enum troupe__table table, struct troupe_bytes key,
+                                   struct troupe_bytes value)
+{
+    struct counted *counted = context;
+    (void)table, (void)key, (void)value;
+    if (++counted->rows % 1024 == 0) {
+        troupe__progress_rows(&counted->shown, counted->rows);
+    }
+    return TROUPE_OK;
+}
+
+/* Each part by itself, then how they fit together, then what the module, which may be NULL, says of it all. */
+static enum troupe_error check_all(const char *path, const struct troupe__snapshot *snapshot,
+                                   const struct troupe_module *module, char *error, size_t error_size)
+{
+    struct counted counted = {{{.command = "snapshot verify"}, "reading", troupe__snapshot_row_count(snapshot)}, 0};
+    enum troupe_error result = TROUPE_OK;
+    for (size_t i = 0; i < snapshot->part_count && result == TROUPE_OK; i++) {
+        result = troupe__snapshot_read_part(path, &snapshot->parts[i], count_row, &counted, error, error_size);
+    }
+    result = result == TROUPE_OK ? troupe__snapshot_check_cut(path, snapshot, error, error_size) : result;
+    if (result == TROUPE_OK && module) {
+        counted.shown.what = "checking";
+        counted.shown.all = 0; /* The module may look at what it wants, as often as it wants. */
+        result = troupe__check_snapshot(module, path, troupe__progress_rows, &counted.shown, error, error_size);
+    }
+    troupe__progress_end(&counted.shown.progress);
+    return result;
+}
+
 static int verify(struct options *options, const char *operand)
 {
     char path[PATH_MAX], error[512];
@@ -320,15 +355,8 @@ static int verify(struct options *options, const char *operand)
     if (result != TROUPE_OK) {
         return fail("snapshot verify", error, result);
     }
-    uint64_t rows = 0;
-    for (size_t i = 0; i < snapshot.part_count && result == TROUPE_OK; i++) {
-        result = troupe__snapshot_read_part(path, &snapshot.parts[i], NULL, NULL, error, sizeof error);
-        for (size_t table = 0; table < TROUPE__TABLE_COUNT; table++) {
-            rows += snapshot.parts[i].summary.rows[table];
-        }
-    }
-    result = result == TROUPE_OK ? troupe__snapshot_check_cut(path, &snapshot, error, sizeof error) : result;
-    result = result == TROUPE_OK && module ? troupe__check_snapshot(module, path, error, sizeof error) : result;
+    uint64_t rows = troupe__snapshot_row_count(&snapshot);
+    result = check_all(path, &snapshot, module, error, sizeof error);
     if (result == TROUPE_OK && options->json) {
         printf("{\"name\":\"%s\",\"good\":true,\"nodes\":%zu,\"rows\":%" PRIu64 ",\"checked\":%s}\n", snapshot.name,
                snapshot.part_count, rows, module ? "true" : "false");

@@ -14,6 +14,7 @@
 #include "core/message.h"
 #include "core/specs.h"
 #include "runtime/cli/positions.h"
+#include "runtime/cli/progress.h"
 #include "runtime/cli/show.h"
 #include "runtime/snapshot.h"
 #include "runtime/view.h"
@@ -30,6 +31,8 @@ struct type_count {
 
 struct count {
     struct troupe__positions positions;
+    struct troupe__progress_rows *shown;
+    uint64_t rows; /* of all parts so far */
     struct type_count types[TYPES_MAX];
     size_t type_count;
     uint64_t other_values, other_waiting; /* of types beyond TYPES_MAX */
@@ -106,6 +109,9 @@ static enum troupe_error show_row(void *context, enum troupe__table table, struc
                                   struct troupe_bytes value)
 {
     struct count *count = context;
+    if (++count->rows % 1024 == 0) {
+        troupe__progress_rows(count->shown, count->rows);
+    }
     if (table == TROUPE__META) {
         troupe__positions_note(&count->positions, key, value);
         if (key.size == strlen(TROUPE__SPECS_ROW) && memcmp(key.data, TROUPE__SPECS_ROW, key.size) == 0) {
@@ -241,6 +247,8 @@ enum troupe_error troupe__snapshot_show(const char *directory, bool json, char *
     if (result != TROUPE_OK) {
         return result;
     }
+    struct troupe__progress_rows shown = {
+        {.command = "snapshot show"}, "reading", troupe__snapshot_row_count(&snapshot)};
     struct count *count = malloc(sizeof *count);
     if (!count) {
         snprintf(error, error_size, "out of memory");
@@ -249,8 +257,9 @@ enum troupe_error troupe__snapshot_show(const char *directory, bool json, char *
         print_head(&snapshot, json);
     }
     for (size_t i = 0; i < snapshot.part_count && result == TROUPE_OK; i++) {
-        *count = (struct count){.type_count = 0};
+        *count = (struct count){.shown = &shown, .rows = i > 0 ? count->rows : 0};
         result = troupe__snapshot_read_part(directory, &snapshot.parts[i], show_row, count, error, error_size);
+        troupe__progress_end(&shown.progress); /* What is printed may go to the same terminal. */
         if (result == TROUPE_OK && json) {
             fputs(i ? "," : "", stdout);
             print_part_json(directory, &snapshot.parts[i], count);

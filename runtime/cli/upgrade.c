@@ -165,12 +165,15 @@ int troupe__check_upgrade(int argc, char **argv)
     if (!module) {
         return EXIT_FAILURE;
     }
-    enum troupe_error result = troupe__cut_of(options.data, argv[operand], &cut, error, sizeof error);
+    struct troupe__progress_rows shown = {.progress = {.command = command.name}};
+    enum troupe_error result = troupe__cut_of(options.data, argv[operand], &shown, &cut, error, sizeof error);
     if (result != TROUPE_OK) {
         return fail(error, result);
     }
     const struct troupe__upgrade_options how = {.migrate = true};
+    shown.what = "checking";
     result = troupe__upgrade_check(module, &cut, &how, &found, error, sizeof error);
+    troupe__progress_end(&shown.progress);
     if (result != TROUPE_OK) {
         troupe__cut_fini(&cut);
         return fail(error, result);
