@@ -25,6 +25,8 @@
 #include "state/journal_old.h"
 #include "state/lmdb_env.h"
 #include "state/lmdb_format.h"
+#include "state/lmdb_photo.h"
+#include "state/lmdb_rows.h"
 
 enum { CHECK_LEAVES_MAX = 1 << 26 /* bytes of tables that are checked whole at an opening */ };
 
@@ -40,7 +42,7 @@ struct lmdb_store {
     uint64_t reader_folded, reader_transactions;
     uint64_t opened_folded, opened_chain; /* where replay begins */
     struct troupe__fold fold;
-    atomic_bool photographed; /* there is a photo */
+    struct troupe__lmdb_photos photos;
     _Atomic uint64_t trim_to; /* records beyond this epoch are kept, folded or not */
     /* The committer's. */
     struct troupe__journal journal;
@@ -60,25 +62,9 @@ static enum troupe_error fail_code(struct lmdb_store *store, const char *what, i
     return troupe__lmdb_error(code);
 }
 
-static enum troupe_error damaged_row(const char *directory, const void *row_key, size_t size, char *error,
-                                     size_t error_size)
+static struct troupe__lmdb_rows rows_of(struct lmdb_store *store)
 {
-    static const char *const names[TROUPE__TABLE_COUNT] = {"meta",   "state", "mail",     "timer",  "dead",
-                                                           "egress", "job",   "response", "outbox", "sweep"};
-    const unsigned char *at = row_key;
-    char text[2 * 64 + 1] = "";
-    for (size_t i = 1; i < size && i <= 64; i++) {
-        snprintf(text + 2 * (i - 1), 3, "%02x", at[i]);
-    }
-    snprintf(error, error_size,
-             "read %s: table %s, key %s (hexadecimal%s): its checksum is wrong: run `troupe doctor`, restore a backup",
-             directory, at[0] < TROUPE__TABLE_COUNT ? names[at[0]] : "?", text, size > 65 ? ", shortened" : "");
-    return TROUPE_ECORRUPT;
-}
-
-static enum troupe_error fail_row(struct lmdb_store *store, const void *row_key, size_t size)
-{
-    return damaged_row(store->directory, row_key, size, store->base.error, sizeof store->base.error);
+    return (struct troupe__lmdb_rows){store->cursor, store->directory, store->base.error, sizeof store->base.error};
 }
 
 static enum troupe_error wake_reader(struct lmdb_store *store)
@@ -97,110 +83,25 @@ static enum troupe_error wake_reader(struct lmdb_store *store)
 static enum troupe_error lmdb_read(struct troupe__store *base, enum troupe__table table, struct troupe_bytes key,
                                    struct troupe_bytes *ret)
 {
-    struct lmdb_store *store = of(base);
-    unsigned char bytes[TROUPE__ROW_KEY_MAX + 1];
-    if (key.size > TROUPE__ROW_KEY_MAX) {
-        return TROUPE_ENOTFOUND;
-    }
-    enum troupe_error error = wake_reader(store);
-    if (error != TROUPE_OK) {
-        return error;
-    }
-    MDB_val row_key = {troupe__fold_row_key(bytes, table, key), bytes}, value;
-    int code = mdb_get(store->reader, store->tables.dbi, &row_key, &value);
-    if (code == MDB_NOTFOUND) {
-        return TROUPE_ENOTFOUND;
-    }
-    if (code) {
-        return fail_code(store, "read", code);
-    }
-    struct troupe_bytes found;
-    if (!troupe__fold_row_check(row_key, value, &found)) {
-        return fail_row(store, bytes, row_key.mv_size);
-    }
-    *ret = found;
-    return TROUPE_OK;
-}
-
-/* What a scan reads with, and where its errors go. */
-struct scanned {
-    MDB_cursor *cursor;
-    const char *directory;
-    char *error;
-    size_t error_size;
-};
-
-static enum troupe_error scan_rows(const struct scanned *scanned, enum troupe__table table, struct troupe_bytes prefix,
-                                   troupe__row_fn row, void *context)
-{
-    unsigned char bytes[TROUPE__ROW_KEY_MAX + 1];
-    if (prefix.size > TROUPE__ROW_KEY_MAX) {
-        return TROUPE_OK;
-    }
-    size_t size = troupe__fold_row_key(bytes, table, prefix);
-    MDB_val key = {size, bytes}, value;
-    enum troupe_error error = TROUPE_OK;
-    int code = mdb_cursor_get(scanned->cursor, &key, &value, MDB_SET_RANGE);
-    while (error == TROUPE_OK && !code && key.mv_size >= size && memcmp(key.mv_data, bytes, size) == 0) {
-        struct troupe_bytes found, name = {(unsigned char *)key.mv_data + 1, key.mv_size - 1};
-        error = troupe__fold_row_check(key, value, &found)
-                    ? row(context, name, found)
-                    : damaged_row(scanned->directory, key.mv_data, key.mv_size, scanned->error, scanned->error_size);
-        if (error == TROUPE_OK) {
-            code = mdb_cursor_get(scanned->cursor, &key, &value, MDB_NEXT);
-        }
-    }
-    if (error == TROUPE_OK && code && code != MDB_NOTFOUND) {
-        snprintf(scanned->error, scanned->error_size, "read %s: %s", scanned->directory, mdb_strerror(code));
-        error = troupe__lmdb_error(code);
-    }
-    return error;
+    const struct troupe__lmdb_rows rows = rows_of(of(base));
+    enum troupe_error error = wake_reader(of(base));
+    return error == TROUPE_OK ? troupe__lmdb_rows_get(&rows, table, key, ret) : error;
 }
 
 static enum troupe_error lmdb_scan(struct troupe__store *base, enum troupe__table table, struct troupe_bytes prefix,
                                    troupe__row_fn row, void *context)
 {
-    struct lmdb_store *store = of(base);
-    struct scanned scanned = {store->cursor, store->directory, base->error, sizeof base->error};
-    enum troupe_error error = wake_reader(store);
-    return error == TROUPE_OK ? scan_rows(&scanned, table, prefix, row, context) : error;
-}
-
-static int compare_keys(const MDB_val *left, const unsigned char *right, size_t right_size)
-{
-    size_t shorter = left->mv_size < right_size ? left->mv_size : right_size;
-    int order = memcmp(left->mv_data, right, shorter);
-    return order ? order : (left->mv_size > right_size) - (left->mv_size < right_size);
+    const struct troupe__lmdb_rows rows = rows_of(of(base));
+    enum troupe_error error = wake_reader(of(base));
+    return error == TROUPE_OK ? troupe__lmdb_rows_scan(&rows, table, prefix, row, context) : error;
 }
 
 static enum troupe_error lmdb_range(struct troupe__store *base, enum troupe__table table,
                                     const struct troupe__range *range, troupe__row_fn row, void *context)
 {
-    struct lmdb_store *store = of(base);
-    unsigned char low[TROUPE__ROW_KEY_MAX + 1], high[TROUPE__ROW_KEY_MAX + 1];
-    size_t low_size = troupe__fold_row_key(low, table, range->low);
-    /* No row has a table and an empty key: the next table's name alone is the end of this one. */
-    size_t high_size =
-        troupe__fold_row_key(high, range->high.size > 0 ? table : (enum troupe__table)(table + 1), range->high);
-    enum troupe_error error = wake_reader(store);
-    if (error != TROUPE_OK || compare_keys(&(MDB_val){low_size, low}, high, high_size) >= 0) {
-        return error;
-    }
-    MDB_val key = {range->backward ? high_size : low_size, range->backward ? high : low}, value;
-    int code = mdb_cursor_get(store->cursor, &key, &value, MDB_SET_RANGE);
-    if (range->backward && (!code || code == MDB_NOTFOUND)) {
-        code = mdb_cursor_get(store->cursor, &key, &value, code ? MDB_LAST : MDB_PREV);
-    }
-    while (error == TROUPE_OK && !code &&
-           (range->backward ? compare_keys(&key, low, low_size) >= 0 : compare_keys(&key, high, high_size) < 0)) {
-        struct troupe_bytes found, name = {(unsigned char *)key.mv_data + 1, key.mv_size - 1};
-        error = troupe__fold_row_check(key, value, &found) ? row(context, name, found)
-                                                           : fail_row(store, key.mv_data, key.mv_size);
-        if (error == TROUPE_OK) {
-            code = mdb_cursor_get(store->cursor, &key, &value, range->backward ? MDB_PREV : MDB_NEXT);
-        }
-    }
-    return error != TROUPE_OK || !code || code == MDB_NOTFOUND ? error : fail_code(store, "read", code);
+    const struct troupe__lmdb_rows rows = rows_of(of(base));
+    enum troupe_error error = wake_reader(of(base));
+    return error == TROUPE_OK ? troupe__lmdb_rows_range(&rows, table, range, row, context) : error;
 }
 
 /* The epoch and hash the reader's tables go up to. */
@@ -321,191 +222,11 @@ static enum troupe_error lmdb_replay(struct troupe__store *base, troupe__replay_
     return error;
 }
 
-/* ---- photographs ------------------------------------------------------------------------------------------------- */
-
-struct lmdb_photo {
-    struct troupe__photo base;
-    struct lmdb_store *store;
-    MDB_cursor *cursor;
-    struct troupe__changes changes; /* what the tables are short of */
-    bool released;
-};
-
-/* The memory of the records stays as long as the photo is held. */
-static enum troupe_error gather_rest(struct lmdb_photo *photo, struct troupe__fold_held *held)
-{
-    int code = troupe__fold_bound(held->txn, photo->store->tables.dbi, &photo->changes);
-    enum troupe_error result = code ? troupe__lmdb_error(code) : TROUPE_OK;
-    for (size_t i = 0; i < held->rest_count; i++) {
-        const unsigned char *data = held->rest[i].data;
-        struct troupe__cursor cursor = {data, data + held->rest[i].size, false};
-        struct troupe_bytes record;
-        const unsigned char *entry = cursor.at;
-        while (result == TROUPE_OK && troupe__fold_held_next(&cursor, &record)) {
-            photo->base.hash = troupe__get_be64(entry + 8); /* The last one is of the photo's epoch. */
-            entry = cursor.at;
-            result = troupe__changes_add(&photo->changes, record);
-        }
-    }
-    free(held->rest);
-    troupe__changes_sort(&photo->changes);
-    return result;
-}
-
-/* Of the epoch that tables hold as they are, with nothing beyond. */
-static int read_folded_hash(MDB_txn *txn, MDB_dbi dbi, uint64_t *ret)
-{
-    unsigned char name[TROUPE__ROW_KEY_MAX + 1];
-    struct troupe_bytes mark;
-    size_t size = troupe__fold_row_key(name, TROUPE__META, troupe_string(TROUPE__FOLD_MARK));
-    MDB_val key = {size, name}, value;
-    int code = mdb_get(txn, dbi, &key, &value);
-    if (!code && troupe__fold_row_check(key, value, &mark) && mark.size == TROUPE__FOLD_MARK_SIZE) {
-        *ret = troupe__get_be64((const unsigned char *)mark.data + 8);
-    }
-    return code == MDB_NOTFOUND ? 0 : code; /* Of no epoch yet. */
-}
-
-static enum troupe_error photo_wait(struct troupe__photo *base)
-{
-    struct lmdb_photo *photo = (struct lmdb_photo *)base;
-    struct troupe__fold_held held;
-    assert(!photo->cursor);
-    enum troupe_error result = troupe__fold_wait_held(&photo->store->fold, &held, base->error, sizeof base->error);
-    if (result != TROUPE_OK) {
-        return result;
-    }
-    base->epoch = held.epoch;
-    result = gather_rest(photo, &held);
-    if (result != TROUPE_OK) {
-        snprintf(base->error, sizeof base->error, "photograph %s: %s", photo->store->directory,
-                 troupe_error_text(result));
-        return result;
-    }
-    MDB_stat tables;
-    int code = mdb_stat(held.txn, photo->store->tables.dbi, &tables);
-    code = code ? code : mdb_cursor_open(held.txn, photo->store->tables.dbi, &photo->cursor);
-    base->rows = code == 0 && tables.ms_entries > photo->changes.count ? tables.ms_entries : photo->changes.count;
-    code = code || base->hash ? code : read_folded_hash(held.txn, photo->store->tables.dbi, &base->hash);
-    if (code) {
-        snprintf(base->error, sizeof base->error, "read %s: %s", photo->store->directory, mdb_strerror(code));
-        result = troupe__lmdb_error(code);
-    }
-    return result;
-}
-
-/* A scan of the tables, into which changes are merged. */
-struct merge {
-    const struct troupe__changes *changes;
-    size_t at; /* the next change */
-    enum troupe__table table;
-    struct troupe_bytes prefix;
-    troupe__row_fn row;
-    void *context;
-};
-
-/* Hand over the changed rows before `key`, or all with NULL; `*ret_same` when the next one is the row of that key. */
-static enum troupe_error merge_changes(struct merge *merge, const struct troupe_bytes *key, bool *ret_same)
-{
-    enum troupe_error result = TROUPE_OK;
-    *ret_same = false;
-    while (result == TROUPE_OK && merge->at < merge->changes->count) {
-        struct troupe__change change;
-        troupe__changes_get(merge->changes, merge->at, &change);
-        if (change.table != merge->table || change.key.size < merge->prefix.size ||
-            memcmp(change.key.data, merge->prefix.data, merge->prefix.size) != 0) {
-            return TROUPE_OK;
-        }
-        MDB_val name = {change.key.size, (void *)(uintptr_t)change.key.data};
-        int order = key ? compare_keys(&name, key->data, key->size) : -1;
-        if (order > 0) {
-            return TROUPE_OK;
-        }
-        merge->at++;
-        result = change.removed ? TROUPE_OK : merge->row(merge->context, change.key, change.value);
-        if (order == 0) {
-            *ret_same = true;
-            return result;
-        }
-    }
-    return result;
-}
-
-static enum troupe_error merge_row(void *context, struct troupe_bytes key, struct troupe_bytes value)
-{
-    struct merge *merge = context;
-    bool same;
-    enum troupe_error result = merge_changes(merge, &key, &same);
-    return result == TROUPE_OK && !same ? merge->row(merge->context, key, value) : result;
-}
-
-static enum troupe_error photo_scan(struct troupe__photo *base, enum troupe__table table, struct troupe_bytes prefix,
-                                    troupe__row_fn row, void *context)
-{
-    struct lmdb_photo *photo = (struct lmdb_photo *)base;
-    struct scanned scanned = {photo->cursor, photo->store->directory, base->error, sizeof base->error};
-    struct merge merge = {&photo->changes, 0, table, prefix, row, context};
-    bool same;
-    assert(photo->cursor);
-    merge.at = troupe__changes_find(&photo->changes, table, prefix);
-    enum troupe_error result = scan_rows(&scanned, table, prefix, merge_row, &merge);
-    return result == TROUPE_OK ? merge_changes(&merge, NULL, &same) : result;
-}
-
-static void photo_cancel(struct troupe__photo *base)
-{
-    troupe__fold_cancel_hold(&((struct lmdb_photo *)base)->store->fold);
-}
-
-static void photo_release(struct troupe__photo *base)
-{
-    struct lmdb_photo *photo = (struct lmdb_photo *)base;
-    if (photo->released) {
-        return;
-    }
-    if (photo->cursor) {
-        mdb_cursor_close(photo->cursor);
-        photo->cursor = NULL;
-    }
-    troupe__changes_free(&photo->changes);
-    troupe__fold_release(&photo->store->fold);
-    photo->released = true;
-}
-
-static void photo_close(struct troupe__photo *base)
-{
-    struct lmdb_photo *photo = (struct lmdb_photo *)base;
-    photo_release(base);
-    atomic_store(&photo->store->photographed, false);
-    free(photo);
-}
-
 static enum troupe_error lmdb_photograph(struct troupe__store *base, uint64_t epoch, struct troupe__photo **ret)
 {
     struct lmdb_store *store = of(base);
     assert(!store->read_only && store->replayed);
-    if (atomic_exchange(&store->photographed, true)) {
-        snprintf(base->error, sizeof base->error, "photograph %s: another snapshot is being taken: try again later",
-                 store->directory);
-        return TROUPE_EBUSY;
-    }
-    struct lmdb_photo *photo = calloc(1, sizeof *photo);
-    if (!photo) {
-        atomic_store(&store->photographed, false);
-        snprintf(base->error, sizeof base->error, "photograph %s: out of memory", store->directory);
-        return TROUPE_ENOMEM;
-    }
-    photo->base = (struct troupe__photo){
-        .wait = photo_wait,
-        .scan = photo_scan,
-        .release = photo_release,
-        .cancel = photo_cancel,
-        .close = photo_close,
-    };
-    photo->store = store;
-    troupe__fold_hold(&store->fold, epoch);
-    *ret = &photo->base;
-    return TROUPE_OK;
+    return troupe__lmdb_photo_take(&store->photos, epoch, ret, base->error, sizeof base->error);
 }
 
 /* ---- opening ----------------------------------------------------------------------------------------------------- */
@@ -780,6 +501,7 @@ enum troupe_error troupe__lmdb_store_open(const char *directory, const struct tr
         result = TROUPE_ENOMEM;
         goto err_after_files;
     }
+    store->photos = (struct troupe__lmdb_photos){store->directory, &store->tables, &store->fold, false};
     store->base = (struct troupe__store){
         .commit = lmdb_commit,
         .commit_waits = lmdb_commit_waits,
