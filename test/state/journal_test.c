@@ -459,6 +459,24 @@ static void a_damaged_end_is_found_if_the_journal_was_closed(void **state)
     }
 }
 
+/* Nothing else tells that records are gone with the end of the file: those that are left are whole. */
+static void a_file_that_ends_between_two_records_is_cut_off(void **state)
+{
+    struct fixture *f = *state;
+    create(f, 0);
+    reopen(f, 0);
+    for (int i = 0; i < 2; i++) {
+        append(f, 10000, 0);
+    }
+    uint64_t end = 2 * TROUPE__JOURNAL_BLOCK + f->journal.at;
+    append(f, 10000, 0);
+    troupe__journal_close(&f->journal); /* As a crash would: where it ends is not noted. */
+    f->open = false;
+    assert_int_equal(truncate(path_of(f, "journal.log"), (off_t)end), 0);
+    assert_int_equal(try_open(f, 0), TROUPE_ECORRUPT);
+    assert_non_null(strstr(f->error, "it is cut off"));
+}
+
 /* A damaged extent hides all that come before it: a journal that is kept must not overwrite those. */
 static void a_kept_journal_does_not_overwrite_what_is_behind_damage(void **state)
 {
@@ -698,6 +716,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_journal_of_the_version_before_is_read_and_taken_over, setup, teardown),
         cmocka_unit_test_setup_teardown(a_record_that_went_elsewhere_than_a_torn_one_is_found, setup, teardown),
         cmocka_unit_test_setup_teardown(a_damaged_end_is_found_if_the_journal_was_closed, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_file_that_ends_between_two_records_is_cut_off, setup, teardown),
         cmocka_unit_test_setup_teardown(a_kept_journal_does_not_overwrite_what_is_behind_damage, setup, teardown),
         cmocka_unit_test_setup_teardown(numbers_that_make_no_sense_do_no_harm, setup, teardown),
         cmocka_unit_test_setup_teardown(a_version_to_come_is_refused, setup, teardown),
