@@ -72,4 +72,4 @@ static enum troupe_error handle(struct troupe_context *ctx, const struct troupe_
 
 static const struct troupe_type types[] = {{.name = "test/box", .handler = handle, .values = values}};
 extern const struct troupe_module troupe_module;
-const struct troupe_module troupe_module = {TROUPE_ABI, "collections", "1", types, 1};
+const struct troupe_module troupe_module = {TROUPE_ABI, "collections", "1", types, 1, NULL};
