@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "core/collection_use.h"
+#include "core/grow.h"
 #include "core/state.h"
 
 enum { CLEAR_DIRECT = 64 /* elements that are removed one by one */ };
@@ -61,8 +62,10 @@ static enum troupe_error change_row(struct troupe__use *use, struct troupe_bytes
     struct troupe__overlay *overlay = &use->collection->overlay;
     bool made = false;
     struct troupe__overlay_row *row = NULL;
-    if (troupe__delivery_ensure((void **)&ctx->row_undo, ctx->row_undo_count, &ctx->row_undo_capacity,
-                                sizeof *ctx->row_undo)) {
+    struct troupe__row_undo *undos =
+        troupe__grow(ctx->row_undo, ctx->row_undo_count, &ctx->row_undo_capacity, sizeof *undos);
+    if (undos) {
+        ctx->row_undo = undos;
         made = !troupe__overlay_find(overlay, key);
         row = troupe__overlay_put(&ctx->actors->unfolded, overlay, key, ctx->epoch);
     }

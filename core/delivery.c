@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/grow.h"
 #include "core/pack.h"
 #include "core/state.h"
 
@@ -80,18 +81,6 @@ enum troupe_error troupe__delivery_misuse(struct troupe_context *ctx, enum troup
     return error;
 }
 
-bool troupe__delivery_grow(void **items, size_t *capacity, size_t item_size)
-{
-    size_t more = *capacity ? *capacity * 2 : 64;
-    void *grown = realloc(*items, more * item_size);
-    if (!grown) {
-        return false;
-    }
-    *items = grown;
-    *capacity = more;
-    return true;
-}
-
 enum troupe_error troupe__delivery_check_size(struct troupe_context *ctx, struct troupe_bytes body)
 {
     if (ctx->sticky != TROUPE_OK) {
@@ -111,12 +100,14 @@ enum troupe_error troupe__delivery_check_size(struct troupe_context *ctx, struct
 
 struct troupe__effect *troupe__delivery_stage(struct troupe_context *ctx, enum troupe__effect_kind kind)
 {
-    if (!troupe__delivery_ensure((void **)&ctx->effects, ctx->effect_count, &ctx->effect_capacity,
-                                 sizeof *ctx->effects)) {
+    struct troupe__effect *effects =
+        troupe__grow(ctx->effects, ctx->effect_count, &ctx->effect_capacity, sizeof *effects);
+    if (!effects) {
         troupe__delivery_misuse(ctx, TROUPE_ENOMEM);
         return NULL;
     }
-    struct troupe__effect *effect = &ctx->effects[ctx->effect_count++];
+    ctx->effects = effects;
+    struct troupe__effect *effect = &effects[ctx->effect_count++];
     *effect = (struct troupe__effect){.kind = kind};
     return effect;
 }

@@ -112,14 +112,6 @@ char *troupe__delivery_copy(void *context, const void *data, size_t size);
 /* Check bytes against the limit of one body and the delivery's limit. Errors: TROUPE_ETOOBIG. */
 enum troupe_error troupe__delivery_check_size(struct troupe_context *ctx, struct troupe_bytes body);
 
-/* Make room for one more item; grows by doubling. False when out of memory. */
-bool troupe__delivery_grow(void **items, size_t *capacity, size_t item_size);
-
-static inline bool troupe__delivery_ensure(void **items, size_t count, size_t *capacity, size_t item_size)
-{
-    return count < *capacity || troupe__delivery_grow(items, capacity, item_size);
-}
-
 /* Check the name of a message or egress, and measure it. Errors: TROUPE_EINVAL. */
 enum troupe_error troupe__delivery_check_name(struct troupe_context *ctx, const char *what, const char *name,
                                               size_t *ret_size);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/grow.h"
 #include "core/pack.h"
 
 /* ---- a job ------------------------------------------------------------------------------------------------------- */
@@ -125,14 +126,9 @@ static bool make_room(struct troupe__jobs *jobs)
     if (kept > 0 && kept * 2 <= jobs->capacity) {
         return true;
     }
-    size_t capacity = jobs->capacity ? jobs->capacity * 2 : 16;
-    struct troupe__jobs_entry *entries = realloc(jobs->entries, capacity * sizeof *entries);
-    if (!entries) {
-        return false;
-    }
-    jobs->entries = entries;
-    jobs->capacity = capacity;
-    return true;
+    struct troupe__jobs_entry *entries = troupe__grow(jobs->entries, jobs->capacity, &jobs->capacity, sizeof *entries);
+    jobs->entries = entries ? entries : jobs->entries;
+    return entries != NULL;
 }
 
 bool troupe__jobs_add(struct troupe__jobs *jobs, struct troupe__job *job)

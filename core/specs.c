@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/grow.h"
+
 enum { FORM = 1 };
 
 void troupe__specs_fini(struct troupe__specs *specs)
@@ -16,15 +18,11 @@ void troupe__specs_fini(struct troupe__specs *specs)
 
 static enum troupe_error add(struct troupe__specs *specs, struct troupe__spec item)
 {
-    if (specs->count == specs->capacity) {
-        size_t capacity = specs->capacity ? specs->capacity * 2 : 64;
-        struct troupe__spec *items = realloc(specs->items, capacity * sizeof *items);
-        if (!items) {
-            return TROUPE_ENOMEM;
-        }
-        specs->items = items;
-        specs->capacity = capacity;
+    struct troupe__spec *items = troupe__grow(specs->items, specs->count, &specs->capacity, sizeof *items);
+    if (!items) {
+        return TROUPE_ENOMEM;
     }
+    specs->items = items;
     specs->items[specs->count++] = item;
     return TROUPE_OK;
 }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "core/collection.h"
+#include "core/grow.h"
 #include "core/msgpack.h"
 #include "core/pack.h"
 
@@ -58,8 +59,11 @@ enum troupe_error troupe__state_find(struct troupe_context *ctx, const struct tr
 static enum troupe_error touch(struct troupe_context *ctx, const struct troupe_value *value, struct troupe__cell *cell,
                                uint32_t index)
 {
-    if (!troupe__delivery_ensure((void **)&ctx->undo, ctx->undo_count, &ctx->undo_capacity, sizeof *ctx->undo) ||
-        !troupe__delivery_ensure((void **)&ctx->dirty, ctx->dirty_count, &ctx->dirty_capacity, sizeof *ctx->dirty)) {
+    struct troupe__undo *undos = troupe__grow(ctx->undo, ctx->undo_count, &ctx->undo_capacity, sizeof *undos);
+    ctx->undo = undos ? undos : ctx->undo;
+    struct troupe__dirty *dirty = troupe__grow(ctx->dirty, ctx->dirty_count, &ctx->dirty_capacity, sizeof *dirty);
+    ctx->dirty = dirty ? dirty : ctx->dirty;
+    if (!undos || !dirty) {
         return troupe__delivery_misuse(ctx, TROUPE_ENOMEM);
     }
     if (cell->epoch != ctx->epoch) {

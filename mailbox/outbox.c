@@ -4,6 +4,8 @@
 
 #include <assert.h>
 
+#include "core/grow.h"
+
 enum {
     ROW_SIZE_GUESS = 128, /* of a message, while none is known */
     KEPT_SIZE = 1 << 18,  /* bytes of memory that an empty outbox keeps, to be filled again */
@@ -74,15 +76,12 @@ static struct troupe_bytes bytes_of(const struct troupe__outbox *outbox, size_t 
 
 static bool add_entry(struct troupe__outbox *outbox, uint64_t epoch)
 {
-    if (outbox->count == outbox->capacity) {
-        size_t capacity = outbox->capacity ? outbox->capacity * 2 : 16;
-        struct troupe__outbox_entry *entries = realloc(outbox->entries, capacity * sizeof *entries);
-        if (!entries) {
-            return false;
-        }
-        outbox->entries = entries;
-        outbox->capacity = capacity;
+    struct troupe__outbox_entry *entries =
+        troupe__grow(outbox->entries, outbox->count, &outbox->capacity, sizeof *entries);
+    if (!entries) {
+        return false;
     }
+    outbox->entries = entries;
     outbox->entries[outbox->count++] = (struct troupe__outbox_entry){epoch, outbox->last, outbox->bytes.size};
     return true;
 }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/grow.h"
 #include "core/pack.h"
 #include "core/state.h"
 #include "runtime/machine_forward.h"
@@ -94,9 +95,11 @@ static bool same_actor(const struct troupe__row_key *parts, const struct troupe_
 
 static enum troupe_error keep_row(struct troupe_view *view, const struct troupe__cut_row *row, bool is_element)
 {
-    if (!troupe__delivery_ensure((void **)&view->rows, view->row_count, &view->row_capacity, sizeof *view->rows)) {
+    struct actor_row *rows = troupe__grow(view->rows, view->row_count, &view->row_capacity, sizeof *rows);
+    if (!rows) {
         return fail(view, TROUPE_ENOMEM, "out of memory");
     }
+    view->rows = rows;
     struct actor_row *kept = &view->rows[view->row_count++];
     *kept = (struct actor_row){.key_at = view->bytes.size, .key_size = (uint32_t)row->key.size};
     kept->is_element = is_element;

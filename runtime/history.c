@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/grow.h"
 #include "core/store.h"
 #include "runtime/counters.h"
 #include "runtime/links.h"
@@ -14,15 +15,11 @@ static const char colour_name[] = "colour"; /* META: runtime/links.h */
 
 static bool push(struct troupe__past *past, struct troupe__moment moment)
 {
-    if (past->count == past->capacity) {
-        size_t capacity = past->capacity ? past->capacity * 2 : 64;
-        struct troupe__moment *moments = realloc(past->moments, capacity * sizeof *moments);
-        if (!moments) {
-            return false;
-        }
-        past->moments = moments;
-        past->capacity = capacity;
+    struct troupe__moment *moments = troupe__grow(past->moments, past->count, &past->capacity, sizeof *moments);
+    if (!moments) {
+        return false;
     }
+    past->moments = moments;
     past->moments[past->count++] = moment;
     return true;
 }

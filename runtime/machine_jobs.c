@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/grow.h"
 #include "core/pack.h"
 #include "runtime/machine_rows.h"
 
@@ -78,15 +79,12 @@ enum troupe_error troupe__machine_begin_job(struct troupe__machine *machine, str
                  troupe__job_name(job));
         return fail_job(machine, job, reason);
     }
-    if (machine->begun_count == machine->begun_capacity) {
-        size_t capacity = machine->begun_capacity ? machine->begun_capacity * 2 : 16;
-        struct troupe__job **begun = realloc(machine->begun, capacity * sizeof *begun);
-        if (!begun) {
-            return troupe__machine_out_of_memory(machine);
-        }
-        machine->begun = begun;
-        machine->begun_capacity = capacity;
+    struct troupe__job **begun =
+        troupe__grow(machine->begun, machine->begun_count, &machine->begun_capacity, sizeof *begun);
+    if (!begun) {
+        return troupe__machine_out_of_memory(machine);
     }
+    machine->begun = begun;
     machine->begun[machine->begun_count++] = troupe__job_hold(job);
     machine->stats.jobs_begun++;
     job->attempt++;

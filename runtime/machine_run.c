@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/grow.h"
 #include "runtime/links.h"
 #include "runtime/machine_forward.h"
 #include "runtime/machine_rows.h"
@@ -50,15 +51,11 @@ void troupe__machine_push(struct troupe__machine *machine, struct troupe__messag
 /* Take in a message that has no row: number it, and let the seal find it if it still waits then. */
 static enum troupe_error accept_message(struct troupe__machine *machine, struct troupe__message *message)
 {
-    if (machine->fresh_count == machine->fresh_capacity) {
-        size_t capacity = machine->fresh_capacity ? machine->fresh_capacity * 2 : 1024;
-        struct troupe__message **fresh = realloc(machine->fresh, capacity * sizeof *fresh);
-        if (!fresh || capacity >= TROUPE__HAS_ROW) {
-            machine->fresh = fresh ? fresh : machine->fresh;
-            return troupe__machine_out_of_memory(machine);
-        }
-        machine->fresh = fresh;
-        machine->fresh_capacity = capacity;
+    struct troupe__message **fresh =
+        troupe__grow(machine->fresh, machine->fresh_count, &machine->fresh_capacity, sizeof *fresh);
+    machine->fresh = fresh ? fresh : machine->fresh;
+    if (!fresh || machine->fresh_count >= TROUPE__HAS_ROW) {
+        return troupe__machine_out_of_memory(machine);
     }
     message->sequence = ++machine->sequence;
     machine->counters_changed = true;

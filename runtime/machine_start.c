@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/grow.h"
 #include "runtime/machine_forward.h"
 #include "runtime/machine_rows.h"
 
@@ -55,15 +56,11 @@ static enum troupe_error pile_set(struct start *start, enum troupe__table table,
                      (int)table, (unsigned long long)number);
             return TROUPE_ECORRUPT; /* Numbers only grow: a row below the last one was never written. */
         }
-        if (pile->count == pile->capacity) {
-            size_t capacity = pile->capacity ? pile->capacity * 2 : 256;
-            struct pile_row *rows = realloc(pile->rows, capacity * sizeof *rows);
-            if (!rows) {
-                return troupe__machine_out_of_memory(start->machine);
-            }
-            pile->rows = rows;
-            pile->capacity = capacity;
+        struct pile_row *rows = troupe__grow(pile->rows, pile->count, &pile->capacity, sizeof *rows);
+        if (!rows) {
+            return troupe__machine_out_of_memory(start->machine);
         }
+        pile->rows = rows;
         row = &pile->rows[pile->count++];
         *row = (struct pile_row){.number = number};
     }
@@ -81,15 +78,11 @@ static enum troupe_error pile_set(struct start *start, enum troupe__table table,
 /* since_ms -1: forgotten. */
 static enum troupe_error note_id(struct start *start, struct troupe__id id, int64_t since_ms)
 {
-    if (start->id_count == start->id_capacity) {
-        size_t capacity = start->id_capacity ? start->id_capacity * 2 : 256;
-        struct troupe__id_age *ids = realloc(start->ids, capacity * sizeof *ids);
-        if (!ids) {
-            return troupe__machine_out_of_memory(start->machine);
-        }
-        start->ids = ids;
-        start->id_capacity = capacity;
+    struct troupe__id_age *ids = troupe__grow(start->ids, start->id_count, &start->id_capacity, sizeof *ids);
+    if (!ids) {
+        return troupe__machine_out_of_memory(start->machine);
     }
+    start->ids = ids;
     start->ids[start->id_count++] = (struct troupe__id_age){id, since_ms};
     return TROUPE_OK;
 }
@@ -300,15 +293,12 @@ static enum troupe_error start_response(struct start *start, struct troupe_bytes
 static enum troupe_error start_mail_change(struct start *start, uint64_t number, bool removed,
                                            struct troupe_bytes value)
 {
-    if (start->mail_change_count == start->mail_change_capacity) {
-        size_t capacity = start->mail_change_capacity ? start->mail_change_capacity * 2 : 256;
-        struct troupe__backlog_change *changes = realloc(start->mail_changes, capacity * sizeof *changes);
-        if (!changes) {
-            return troupe__machine_out_of_memory(start->machine);
-        }
-        start->mail_changes = changes;
-        start->mail_change_capacity = capacity;
+    struct troupe__backlog_change *changes =
+        troupe__grow(start->mail_changes, start->mail_change_count, &start->mail_change_capacity, sizeof *changes);
+    if (!changes) {
+        return troupe__machine_out_of_memory(start->machine);
     }
+    start->mail_changes = changes;
     struct troupe__backlog_change change = {number, removed ? NULL : malloc(value.size + 1), value.size};
     if (!removed && !change.value) {
         return troupe__machine_out_of_memory(start->machine);

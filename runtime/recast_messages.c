@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/grow.h"
 #include "core/message.h"
 #include "runtime/machine_rows.h"
 #include "runtime/recast_parts.h"
@@ -52,15 +53,12 @@ static int compare_opens(const void *a, const void *b)
 static enum troupe_error note_open(struct troupe__recasting *recast, struct troupe__recast_open open,
                                    struct troupe_bytes key)
 {
-    if (recast->open_count == recast->open_capacity) {
-        size_t capacity = recast->open_capacity ? recast->open_capacity * 2 : 64;
-        struct troupe__recast_open *opens = realloc(recast->opens, capacity * sizeof *opens);
-        if (!opens) {
-            return troupe__recast_no_memory(recast);
-        }
-        recast->opens = opens;
-        recast->open_capacity = capacity;
+    struct troupe__recast_open *opens =
+        troupe__grow(recast->opens, recast->open_count, &recast->open_capacity, sizeof *opens);
+    if (!opens) {
+        return troupe__recast_no_memory(recast);
     }
+    recast->opens = opens;
     memcpy(open.key, key.data, sizeof open.key);
     recast->opens[recast->open_count++] = open;
     return TROUPE_OK;
@@ -149,15 +147,12 @@ static void put_message(struct troupe__recasting *recast, struct troupe_bytes ro
 static enum troupe_error note_ask(struct troupe__recasting *recast, uint16_t from, uint64_t old_number, uint16_t node,
                                   uint64_t number)
 {
-    if (recast->ask_count == recast->ask_capacity) {
-        size_t capacity = recast->ask_capacity ? recast->ask_capacity * 2 : 64;
-        struct troupe__recast_ask *asks = realloc(recast->asks, capacity * sizeof *asks);
-        if (!asks) {
-            return troupe__recast_no_memory(recast);
-        }
-        recast->asks = asks;
-        recast->ask_capacity = capacity;
+    struct troupe__recast_ask *asks =
+        troupe__grow(recast->asks, recast->ask_count, &recast->ask_capacity, sizeof *asks);
+    if (!asks) {
+        return troupe__recast_no_memory(recast);
     }
+    recast->asks = asks;
     recast->asks[recast->ask_count++] = (struct troupe__recast_ask){old_number, number, from, node};
     return TROUPE_OK;
 }

@@ -5,6 +5,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "core/grow.h"
+
 /* ---- checks ------------------------------------------------------------------------------------------------------ */
 
 /* Against what is durable, which the links cannot know of each other. */
@@ -65,18 +67,10 @@ static bool keep_cut(struct troupe__sim_node *node, uint64_t colour)
 {
     uint16_t node_count = node->simulator->options.node_count;
     struct troupe__sim_cut cut = {node->truth_colour + 1, colour, calloc(node_count, sizeof *cut.rows)};
-    if (node->cut_count == node->cut_capacity) {
-        size_t capacity = node->cut_capacity ? node->cut_capacity * 2 : 8;
-        struct troupe__sim_cut *cuts = realloc(node->cuts, capacity * sizeof *cuts);
-        if (!cuts || !cut.rows) {
-            node->cuts = cuts ? cuts : node->cuts;
-            free(cut.rows);
-            return false;
-        }
-        node->cuts = cuts;
-        node->cut_capacity = capacity;
-    }
-    if (!cut.rows) {
+    struct troupe__sim_cut *cuts = troupe__grow(node->cuts, node->cut_count, &node->cut_capacity, sizeof *cuts);
+    node->cuts = cuts ? cuts : node->cuts;
+    if (!cuts || !cut.rows) {
+        free(cut.rows);
         return false;
     }
     memcpy(cut.rows, node->truth, node_count * sizeof *cut.rows);

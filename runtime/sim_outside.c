@@ -5,6 +5,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "core/grow.h"
+
 /* ---- what leaves ------------------------------------------------------------------------------------------------- */
 
 static struct troupe__sim_outside *find_outside(struct troupe__sim_node *node, struct troupe_bytes name)
@@ -51,16 +53,12 @@ static void let_record_out(struct troupe__sim_node *node, const struct troupe__e
                          outside ? outside->count : 0);
         return;
     }
-    if (outside->count == outside->capacity) {
-        size_t capacity = outside->capacity ? outside->capacity * 2 : 64;
-        uint64_t *hashes = realloc(outside->hashes, capacity * sizeof *hashes);
-        if (!hashes) {
-            troupe__sim_fail(simulator, "out of memory");
-            return;
-        }
-        outside->hashes = hashes;
-        outside->capacity = capacity;
+    uint64_t *hashes = troupe__grow(outside->hashes, outside->count, &outside->capacity, sizeof *hashes);
+    if (!hashes) {
+        troupe__sim_fail(simulator, "out of memory");
+        return;
     }
+    outside->hashes = hashes;
     outside->hashes[outside->count++] = hash;
     simulator->result.records++;
     if (simulator->options.record) {

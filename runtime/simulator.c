@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/grow.h"
+
 void troupe__sim_fail(struct troupe__simulator *simulator, const char *format, ...)
 {
     if (simulator->failed) {
@@ -61,16 +63,13 @@ static bool earlier(const struct troupe__sim_event *a, const struct troupe__sim_
 void troupe__sim_push_for(struct troupe__simulator *simulator, uint64_t at_ns, enum troupe__sim_event_kind kind,
                           struct troupe__sim_node *node, uint32_t session, uint32_t detail)
 {
-    if (simulator->event_count == simulator->event_capacity) {
-        size_t capacity = simulator->event_capacity ? simulator->event_capacity * 2 : 64;
-        struct troupe__sim_event *events = realloc(simulator->events, capacity * sizeof *events);
-        if (!events) {
-            troupe__sim_fail(simulator, "out of memory");
-            return;
-        }
-        simulator->events = events;
-        simulator->event_capacity = capacity;
+    struct troupe__sim_event *events =
+        troupe__grow(simulator->events, simulator->event_count, &simulator->event_capacity, sizeof *events);
+    if (!events) {
+        troupe__sim_fail(simulator, "out of memory");
+        return;
     }
+    simulator->events = events;
     struct troupe__sim_event event = {
         .at_ns = at_ns, .order = simulator->order++, .node = node->number, .life = node->life};
     event.kind = (uint16_t)kind;

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "core/grow.h"
 #include "core/state.h"
 #include "runtime/machine_forward.h"
 
@@ -89,9 +90,12 @@ static bool add_fault(struct troupe__upgrade *upgrade, size_t *capacity, const s
             return true;
         }
     }
-    if (!troupe__delivery_ensure((void **)&upgrade->faults, upgrade->fault_count, capacity, sizeof *fault)) {
+    struct troupe__upgrade_fault *faults =
+        troupe__grow(upgrade->faults, upgrade->fault_count, capacity, sizeof *faults);
+    if (!faults) {
         return false;
     }
+    upgrade->faults = faults;
     upgrade->faults[upgrade->fault_count++] = *fault;
     return true;
 }

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/grow.h"
+
 enum { SLOW_FACTOR = 50, LATE_FACTOR = 20 };
 
 struct frame {
@@ -61,15 +63,12 @@ static void sift_down(struct troupe__sim_network *network, struct frame *frame)
 
 static bool push(struct troupe__sim_network *network, struct frame *frame)
 {
-    if (network->frame_count == network->frame_capacity) {
-        size_t capacity = network->frame_capacity ? network->frame_capacity * 2 : 64;
-        struct frame **frames = realloc(network->frames, capacity * sizeof *frames);
-        if (!frames) {
-            return false;
-        }
-        network->frames = frames;
-        network->frame_capacity = capacity;
+    struct frame **frames =
+        troupe__grow(network->frames, network->frame_count, &network->frame_capacity, sizeof *frames);
+    if (!frames) {
+        return false;
     }
+    network->frames = frames;
     size_t at = network->frame_count++;
     while (at > 0 && earlier(frame, network->frames[(at - 1) / 2])) {
         network->frames[at] = network->frames[(at - 1) / 2];

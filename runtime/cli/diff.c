@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "core/delivery.h"
+#include "core/grow.h"
 #include "runtime/cli/cut_of.h"
 #include "runtime/cli/options.h"
 #include "runtime/cli/row_json.h"
@@ -189,9 +190,11 @@ static enum troupe_error keep_row(struct side *side, const struct troupe__cut_ro
     if (key->is_element && key->generation != current->head.generation) {
         return TROUPE_OK; /* It waits to be removed. */
     }
-    if (!troupe__delivery_ensure((void **)&side->items, side->count, &side->capacity, sizeof *side->items)) {
+    struct item *items = troupe__grow(side->items, side->count, &side->capacity, sizeof *items);
+    if (!items) {
         return TROUPE_ENOMEM;
     }
+    side->items = items;
     struct item *item = &side->items[side->count++];
     *item = (struct item){.name_at = current->name_at, .name_size = current->name_size, .is_element = key->is_element};
     item->is_listed = key->is_element && current->is_list && key->element.size == 8;
