@@ -187,27 +187,6 @@ static void on_finding(void *context, const struct troupe__finding *finding)
     troupe__endpoint_finish(caller);
 }
 
-static void look(struct troupe__endpoint *endpoint, const struct troupe__caller *caller,
-                 enum troupe__desk_action action)
-{
-    const struct troupe__request *request = &endpoint->request;
-    struct troupe__caller *waiting = troupe__endpoint_begin(caller);
-    enum troupe_error result = TROUPE_ENOMEM;
-    if (waiting) {
-        result = troupe__desk_ask(endpoint->desk, action, (unsigned)(request->tables & UINT32_MAX), request->prefix,
-                                  request->letter, on_finding, waiting);
-    }
-    if (result != TROUPE_OK) {
-        if (waiting) {
-            troupe__endpoint_finish(waiting);
-        }
-        troupe__endpoint_refuse(caller, result,
-                                result == TROUPE_EFULL    ? "64 inspections wait already: later"
-                                : result == TROUPE_EINVAL ? "\"tables\" or \"prefix\" is wrong"
-                                                          : "out of memory");
-    }
-}
-
 /* The lines in `text`. */
 static void reply_text(struct troupe__endpoint *endpoint, const struct troupe__caller *caller)
 {
@@ -222,11 +201,54 @@ static void reply_text(struct troupe__endpoint *endpoint, const struct troupe__c
     }
 }
 
-static void tell_figures(struct troupe__endpoint *endpoint, const struct troupe__caller *caller)
+static void tell_figures(struct troupe__endpoint *endpoint, const struct troupe__caller *caller, bool json,
+                         const uint64_t *counts)
 {
     endpoint->text.size = 0;
-    troupe__desk_figures(endpoint->node, endpoint->request.json, &endpoint->text);
+    troupe__desk_figures(endpoint->node, counts, json, &endpoint->text);
     reply_text(endpoint, caller);
+}
+
+static void on_counted(void *context, const struct troupe__finding *finding, bool json)
+{
+    struct troupe__caller *caller = context;
+    if (finding->result == TROUPE_OK) {
+        tell_figures(caller->endpoint, caller, json, finding->counts);
+    } else {
+        troupe__endpoint_refuse(caller, finding->result, finding->text);
+    }
+    troupe__endpoint_finish(caller);
+}
+
+static void on_counted_lines(void *context, const struct troupe__finding *finding)
+{
+    on_counted(context, finding, false);
+}
+
+static void on_counted_json(void *context, const struct troupe__finding *finding)
+{
+    on_counted(context, finding, true);
+}
+
+static void look(struct troupe__endpoint *endpoint, const struct troupe__caller *caller,
+                 enum troupe__desk_action action, troupe__finding_fn found)
+{
+    const struct troupe__request *request = &endpoint->request;
+    struct troupe__caller *waiting = troupe__endpoint_begin(caller);
+    enum troupe_error result = TROUPE_ENOMEM;
+    if (waiting) {
+        result = troupe__desk_ask(endpoint->desk, action, (unsigned)(request->tables & UINT32_MAX), request->prefix,
+                                  request->letter, found, waiting);
+    }
+    if (result != TROUPE_OK) {
+        if (waiting) {
+            troupe__endpoint_finish(waiting);
+        }
+        troupe__endpoint_refuse(caller, result,
+                                result == TROUPE_EFULL    ? "64 inspections wait already: later"
+                                : result == TROUPE_EINVAL ? "\"tables\" or \"prefix\" is wrong"
+                                                          : "out of memory");
+    }
 }
 
 /* ---- requests ---------------------------------------------------------------------------------------------------- */
@@ -266,14 +288,16 @@ static void handle(struct troupe__endpoint *endpoint, const struct troupe__calle
         say_hello(endpoint, caller);
     } else if (troupe__endpoint_photograph(endpoint, caller)) {
         return;
+    } else if (strcmp(what, "stats") == 0 && endpoint->request.tables) {
+        look(endpoint, caller, TROUPE__COUNT_ROWS, endpoint->request.json ? on_counted_json : on_counted_lines);
     } else if (strcmp(what, "stats") == 0) {
-        tell_figures(endpoint, caller);
+        tell_figures(endpoint, caller, endpoint->request.json, NULL);
     } else if (strcmp(what, "nodes") == 0) {
         tell_nodes(endpoint, caller);
     } else if (strcmp(what, "rows") == 0) {
-        look(endpoint, caller, TROUPE__READ_ROWS);
+        look(endpoint, caller, TROUPE__READ_ROWS, on_finding);
     } else if (strcmp(what, "dead.retry") == 0 || strcmp(what, "dead.drop") == 0) {
-        look(endpoint, caller, what[5] == 'r' ? TROUPE__RETRY_DEAD : TROUPE__DROP_DEAD);
+        look(endpoint, caller, what[5] == 'r' ? TROUPE__RETRY_DEAD : TROUPE__DROP_DEAD, on_finding);
     } else {
         snprintf(endpoint->error, sizeof endpoint->error,
                  "\"do\" is hello, send, ask, tail, credit, cancel, nodes, stats, rows, snapshot, "

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <time.h>
 
-#include "runtime/view.h"
+#include "runtime/tally.h"
 
 struct troupe__inspector {
     pthread_t thread;
@@ -45,6 +45,35 @@ static bool may_go_on(void *context, size_t size)
            monotonic_ms() <= limits->end_ms;
 }
 
+/* What cannot be counted in time stays as it was: that is no failure. */
+static void count_rows(struct troupe__view *view, struct troupe__inspection *inspection)
+{
+    for (unsigned t = 0; t < TROUPE__TABLE_COUNT; t++) {
+        inspection->counts[t] = TROUPE__NOT_COUNTED;
+    }
+    inspection->result = troupe__tally(view, inspection->tables, inspection->counts);
+    inspection->result = inspection->result == TROUPE_ETOOBIG ? TROUPE_OK : inspection->result;
+}
+
+static void read_rows(struct troupe__view *view, struct troupe__inspection *inspection)
+{
+    for (unsigned t = 0; t < TROUPE__TABLE_COUNT && inspection->result == TROUPE_OK; t++) {
+        if (inspection->tables & 1u << t) {
+            inspection->result = troupe__view_scan(view, (enum troupe__table)t,
+                                                   (struct troupe_bytes){inspection->prefix, inspection->prefix_size});
+        }
+    }
+    inspection->result = inspection->result == TROUPE_OK ? troupe__view_replay(view) : inspection->result;
+    troupe__view_settle(view);
+    for (unsigned t = 0; t < TROUPE__TABLE_COUNT && inspection->result == TROUPE_OK; t++) {
+        for (size_t i = 0; i < view->tables[t].count; i++) {
+            const struct troupe__view_row *row = view->tables[t].rows[i];
+            troupe__record_set(&inspection->rows, (enum troupe__table)t, row->key.data, row->key.size, row->value.data,
+                               row->value.size);
+        }
+    }
+}
+
 static void inspect(struct troupe__inspector *inspector, struct troupe__inspection *inspection)
 {
     struct troupe__view view;
@@ -57,20 +86,10 @@ static void inspect(struct troupe__inspector *inspector, struct troupe__inspecti
     inspection->result = troupe__view_of(&view, store);
     view.may_go_on = may_go_on;
     view.limits = &limits;
-    for (unsigned t = 0; t < TROUPE__TABLE_COUNT && inspection->result == TROUPE_OK; t++) {
-        if (inspection->tables & 1u << t) {
-            inspection->result = troupe__view_scan(&view, (enum troupe__table)t,
-                                                   (struct troupe_bytes){inspection->prefix, inspection->prefix_size});
-        }
-    }
-    inspection->result = inspection->result == TROUPE_OK ? troupe__view_replay(&view) : inspection->result;
-    troupe__view_settle(&view);
-    for (unsigned t = 0; t < TROUPE__TABLE_COUNT && inspection->result == TROUPE_OK; t++) {
-        for (size_t i = 0; i < view.tables[t].count; i++) {
-            const struct troupe__view_row *row = view.tables[t].rows[i];
-            troupe__record_set(&inspection->rows, (enum troupe__table)t, row->key.data, row->key.size, row->value.data,
-                               row->value.size);
-        }
+    if (inspection->result == TROUPE_OK && inspection->counted) {
+        count_rows(&view, inspection);
+    } else {
+        read_rows(&view, inspection);
     }
     inspection->epoch = store->last_epoch;
     snprintf(inspection->error, sizeof inspection->error, "%.500s", view.error);

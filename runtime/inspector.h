@@ -17,13 +17,15 @@ enum {
 
 struct troupe__inspection {
     unsigned tables; /* 1 << table for each that is wanted */
+    bool counted;    /* their rows are only to be counted (runtime/tally.h) */
     size_t prefix_size;
     unsigned char prefix[TROUPE__ROW_KEY_MAX]; /* of the keys wanted */
     /* What came of it: */
     enum troupe_error result;
     char error[512];
-    struct troupe__buffer rows; /* changes that set them, as in a record */
-    uint64_t epoch;             /* as of which */
+    struct troupe__buffer rows;           /* changes that set them, as in a record ... */
+    uint64_t counts[TROUPE__TABLE_COUNT]; /* ... or how many there are */
+    uint64_t epoch;                       /* as of which */
 };
 
 /* Make a view of the running store, to be closed by the thread that made it. */

@@ -8,6 +8,7 @@
 #include "runtime/endpoint.h"
 #include "runtime/inspector.h"
 #include "runtime/node.h"
+#include "runtime/tally.h"
 #include "state/lmdb_store.h"
 #include "transport/json.h"
 
@@ -48,7 +49,11 @@ enum troupe_error troupe__desk_open(struct troupe_node *node, void (*wake)(void 
 static void answer(struct troupe__desk *desk, enum troupe_error result, const char *text)
 {
     struct question *question = desk->first;
-    struct troupe__finding finding = {result, text, {NULL, 0}, question->inspection.epoch, question->number};
+    struct troupe__finding finding = {.result = result,
+                                      .text = text,
+                                      .counts = question->inspection.counts,
+                                      .epoch = question->inspection.epoch,
+                                      .number = question->number};
     if (result == TROUPE_OK) {
         finding.rows = (struct troupe_bytes){question->inspection.rows.data, question->inspection.rows.size};
     }
@@ -81,7 +86,7 @@ enum troupe_error troupe__desk_ask(struct troupe__desk *desk, enum troupe__desk_
     if (desk->count >= WAITING_MAX) {
         return TROUPE_EFULL;
     }
-    if (action != TROUPE__READ_ROWS) {
+    if (action == TROUPE__RETRY_DEAD || action == TROUPE__DROP_DEAD) {
         troupe__put_be64(key, letter);
         tables = 1u << TROUPE__DEAD;
         prefix = (struct troupe_bytes){key, sizeof key};
@@ -98,6 +103,7 @@ enum troupe_error troupe__desk_ask(struct troupe__desk *desk, enum troupe__desk_
     }
     *question = (struct question){.desk = desk, .action = action, .letter = letter, .found = found, .context = context};
     question->inspection.tables = tables;
+    question->inspection.counted = action == TROUPE__COUNT_ROWS;
     question->inspection.prefix_size = prefix.size;
     if (prefix.size > 0) {
         memcpy(question->inspection.prefix, prefix.data, prefix.size);
@@ -158,7 +164,7 @@ void troupe__desk_turn(struct troupe__desk *desk)
         desk->reading = false;
         if (question->inspection.result != TROUPE_OK) {
             answer(desk, question->inspection.result, question->inspection.error);
-        } else if (question->action == TROUPE__READ_ROWS) {
+        } else if (question->action == TROUPE__READ_ROWS || question->action == TROUPE__COUNT_ROWS) {
             answer(desk, TROUPE_OK, NULL);
         } else {
             change_letter(desk);
@@ -225,7 +231,22 @@ static uint64_t resident_bytes(void)
     return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-void troupe__desk_figures(const struct troupe_node *node, bool json, struct troupe__buffer *text)
+/* Named as of a node that does not run. */
+static void put_counts(const uint64_t *counts, bool json, struct troupe__buffer *text)
+{
+    static const struct {
+        enum troupe__table table;
+        const char *name;
+    } counted[] = {{TROUPE__STATE, "values"}, {TROUPE__DEAD, "dead"}, {TROUPE__SWEEP, "sweeps"}};
+    for (size_t i = 0; i < sizeof counted / sizeof *counted; i++) {
+        if (counts[counted[i].table] != TROUPE__NOT_COUNTED) {
+            put_figure(text, json, "", counted[i].name, counts[counted[i].table]);
+        }
+    }
+}
+
+void troupe__desk_figures(const struct troupe_node *node, const uint64_t *counts, bool json,
+                          struct troupe__buffer *text)
 {
     const struct troupe__machine *machine = &node->machine;
     struct troupe__endpoint_figures clients = troupe__endpoint_figures(node->endpoint);
@@ -267,6 +288,9 @@ void troupe__desk_figures(const struct troupe_node *node, bool json, struct trou
     };
     for (size_t i = 0; i < sizeof figures / sizeof *figures; i++) {
         put_figure(text, json, "", figures[i].name, figures[i].number);
+    }
+    if (counts) {
+        put_counts(counts, json, text);
     }
     for (size_t i = 0; i < machine->egress_name_count; i++) {
         put_figure(text, json, "egress/", machine->egress_names[i].name, machine->egress_names[i].sequence);

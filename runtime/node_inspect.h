@@ -16,8 +16,9 @@ struct troupe__finding {
     enum troupe_error result;
     const char *text;
     struct troupe_bytes rows;
-    uint64_t epoch;  /* of the rows */
-    uint64_t number; /* the new number of a letter that was retried */
+    const uint64_t *counts; /* by table, of COUNT_ROWS */
+    uint64_t epoch;         /* of the rows */
+    uint64_t number;        /* the new number of a letter that was retried */
 };
 
 /* Called exactly once for each request that was taken. */
@@ -29,10 +30,11 @@ enum troupe_error troupe__desk_open(struct troupe_node *node, void (*wake)(void 
 /* Ends what is under way with TROUPE_ECLOSED. NULL is fine. */
 void troupe__desk_close(struct troupe__desk *desk);
 
-enum troupe__desk_action { TROUPE__READ_ROWS, TROUPE__RETRY_DEAD, TROUPE__DROP_DEAD };
+enum troupe__desk_action { TROUPE__READ_ROWS, TROUPE__COUNT_ROWS, TROUPE__RETRY_DEAD, TROUPE__DROP_DEAD };
 
-/* Of READ_ROWS: the tables (1 << table) and the prefix of their keys; else the letter's number.
- * Errors: TROUPE_EFULL (too many wait), TROUPE_EINVAL, TROUPE_ENOMEM. */
+/* Of COUNT_ROWS: the tables; what cannot be counted in time is TROUPE__NOT_COUNTED. Of READ_ROWS: the tables (1 <<
+ * table) and the prefix of their keys; else the letter's number. Errors: TROUPE_EFULL (too many wait), TROUPE_EINVAL,
+ * TROUPE_ENOMEM. */
 enum troupe_error troupe__desk_ask(struct troupe__desk *desk, enum troupe__desk_action action, unsigned tables,
                                    struct troupe_bytes prefix, uint64_t letter, troupe__finding_fn found,
                                    void *context);
@@ -40,7 +42,9 @@ enum troupe_error troupe__desk_ask(struct troupe__desk *desk, enum troupe__desk_
 /* See what has been read, begin the next. Once in each turn. */
 void troupe__desk_turn(struct troupe__desk *desk);
 
-/* Append the node's figures: lines of name, tab, number; or one JSON object. */
-void troupe__desk_figures(const struct troupe_node *node, bool json, struct troupe__buffer *text);
+/* Append the node's figures: lines of name, tab, number; or one JSON object. With those of `counts`, by table, unless
+ * it is NULL. */
+void troupe__desk_figures(const struct troupe_node *node, const uint64_t *counts, bool json,
+                          struct troupe__buffer *text);
 
 #endif

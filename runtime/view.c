@@ -112,7 +112,7 @@ static int compare_rows(const void *a, const void *b)
     return order ? order : (left->order > right->order) - (left->order < right->order);
 }
 
-void troupe__view_settle(struct troupe__view *view)
+static void settle(struct troupe__view *view, bool with_removed)
 {
     for (size_t t = 0; t < TROUPE__TABLE_COUNT; t++) {
         struct troupe__view_table *table = &view->tables[t];
@@ -123,7 +123,7 @@ void troupe__view_settle(struct troupe__view *view)
         for (size_t i = 0; i < table->count; i++) {
             struct troupe__view_row *row = table->rows[i];
             bool last = i + 1 == table->count || compare_keys(row->key, table->rows[i + 1]->key) != 0;
-            if (last && !row->removed) {
+            if (last && (with_removed || !row->removed)) {
                 table->rows[kept++] = row;
             } else {
                 free(row);
@@ -131,6 +131,16 @@ void troupe__view_settle(struct troupe__view *view)
         }
         table->count = kept;
     }
+}
+
+void troupe__view_settle(struct troupe__view *view)
+{
+    settle(view, false);
+}
+
+void troupe__view_settle_changes(struct troupe__view *view)
+{
+    settle(view, true);
 }
 
 const struct troupe__view_row *troupe__view_find(const struct troupe__view *view, enum troupe__table table,

@@ -69,6 +69,9 @@ enum troupe_error troupe__view_replay(struct troupe__view *view);
 /* Sort, and keep the last change of each row. */
 void troupe__view_settle(struct troupe__view *view);
 
+/* The same, but rows whose last change removed them stay too, with `removed` set. */
+void troupe__view_settle_changes(struct troupe__view *view);
+
 /* Scan the tables whose bits (1 << table) are set, replay, settle. */
 enum troupe_error troupe__view_load(struct troupe__view *view, unsigned tables);
 

@@ -72,14 +72,11 @@ says '^brief	1	expires [0-9T:.-]+Z$'
 [ "$(wc -l <"$dir/out")" = 3 ] || fail "troupe state shows what was cleared"
 "$troupe" doctor "$data" >"$dir/out" || fail "the doctor finds damage"
 start
-swept() { # A node has to be stopped to be looked at.
-    stop TERM
-    [ "$(figure sweeps)" = 0 ] && return
-    start
-    sleep 0.5
-    return 1
-}
+swept() { [ "$(figure sweeps)" = 0 ]; }
 wait_for swept
+few() { [ "$(figure values)" = 4 ]; } # It is told what is folded.
+wait_for few
+stop TERM
 [ "$(figure values)" = 4 ] || fail "there are $(figure values) rows of state, not 4: two heads, two elements"
 look
 says '^map	"new"	1$'

@@ -133,10 +133,26 @@ complains 'in use'
 # While it runs, the others ask the node.
 expect 0 stats --data "$data"
 says '^deliveries	'
+says '^sweeps	0$'
+says '^values	[0-9]+$'
 expect 0 state "$data" bank/account/dave
 says '^balance	'
 expect 1 dead drop 999999 --data "$data"
 complains 'no dead letter'
+# Dead letters are counted with what the journal has beyond the tables: added, retried (and dead again) and dropped.
+dead_is() { [ "$("$troupe" stats --data "$data" --json | grep -o '"dead":[0-9]*')" = "\"dead\":$1" ]; }
+dead_is 1 || fail "not one dead letter"
+echo 'nor is this JSON' >&3
+echo 'nor this' >&3
+wait_for dead_is 3
+expect 0 dead list --data "$data" --json
+number=$(sed -n 's/^{"number":\([0-9]*\),.*"nor this".*/\1/p' "$dir/out")
+expect 0 dead drop "$number" --data "$data"
+dead_is 2 || fail "a dropped letter is counted"
+expect 0 dead list --data "$data" --json
+number=$(sed -n 's/^{"number":\([0-9]*\),.*shop.order.*/\1/p' "$dir/out")
+expect 0 dead retry "$number" --data "$data"
+wait_for dead_is 2
 kill -9 "$holder"
 { wait "$holder" || true; } 2>/dev/null
 holder=

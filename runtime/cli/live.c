@@ -85,7 +85,7 @@ static bool ask_start(struct subject *subject, uint64_t *ret)
 {
     const char *figures;
     subject->asked_ms = wall_ms();
-    return troupe__remote_stats(subject->control, false, &figures) == TROUPE_OK &&
+    return troupe__remote_stats(subject->control, 0, false, &figures) == TROUPE_OK &&
            troupe__remote_figure(figures, "start", ret);
 }
 

@@ -76,10 +76,10 @@ enum troupe_error troupe__remote_move_dead(struct troupe__client *client, uint64
     return result;
 }
 
-enum troupe_error troupe__remote_stats(struct troupe__client *client, bool json, const char **ret)
+enum troupe_error troupe__remote_stats(struct troupe__client *client, unsigned tables, bool json, const char **ret)
 {
     struct troupe__reply reply;
-    struct troupe__request request = {.what = "stats", .json = json};
+    struct troupe__request request = {.what = "stats", .tables = tables, .json = json};
     enum troupe_error result = exchange(client, &request, TIMEOUT_MS, &reply);
     if (result == TROUPE_OK) {
         *ret = reply.text ? reply.text : "";

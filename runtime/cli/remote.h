@@ -15,9 +15,9 @@ enum troupe_error troupe__remote_load(struct troupe__client *client, unsigned ta
 enum troupe_error troupe__remote_move_dead(struct troupe__client *client, uint64_t number, bool retry,
                                            uint64_t *ret_number);
 
-/* The figures of a running node, as lines or as one JSON object; valid until the client is used again. Errors, with a
- * text in client->error. */
-enum troupe_error troupe__remote_stats(struct troupe__client *client, bool json, const char **ret);
+/* The figures of a running node, as lines or as one JSON object; valid until the client is used again. With those of
+ * how many rows `tables` (bits) have, which takes longer. Errors, with a text in client->error. */
+enum troupe_error troupe__remote_stats(struct troupe__client *client, unsigned tables, bool json, const char **ret);
 
 /* The number behind a name in such lines; false when it is not there. */
 bool troupe__remote_figure(const char *figures, const char *name, uint64_t *ret);
