@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 static enum troupe_error remove_directory(const char *path, int depth, char *error, size_t error_size);
@@ -108,20 +109,51 @@ static enum troupe_error lock_directory(const char *path, int *ret, char *error,
     return TROUPE_OK;
 }
 
+enum troupe_error troupe__files_remove_dead(const char *path, char *error, size_t error_size)
+{
+    int lock;
+    enum troupe_error result = lock_directory(path, &lock, error, error_size);
+    if (result == TROUPE_OK) {
+        result = troupe__files_remove(path, error, error_size);
+        close(lock);
+    }
+    return result;
+}
+
+/* Making a directory and locking it are two steps. In between another process may take it for one that a crash left, or
+ * have a look whether it is one: so who has made it goes on trying for a moment. */
 enum troupe_error troupe__files_claim(const char *path, int *ret_lock, char *error, size_t error_size)
 {
-    int left;
-    enum troupe_error result = TROUPE_OK;
-    if (access(path, F_OK) == 0) {
-        result = lock_directory(path, &left, error, error_size);
-        if (result == TROUPE_OK) {
-            result = troupe__files_remove(path, error, error_size);
-            close(left);
+    enum { TRIES = 50, PAUSE_NS = 1000000 };
+    bool made = false;
+    for (int i = 0; i < TRIES; i++) {
+        enum troupe_error result =
+            access(path, F_OK) == 0 ? troupe__files_remove_dead(path, error, error_size) : TROUPE_OK;
+        if (result == TROUPE_OK && mkdir(path, 0700) == 0) {
+            made = true;
+            result = lock_directory(path, ret_lock, error, error_size);
+            if (result == TROUPE_OK) {
+                return result;
+            }
+        } else if (result == TROUPE_OK) {
+            result = errno == EEXIST ? is_claimed(path, error, error_size)
+                                     : troupe__files_fail("create", path, error, error_size);
         }
+        if (result != TROUPE_EBUSY || !made) {
+            return result;
+        }
+        nanosleep(&(struct timespec){0, PAUSE_NS}, NULL);
     }
-    if (result == TROUPE_OK && mkdir(path, 0700)) {
-        result = errno == EEXIST ? is_claimed(path, error, error_size)
-                                 : troupe__files_fail("create", path, error, error_size);
+    return is_claimed(path, error, error_size);
+}
+
+bool troupe__files_is_dead(const char *path)
+{
+    char unused[64];
+    int lock;
+    if (lock_directory(path, &lock, unused, sizeof unused) != TROUPE_OK) {
+        return false;
     }
-    return result == TROUPE_OK ? lock_directory(path, ret_lock, error, error_size) : result;
+    close(lock);
+    return true;
 }

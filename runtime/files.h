@@ -7,6 +7,7 @@
 #define TROUPE_RUNTIME_FILES_H
 
 #include <limits.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "core/troupe.h"
@@ -28,5 +29,11 @@ enum troupe_error troupe__files_remove(const char *path, char *error, size_t err
 /* Make the directory `path`, which only this process writes as long as `*ret_lock` is open: closed, or dead, another
  * one's claim throws away what is there under that name. Errors: TROUPE_EBUSY (another process has it) too. */
 enum troupe_error troupe__files_claim(const char *path, int *ret_lock, char *error, size_t error_size);
+
+/* Whether nobody has a claim to the directory `path` any more. */
+bool troupe__files_is_dead(const char *path);
+
+/* Remove it, if so. Errors: TROUPE_EBUSY (somebody has) too. */
+enum troupe_error troupe__files_remove_dead(const char *path, char *error, size_t error_size);
 
 #endif

@@ -39,7 +39,8 @@ uint64_t troupe__snapshot_row_count(const struct troupe__snapshot *snapshot)
 bool troupe__snapshot_name_valid(const char *name)
 {
     size_t size = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.");
-    return size > 0 && size <= TROUPE__SNAPSHOT_NAME_MAX && name[size] == '\0' && name[0] != '.';
+    return size > 0 && size <= TROUPE__SNAPSHOT_NAME_MAX && name[size] == '\0' && name[0] != '.' &&
+           !troupe__snapshot_is_writing(name);
 }
 
 /* ---- the directory ----------------------------------------------------------------------------------------------- */

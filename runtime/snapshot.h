@@ -43,9 +43,20 @@ void troupe__snapshot_fini(struct troupe__snapshot *snapshot);
 /* Of all parts. */
 uint64_t troupe__snapshot_row_count(const struct troupe__snapshot *snapshot);
 
-/* Whether `name` may name a snapshot or a node: 1 to 63 of letters, digits, `-`, `_` and `.`, not beginning with `.`.
- */
+/* What stands behind a name while its snapshot is being made. */
+#define TROUPE__SNAPSHOT_WRITING ".writing"
+
+/* Whether `name` may name a snapshot or a node: 1 to 63 of letters, digits, `-`, `_` and `.`, not beginning with `.`,
+ * nor ending with TROUPE__SNAPSHOT_WRITING. */
 bool troupe__snapshot_name_valid(const char *name);
+
+/* Whether it is the name of one that is being made. */
+bool troupe__snapshot_is_writing(const char *name);
+
+/* Tell of each NAME.writing in `directory`, and whether its maker was killed: it is dead; or, with `remove`, it was and
+ * is removed. */
+typedef void (*troupe__snapshot_leftover_fn)(void *context, const char *name, bool is_dead);
+void troupe__snapshot_leftovers(const char *directory, bool remove, troupe__snapshot_leftover_fn found, void *context);
 
 /* Scans rows as the store's and the photo's `scan` do; `source` is one of them. */
 typedef enum troupe_error (*troupe__scan_fn)(void *source, enum troupe__table table, struct troupe_bytes prefix,

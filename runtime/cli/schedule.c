@@ -21,7 +21,7 @@
 
 enum { RETRY_MIN_MS = 1000, RETRY_MAX_MS = 60000, ANSWER_MS = 5000 };
 
-static const char prefix[] = "auto-", writing_suffix[] = ".writing";
+static const char prefix[] = "auto-";
 
 __attribute__((format(printf, 3, 4))) static void report(const struct troupe__schedule *schedule,
                                                          enum troupe_level level, const char *format, ...)
@@ -75,13 +75,6 @@ static void path_of(const char *directory, const char *name, char path[static PA
 static bool is_auto(const char *name)
 {
     return strncmp(name, prefix, strlen(prefix)) == 0;
-}
-
-/* What the schedule's process was about when it was killed. */
-static bool is_left_over(const char *name)
-{
-    size_t size = strlen(name), suffix = strlen(writing_suffix);
-    return is_auto(name) && size > suffix && strcmp(name + size - suffix, writing_suffix) == 0;
 }
 
 static void list_read(const char *directory, struct list *ret)
@@ -171,18 +164,11 @@ static void remove_old(const struct troupe__schedule *schedule)
     forget(schedule);
 }
 
-static void remove_left_over(const struct troupe__schedule *schedule)
+/* What it was about when it was killed, or another one. */
+static void note_leftover(void *context, const char *name, bool is_dead)
 {
-    char path[PATH_MAX], error[512];
-    DIR *directory = opendir(schedule->directory);
-    for (struct dirent *entry; directory && (entry = readdir(directory)) != NULL;) {
-        if (is_left_over(entry->d_name) && strlen(entry->d_name) < sizeof path / 2) {
-            path_of(schedule->directory, entry->d_name, path);
-            (void)troupe__files_remove(path, error, sizeof error);
-        }
-    }
-    if (directory) {
-        closedir(directory);
+    if (is_dead) {
+        report(context, TROUPE_INFO, "snapshots/%s is removed: whoever made it was killed", name);
     }
 }
 
@@ -246,7 +232,7 @@ int troupe__schedule_run(void *context)
     const struct troupe__schedule *schedule = context;
     int64_t retry_ms = schedule->every_ms / 10;
     retry_ms = retry_ms < RETRY_MIN_MS ? RETRY_MIN_MS : retry_ms > RETRY_MAX_MS ? RETRY_MAX_MS : retry_ms;
-    remove_left_over(schedule);
+    troupe__snapshot_leftovers(schedule->directory, true, note_leftover, context);
     int64_t last_ms = last_taken(schedule), start_ms = wall_ms();
     int64_t due_ms = last_ms > 0 && last_ms <= start_ms ? last_ms + schedule->every_ms : start_ms + schedule->every_ms;
     for (;;) {

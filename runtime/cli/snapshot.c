@@ -49,7 +49,7 @@ static const char *set_to(void *target, const char *value)
 static const char *set_name(void *target, const char *value)
 {
     ((struct options *)target)->name = value;
-    return troupe__snapshot_name_valid(value) ? NULL : "1 to 63 letters, digits, '-', '_' and '.'";
+    return troupe__snapshot_name_valid(value) ? NULL : "1 to 63 letters, digits, '-', '_' and '.', not ending in .writing";
 }
 
 static const char *set_module(void *target, const char *value)
@@ -144,6 +144,14 @@ static enum troupe_error take_resting(const struct troupe__reach *reach, const c
     return result;
 }
 
+static void tell_removed(void *context, const char *name, bool is_dead)
+{
+    (void)context;
+    if (is_dead) {
+        fprintf(stderr, "troupe snapshot create: %s is removed: the command that made it was killed\n", name);
+    }
+}
+
 /* Into the new directory `path`, for which `directory` is made. */
 static enum troupe_error take(const struct options *options, const char *directory, const char *path,
                               struct troupe__snapshot *ret, char *error, size_t error_size)
@@ -156,6 +164,7 @@ static enum troupe_error take(const struct options *options, const char *directo
         result = errno == ENOSPC ? TROUPE_ENOSPACE : TROUPE_EIO;
     }
     if (result == TROUPE_OK) {
+        troupe__snapshot_leftovers(directory, true, tell_removed, NULL);
         result = is_at_rest(&reach) ? take_resting(&reach, path, ret, error, error_size)
                                     : take_live(&reach, path, ret, error, error_size);
     }
@@ -242,6 +251,14 @@ static void print_listed(const struct options *options, const char *path, const 
     troupe__snapshot_fini(&snapshot);
 }
 
+static void tell_unfinished(void *context, const char *name, bool is_dead)
+{
+    (void)context;
+    fprintf(stderr, "troupe snapshot list: %s is no snapshot: %s\n", name,
+            is_dead ? "the command that made it was killed; the next troupe snapshot create removes it"
+                    : "it is being written");
+}
+
 static int list(struct options *options, const char *operand)
 {
     char directory[PATH_MAX], error[512];
@@ -292,6 +309,8 @@ static int list(struct options *options, const char *operand)
     }
     free(names);
     fputs(options->json ? "]\n" : "", stdout);
+    fflush(stdout);
+    troupe__snapshot_leftovers(directory, false, tell_unfinished, NULL);
     return EXIT_SUCCESS;
 }
 
