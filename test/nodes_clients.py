@@ -344,6 +344,9 @@ def who_has_no_key_that_is_listed_gets_nothing():
     check(len(public) == 3, "two nodes and a client have keys")
     until(lambda: command("ask", "test/talker/a", "count", "--id", "first", "--cluster", cluster)[:2] == (0, "1\n"),
           "client.key beside the file is taken, and lets in")
+    silent = [socket.create_connection(("127.0.0.1", ports[0])), socket.create_connection(("127.0.0.1", ports[1]))]
+    silent[1].send(b"\xff" + bytes(7))  # The beginning of a greeting.
+    socket.create_connection(("127.0.0.1", ports[1])).close()  # As those do that look whether somebody listens.
     for key in range(6):  # On both nodes.
         code, out, err = command("ask", f"test/talker/b{key}", "count", "--connect", endpoint, "--key", mine,
                                  "--server-key", public[0])
@@ -384,6 +387,9 @@ def who_has_no_key_that_is_listed_gets_nothing():
     code, _, err = command("ask", "test/talker/a", "count", "--connect", endpoint, "--key", f"{where}/keys/stranger.key",
                            "--server-key", public[0], "--timeout", "0.5")
     check(code == 3 and "does its cluster file list the key" in err, f"a hint: {err}")
+    for node in nodes:
+        until(lambda: node.says("a node was refused (1 connections so far), the last from 127.0.0.1: it said nothing"),
+              "the log tells of who says nothing, and of nobody else")
     for node in nodes:
         node.stop()
 

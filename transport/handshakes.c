@@ -1,5 +1,5 @@
-/* handshakes.c - connections to a socket with keys that broke off before anybody could be asked for: no key, or the
- * wrong one of the server.
+/* handshakes.c - connections to a socket with keys that ended before anybody could be asked for: no key, the wrong one
+ * of the server, or nothing said at all.
  * SPDX-License-Identifier: Apache-2.0
  *
  * An event names no connection but its descriptor, and a failure not even that: but the I/O thread, of which there is
@@ -11,16 +11,19 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #include <zmq.h>
 
+enum { PATIENCE_MS = TROUPE__HANDSHAKE_MS - 100 }; /* Both ends of that time are seen a moment late. */
 enum { RECENT = sizeof((struct troupe__handshakes *)0)->recent / sizeof *((struct troupe__handshakes *)0)->recent };
 
 enum troupe_error troupe__handshakes_open(struct troupe__handshakes *handshakes, struct troupe__socket *socket)
 {
     *handshakes = (struct troupe__handshakes){.monitor = NULL};
-    handshakes->monitor = troupe__socket_monitor(socket, ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
-                                                             ZMQ_EVENT_DISCONNECTED);
+    handshakes->monitor =
+        troupe__socket_monitor(socket, ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
+                                           ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_DISCONNECTED);
     return handshakes->monitor ? TROUPE_OK : TROUPE_EIO;
 }
 
@@ -32,6 +35,13 @@ void troupe__handshakes_close(struct troupe__handshakes *handshakes)
     }
 }
 
+static int64_t monotonic_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
 /* Who it is must be asked while it is connected: later the descriptor may be another one. */
 static void note(struct troupe__handshakes *handshakes, int fd)
 {
@@ -40,6 +50,7 @@ static void note(struct troupe__handshakes *handshakes, int fd)
     size_t at = handshakes->next++ % RECENT;
     char *address = handshakes->recent[at].address;
     handshakes->recent[at].fd = fd;
+    handshakes->recent[at].accepted_ms = monotonic_ms();
     strcpy(address, "an unknown address");
     if (getpeername(fd, (struct sockaddr *)&peer, &size)) {
         return;
@@ -51,11 +62,14 @@ static void note(struct troupe__handshakes *handshakes, int fd)
     }
 }
 
-static const char *address_of(const struct troupe__handshakes *handshakes, int fd)
+/* Where it came from, and since when it is there; 0: that is not known. */
+static const char *find(const struct troupe__handshakes *handshakes, int fd, int64_t *ret_accepted_ms)
 {
+    *ret_accepted_ms = 0;
     for (size_t back = 1; back <= RECENT && back <= handshakes->next; back++) {
         size_t at = (handshakes->next - back) % RECENT;
         if (handshakes->recent[at].fd == fd) {
+            *ret_accepted_ms = handshakes->recent[at].accepted_ms;
             return handshakes->recent[at].address;
         }
     }
@@ -82,6 +96,23 @@ static int receive(void *monitor, void *data, size_t size)
     return code;
 }
 
+/* Whether a connection that has ended is to be told of, and why. ZeroMQ does not say whether it lost patience or the
+ * other side went, as those do that only look whether somebody listens: the time says it. */
+static const char *why_ended(struct troupe__handshakes *handshakes, int fd, char address[static TROUPE__ADDRESS_SIZE])
+{
+    int64_t accepted_ms;
+    const char *why = NULL;
+    snprintf(address, TROUPE__ADDRESS_SIZE, "%s", find(handshakes, fd, &accepted_ms));
+    if (handshakes->failure) {
+        why = why_of(handshakes->failure);
+    } else if (handshakes->unfinished && accepted_ms > 0 && monotonic_ms() - accepted_ms >= PATIENCE_MS) {
+        why = "it said nothing, or only a part of a handshake, for 5 seconds";
+    }
+    handshakes->failure = 0;
+    handshakes->unfinished = false;
+    return why;
+}
+
 bool troupe__handshakes_next(struct troupe__handshakes *handshakes, char address[static TROUPE__ADDRESS_SIZE],
                              const char **ret_why)
 {
@@ -97,10 +128,9 @@ bool troupe__handshakes_next(struct troupe__handshakes *handshakes, char address
             note(handshakes, (int)value);
         } else if (what == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL) {
             handshakes->failure = value;
-        } else if (what == ZMQ_EVENT_DISCONNECTED && handshakes->failure) {
-            snprintf(address, TROUPE__ADDRESS_SIZE, "%s", address_of(handshakes, (int)value));
-            *ret_why = why_of(handshakes->failure);
-            handshakes->failure = 0;
+        } else if (what == ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL) {
+            handshakes->unfinished = true;
+        } else if (what == ZMQ_EVENT_DISCONNECTED && (*ret_why = why_ended(handshakes, (int)value, address)) != NULL) {
             return true;
         }
     }

@@ -23,7 +23,6 @@ enum {
     MESSAGE_SIZE_MAX = 17 << 20,
     QUEUE_MAX = 32,
     CURVE_SIZE = 64,      /* what encryption adds to a frame, at most */
-    HANDSHAKE_MS = 5000,  /* a connection that says nothing is closed */
     HEARTBEAT_MS = 10000, /* a dead peer is noticed within two of them; so are these: */
     KEEPALIVE_IDLE_S = 10,
     KEEPALIVE_INTERVAL_S = 3,
@@ -116,7 +115,7 @@ static bool set_options(void *zmq, const struct troupe__socket_options *options)
     size_max += options->keys ? CURVE_SIZE : 0;
     return zmq_setsockopt(zmq, ZMQ_MAXMSGSIZE, &size_max, sizeof size_max) == 0 && set_int(zmq, ZMQ_LINGER, 0) &&
            set_int(zmq, ZMQ_SNDHWM, queue_max) && set_int(zmq, ZMQ_RCVHWM, queue_max) &&
-           set_int(zmq, ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS) && set_liveness(zmq, options->quiet) &&
+           set_int(zmq, ZMQ_HANDSHAKE_IVL, TROUPE__HANDSHAKE_MS) && set_liveness(zmq, options->quiet) &&
            set_int(zmq, ZMQ_RECONNECT_IVL, RECONNECT_MS) && set_int(zmq, ZMQ_RECONNECT_IVL_MAX, RECONNECT_MAX_MS) &&
            (options->kind != TROUPE__SOCKET_ROUTER || set_int(zmq, ZMQ_ROUTER_MANDATORY, 1)) &&
            (!options->drop_unconnected || set_int(zmq, ZMQ_IMMEDIATE, 1)) &&

@@ -36,6 +36,7 @@ struct troupe__socket_options { /* Zero fields take what is said. */
 };
 
 enum {
+    TROUPE__HANDSHAKE_MS = 5000, /* a connection that has not ended its handshake by then is closed */
     TROUPE__SOCKET_PARTS_MAX = 4,
     TROUPE__SOCKET_READABLE = 1, /* a message can be received */
     TROUPE__SOCKET_WRITABLE = 2, /* DEALER: a message can be sent; a ROUTER always says so */
