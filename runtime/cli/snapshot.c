@@ -49,7 +49,8 @@ static const char *set_to(void *target, const char *value)
 static const char *set_name(void *target, const char *value)
 {
     ((struct options *)target)->name = value;
-    return troupe__snapshot_name_valid(value) ? NULL : "1 to 63 letters, digits, '-', '_' and '.', not ending in .writing";
+    return troupe__snapshot_name_valid(value) ? NULL
+                                              : "1 to 63 letters, digits, '-', '_' and '.', not ending in .writing";
 }
 
 static const char *set_module(void *target, const char *value)
