@@ -12,12 +12,17 @@ enum {
     LINES_TRICKLE = 8,    /* ... and then so few, so that messages that go around for ever do not stop the input */
 };
 
-/* A line that is no message: kept as a dead letter, so that nothing is lost, and the rest goes on. */
+/* A line that is no message: kept as a dead letter, so that nothing is lost, and the rest goes on. But what has no end
+ * is left in its file, since who writes there may be in the middle of it. */
 static enum troupe_error refuse_line(struct troupe_node *node, struct troupe_bytes text, const char *reason)
 {
     char why[512];
     snprintf(why, sizeof why, "line %llu: %.300s (%.150s)", (unsigned long long)node->input.line, reason,
              node->options.input);
+    if (troupe__input_put_back(&node->input)) {
+        troupe__node_report(node, TROUPE_WARNING, "%s; it has no line end: left for the next start", why);
+        return TROUPE_OK;
+    }
     troupe__node_report(node, TROUPE_ERROR, "%s; kept as a dead letter", why);
     node->bad_lines++;
     return troupe__machine_bury(&node->machine, why, text);

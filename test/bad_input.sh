@@ -75,6 +75,25 @@ greet lines
 ! grep -q 'dead letter:\|kept as' "$dir/log" || fail "a second run refused lines again"
 ok "a second run does none of it again"
 
+# A file as Windows writes it, of which the last line is being written.
+{
+    printf '\357\273\277'
+    hello bom | sed 's/$/\r/'
+    printf '{"to":"demo/greeter/torn","ty'
+} >"$dir/torn.jsonl"
+for _ in 1 2; do
+    greet torn
+    says 'line 2: .*: left for the next start'
+    ! grep -q 'kept as a dead letter' "$dir/log" || fail "half a line has become a dead letter"
+done
+printf 'pe":"hello"}' >>"$dir/torn.jsonl"
+greet torn
+echo >>"$dir/torn.jsonl"
+hello whole >>"$dir/torn.jsonl"
+greet torn
+[ "$(grep -o '"key":"[a-z]*"' "$dir/torn.out" | xargs)" = "key:bom key:torn key:whole" ] || fail "not each line once, in order"
+ok "a byte order mark is no error, and a line that is being written is taken in once it is whole"
+
 # ---- wrong modules and options ---------------------------------------------------------------------------------------
 
 troupe 2 run "$dir/missing.so"

@@ -175,6 +175,7 @@ enum troupe_error troupe__input_next(struct troupe__input *input, struct troupe_
             input->searched = input->taken;
             input->offset += with_end;
             input->line++;
+            input->endless = with_end > size ? 0 : size;
             *ret = (struct troupe_bytes){start, size};
             if (size > TROUPE__LINE_SIZE_MAX) {
                 ret->size = 200;
@@ -192,4 +193,17 @@ enum troupe_error troupe__input_next(struct troupe__input *input, struct troupe_
             return result;
         }
     }
+}
+
+bool troupe__input_put_back(struct troupe__input *input)
+{
+    size_t size = input->endless;
+    if (!input->regular || size == 0) {
+        return false;
+    }
+    assert(input->ended && input->taken == input->buffer.size);
+    input->offset -= size;
+    input->line--;
+    input->endless = 0;
+    return true;
 }

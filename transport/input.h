@@ -18,6 +18,7 @@ struct troupe__input {
     struct troupe__buffer buffer;
     size_t taken;    /* bytes of the buffer behind us */
     size_t searched; /* bytes of the buffer known to hold no further line end */
+    size_t endless;  /* bytes of the line taken last, if it had no end */
     uint64_t trace;  /* the last one */
 };
 
@@ -38,5 +39,9 @@ enum troupe_error troupe__input_seek(struct troupe__input *input, uint64_t offse
  * `ended`: see there), TROUPE_ETOOBIG (the line was skipped; `*ret` holds its beginning), TROUPE_EIO, TROUPE_ENOMEM. */
 enum troupe_error troupe__input_next(struct troupe__input *input, struct troupe_bytes *ret, char *error,
                                      size_t error_size);
+
+/* Whether the line taken last was the last one of a file and had no end: whoever writes it may not be done yet. It is
+ * put back then, for the next opening; now nothing more is taken. */
+bool troupe__input_put_back(struct troupe__input *input);
 
 #endif

@@ -664,6 +664,9 @@ enum troupe_error troupe__line_parse(const char *text, size_t size, struct troup
     const unsigned char *start = (const unsigned char *)(size > 0 ? text : "");
     struct parser parser = {start, start, start + size, scratch, error, error_size};
     struct places places = {0};
+    if (size >= 3 && memcmp(start, "\xef\xbb\xbf", 3) == 0) { /* A byte order mark, as Windows puts before a file. */
+        parser.at += 3;
+    }
 
     scratch->size = 0;
     scratch->failed = false;
