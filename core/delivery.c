@@ -279,7 +279,7 @@ enum troupe_error troupe_ask(struct troupe_context *ctx, struct troupe_address t
 enum troupe_error troupe_cancel(struct troupe_context *ctx, uint64_t timer)
 {
     bool pending = ctx->timer_pending(ctx->owner, timer) || troupe__jobs_find(ctx->jobs, timer);
-    for (size_t i = 0; i < ctx->effect_count; i++) {
+    for (size_t i = 0; i < ctx->effect_count && timer != 0; i++) { /* Effects that have none say 0. */
         if (ctx->effects[i].timer == timer) {
             pending = ctx->effects[i].kind != TROUPE__CANCEL;
         }

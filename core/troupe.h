@@ -262,8 +262,8 @@ enum troupe_error troupe_send(struct troupe_context *ctx, struct troupe_address 
 enum troupe_error troupe_send_after(struct troupe_context *ctx, int64_t delay_ms, struct troupe_address to,
                                     const char *type, struct troupe_bytes body, uint64_t *ret_timer);
 
-/* Cancel a delayed message, an ask or a job. Errors: TROUPE_ENOTFOUND when it has left already (its answer or result
- * has come) or was cancelled. */
+/* Cancel a delayed message, an ask or a job of this actor; another one may live on another node, which knows nothing of
+ * it. Errors: TROUPE_ENOTFOUND when it has left already (its answer or result has come), was cancelled, or is 0. */
 enum troupe_error troupe_cancel(struct troupe_context *ctx, uint64_t timer);
 
 /* Answer the message being handled. The answer to a troupe_ask carries its correlation, and is dropped when it comes

@@ -302,6 +302,8 @@ static enum troupe_error script(struct troupe_context *ctx, const struct troupe_
         troupe_send_after(ctx, 150, self, "never", none, &timer);
         assert_int_equal(troupe_cancel(ctx, timer), TROUPE_OK);
         assert_int_equal(troupe_cancel(ctx, timer), TROUPE_ENOTFOUND);
+        assert_int_equal(troupe_send(ctx, troupe_to("test/sink", "a"), "drop", none), TROUPE_OK);
+        assert_int_equal(troupe_cancel(ctx, 0), TROUPE_ENOTFOUND); /* What is sent at once has no timer either. */
         troupe_send_after(ctx, 250, self, "never", none, &timer);
         return troupe_set_int(ctx, &timer_value, (int64_t)timer);
     }
