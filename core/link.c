@@ -218,7 +218,6 @@ static void receive_data(struct troupe__link *link, const struct troupe__frame *
 {
     uint64_t next = link->row.accepted + 1;
     if (frame->first > next) {
-        link->gaps++;
         if (link->requested != next) { /* Once per gap; the peer's own patience does the rest. */
             link->requested = next;
             link->due |= TROUPE__DUE_REQUEST;
@@ -226,7 +225,6 @@ static void receive_data(struct troupe__link *link, const struct troupe__frame *
         return;
     }
     if (frame->first + frame->count <= next) {
-        link->repeats++;
         link->due |= TROUPE__DUE_ACKNOWLEDGEMENT;
         return;
     }

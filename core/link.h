@@ -82,7 +82,7 @@ struct troupe__link {
     uint64_t stuck_ns;              /* when what is to be transmitted again left first; 0: nothing is */
     uint64_t resend_at_ns, wait_ns; /* TROUPE__NEVER while nothing is waited for */
     bool greet_back;                /* the next hello asks for one */
-    uint64_t resends, repeats, gaps;
+    uint64_t resends;
     char reason[320]; /* of LOST: what, and what to do */
 };
 

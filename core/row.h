@@ -18,7 +18,6 @@
 enum {
     TROUPE__ROW_HEADED = 0xc1,
     TROUPE__ROW_HEADER_MAX = 2 + 5 + 10,
-    TROUPE__HEAD_MAX = 1 + 3 * 10,
     TROUPE__GENERATION_SIZE_MAX = 5, /* bytes in a key */
 };
 

@@ -410,7 +410,7 @@ struct troupe_job_type {
 /* 1, or more when the job was begun before: it failed then, or the node ended before its result was durable. */
 uint32_t troupe_job_attempt(const struct troupe_job_context *job);
 
-/* The job's id, the same in each attempt and of no other job of this node. */
+/* The job's id, the one that troupe_job gave: the same in each attempt, and of no other job of this troupe. */
 uint64_t troupe_job_id(const struct troupe_job_context *job);
 
 /* The address of the actor that asked for the job; valid while the job runs. */

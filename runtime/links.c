@@ -527,7 +527,6 @@ static enum troupe_error take_message(struct troupe__links *links, uint16_t node
         troupe__message_free(message);
         return result;
     }
-    links->stats.messages_in++;
     result = troupe__machine_take(machine, message);
     if (result != TROUPE_OK) {
         troupe__message_free(message);
@@ -607,7 +606,6 @@ static bool send_frame(struct troupe__links *links, uint16_t node)
         links->frame.failed = false;
         return false; /* No memory for it now: no more than a loss. */
     }
-    links->stats.frames_out++;
     return links->options.wire->send(links->options.wire, node, bytes) == TROUPE_OK;
 }
 
@@ -655,7 +653,6 @@ static enum troupe_error send_data(struct troupe__links *links, uint16_t node, u
     size_t size = links->frame.size;
     *ret_sent = send_frame(links, node);
     if (*ret_sent) {
-        links->stats.messages_out += last - link->transmitted;
         troupe__link_transmitted(link, last, size);
     } else {
         link->due |= TROUPE__DUE_ACKNOWLEDGEMENT;

@@ -45,7 +45,7 @@ struct troupe__links_options {         /* Zero limits take the defaults. */
 };
 
 struct troupe__links_stats {
-    uint64_t frames_in, frames_out, messages_in, messages_out;
+    uint64_t frames_in;
     uint64_t refused; /* frames: malformed, or of another cluster, generation or receiver */
 };
 

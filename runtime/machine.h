@@ -57,8 +57,8 @@ struct troupe__mark {
 
 struct troupe__machine_stats {
     uint64_t deliveries, failures, dead, epochs, repeats;
-    uint64_t late_answers;            /* that came after the timeout, or were not the first */
-    uint64_t jobs_begun, jobs_failed; /* failed: attempts that did */
+    uint64_t late_answers; /* that came after the timeout, or were not the first */
+    uint64_t jobs_begun;
 };
 
 /* Which timers' messages are in the tables only: see machine_timers.c. */
@@ -101,7 +101,7 @@ struct troupe__machine {
     struct troupe__buffer record, egress, answers, scratch; /* of the open epoch */
     uint64_t epoch;                                         /* the open one */
     uint64_t folded; /* the tables that are read hold everything up to this epoch */
-    bool counters_changed, replaying;
+    bool counters_changed;
     struct troupe__egress_name *egress_names;
     size_t egress_name_count;
     struct troupe__ids ids;

@@ -139,7 +139,6 @@ enum troupe_error troupe__machine_job_done(struct troupe__machine *machine, cons
         }
         return result;
     }
-    machine->stats.jobs_failed++;
     job->failures++;
     struct troupe_retry retry = policy_of(job);
     bool final = outcome == TROUPE_EREJECTED || job->failures >= retry.attempts;

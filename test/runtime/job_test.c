@@ -197,6 +197,29 @@ static size_t job_rows(struct fixture *f)
 
 /* ---- claims ------------------------------------------------------------------------------------------------------ */
 
+/* By that the outside tells a repeat from another job; the handler that asked for it knows the same one. */
+static void a_job_has_the_same_id_in_each_attempt(void **state)
+{
+    (void)state;
+    struct fixture f;
+    setup(&f);
+    tell(&f, "begin", "one");
+    tell(&f, "begin", "fail");
+    commit(&f);
+    for (uint32_t attempt = 1; attempt <= 2; attempt++) {
+        size_t at = attempt == 1 ? 1 : 0; /* the second attempt is alone */
+        struct troupe_job_context *run = troupe__job_run_new(f.epoch.jobs[at], NULL);
+        assert_int_equal(troupe_job_attempt(run), attempt);
+        assert_int_equal(troupe_job_id(run), 2 * TROUPE__ID_STEP);
+        troupe__job_run_free(run);
+        work(&f, at);
+        troupe__epoch_drop_jobs(&f.epoch);
+        advance(&f, 1000);
+        commit(&f);
+    }
+    teardown(&f);
+}
+
 /* It is named by the epoch that made it durable, once; its row ends with its result, in the same epoch. */
 static void a_job_begins_after_its_epoch_and_its_result_comes_once(void **state)
 {
@@ -409,6 +432,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_job_begins_after_its_epoch_and_its_result_comes_once),
+        cmocka_unit_test(a_job_has_the_same_id_in_each_attempt),
         cmocka_unit_test(a_failed_delivery_begins_no_job),
         cmocka_unit_test(a_job_without_a_result_is_begun_again_by_the_next_start),
         cmocka_unit_test(a_failing_job_is_tried_again_by_its_policy_then_the_actor_is_told),
