@@ -94,12 +94,6 @@ static const char *set_to(void *target, const char *value)
     return NULL;
 }
 
-static int fail(const char *command, const char *text, enum troupe_error error)
-{
-    fprintf(stderr, "troupe %s: %s (%s)\n", command, text, troupe_error_text(error));
-    return EXIT_FAILURE;
-}
-
 /* The directory of `path`, absolute: endpoints and keys stand beside the cluster file. */
 static bool directory_of(const char *path, char directory[static PATH_MAX])
 {
@@ -222,7 +216,7 @@ static int init(const struct options *options, const char *path)
     uint64_t id;
     if (!cluster.nodes || getrandom(&id, sizeof id, 0) != sizeof id) {
         free(cluster.nodes);
-        return fail("cluster init", "out of memory, or no random numbers", TROUPE_ENOMEM);
+        return troupe__failed("cluster init", "out of memory, or no random numbers", TROUPE_ENOMEM);
     }
     troupe__slots_spread(&cluster.slots, id, 1, (uint16_t)options->nodes);
     enum troupe_error result = TROUPE_OK;
@@ -240,7 +234,7 @@ static int init(const struct options *options, const char *path)
     result = result == TROUPE_OK ? troupe__cluster_file_write(path, &cluster, error, sizeof error) : result;
     troupe__cluster_fini(&cluster);
     if (result != TROUPE_OK) {
-        return fail("cluster init", error, result);
+        return troupe__failed("cluster init", error, result);
     }
     printf("%s\n", path);
     return EXIT_SUCCESS;
@@ -341,7 +335,7 @@ int troupe__keygen(int argc, char **argv)
     enum troupe_error result = troupe__keys_make(&pair, error, sizeof error);
     result = result == TROUPE_OK ? troupe__keys_write(argv[operand], &pair, error, sizeof error) : result;
     if (result != TROUPE_OK) {
-        return fail("keygen", error, result);
+        return troupe__failed("keygen", error, result);
     }
     puts(pair.public_key);
     return EXIT_SUCCESS;

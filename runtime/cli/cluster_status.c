@@ -265,10 +265,9 @@ int troupe__cluster_status(int argc, char **argv)
     if (operands < argc) {
         return troupe__wrong("cluster status", "one argument too many:", argv[operands]);
     }
-    enum troupe_error result = troupe__reach_open(&reach, &status.reach);
-    if (result != TROUPE_OK) {
-        fprintf(stderr, "troupe cluster status: %s (%s)\n", reach.error, troupe_error_text(result));
-        return result == TROUPE_EINVAL ? TROUPE__EXIT_WRONG : EXIT_FAILURE;
+    code = troupe__reach_begin(&reach, &status.reach, "cluster status");
+    if (code >= 0) {
+        return code;
     }
     if (!reach.troupe) {
         troupe__reach_close(&reach);

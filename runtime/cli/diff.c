@@ -41,7 +41,7 @@ static const char *set_json(void *target, const char *value)
 
 static int fail(const char *text, enum troupe_error error)
 {
-    fprintf(stderr, "troupe snapshot diff: %s (%s)\n", text, troupe_error_text(error));
+    (void)troupe__failed("snapshot diff", text, error);
     return TROUPE__EXIT_WRONG;
 }
 

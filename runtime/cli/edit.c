@@ -30,12 +30,6 @@ static const char *set_changes(void *target, const char *value)
     return NULL;
 }
 
-static int fail(const char *text, enum troupe_error error)
-{
-    fprintf(stderr, "troupe snapshot edit: %s (%s)\n", text, troupe_error_text(error));
-    return EXIT_FAILURE;
-}
-
 /* All lines of the file, or none: the first that is wrong ends it. */
 static enum troupe_error apply_file(struct troupe__edit *edit, const char *path, char *error, size_t error_size)
 {
@@ -136,7 +130,7 @@ int troupe__edit(int argc, char **argv)
     if (result == TROUPE_OK) {
         printf("%s: %" PRIu64 " rows changed\n", target, edit.changes);
     } else {
-        fail(error[0] ? error : edit.error, result);
+        troupe__failed(command.name, error[0] ? error : edit.error, result);
     }
     troupe__edit_fini(&edit);
     return result == TROUPE_OK ? EXIT_SUCCESS : EXIT_FAILURE;

@@ -41,12 +41,6 @@ static const char *set_table(void *target, const char *value)
     return "meta, state, mail, timer, dead, egress, job, response, outbox or sweep";
 }
 
-static int fail(const char *text, enum troupe_error error)
-{
-    fprintf(stderr, "troupe snapshot export: %s (%s)\n", text, troupe_error_text(error));
-    return EXIT_FAILURE;
-}
-
 static enum troupe_error print_rows(const struct troupe__cut *cut, unsigned tables, struct troupe__actors *actors,
                                     char *error, size_t error_size)
 {
@@ -116,7 +110,7 @@ int troupe__export(int argc, char **argv)
     enum troupe_error result =
         troupe__cut_of(options.data, argv[operand], shows ? &shown : NULL, &cut, error, sizeof error);
     if (result != TROUPE_OK) {
-        return fail(error, result);
+        return troupe__failed(command.name, error, result);
     }
     result = troupe__actors_init(&actors, &no_module, error, sizeof error);
     if (result == TROUPE_OK) {
@@ -128,5 +122,5 @@ int troupe__export(int argc, char **argv)
         troupe__actors_fini(&actors);
     }
     troupe__cut_fini(&cut);
-    return result == TROUPE_OK ? EXIT_SUCCESS : fail(error, result);
+    return result == TROUPE_OK ? EXIT_SUCCESS : troupe__failed(command.name, error, result);
 }

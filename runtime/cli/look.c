@@ -229,12 +229,7 @@ enum troupe_error troupe__look_at_node(struct troupe__look *look, struct troupe_
 
 int troupe__look_open(const struct troupe__look *look, struct troupe__reach *reach)
 {
-    enum troupe_error result = troupe__reach_open(reach, &look->reach);
-    if (result != TROUPE_OK) {
-        fprintf(stderr, "troupe %s: %s (%s)\n", look->command, reach->error, troupe_error_text(result));
-        return result == TROUPE_EINVAL ? TROUPE__EXIT_WRONG : EXIT_FAILURE;
-    }
-    return -1;
+    return troupe__reach_begin(reach, &look->reach, look->command);
 }
 
 bool troupe__look_greet(const struct troupe__look *look, struct troupe__chorus *chorus,

@@ -15,6 +15,12 @@ int troupe__wrong(const char *command, const char *what, const char *argument)
     return TROUPE__EXIT_WRONG;
 }
 
+int troupe__failed(const char *command, const char *text, enum troupe_error error)
+{
+    fprintf(stderr, "troupe %s: %s (%s)\n", command, text, troupe_error_text(error));
+    return EXIT_FAILURE;
+}
+
 int troupe__wrong_operands(const char *command, const char *what, char **operands, int count, int wanted)
 {
     if (count > wanted) {

@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdio.h>
 
+#include "core/troupe.h"
+
 /* The exit code of wrong arguments; EXIT_SUCCESS and EXIT_FAILURE are the others. */
 enum { TROUPE__EXIT_WRONG = 2 };
 
@@ -47,6 +49,9 @@ int troupe__wrong(const char *command, const char *what, const char *argument);
 /* Likewise when there are `count` operands instead of `wanted`: too few, then `what` says which it takes, or too many.
  */
 int troupe__wrong_operands(const char *command, const char *what, char **operands, int count, int wanted);
+
+/* Print why a command failed; returns EXIT_FAILURE. */
+int troupe__failed(const char *command, const char *text, enum troupe_error error);
 
 /* The one of `names` (the first member of structs of `stride` bytes, closed by NULL) that `word` may have been meant to
  * be, or NULL. */

@@ -264,6 +264,16 @@ enum troupe_error troupe__reach_open_near(struct troupe__reach *reach, const str
     return result;
 }
 
+int troupe__reach_begin(struct troupe__reach *reach, const struct troupe__reach_options *options, const char *command)
+{
+    enum troupe_error result = troupe__reach_open(reach, options);
+    if (result == TROUPE_OK) {
+        return -1;
+    }
+    int code = troupe__failed(command, reach->error, result);
+    return result == TROUPE_EINVAL ? TROUPE__EXIT_WRONG : code;
+}
+
 void troupe__reach_close(struct troupe__reach *reach)
 {
     free(reach->nodes);

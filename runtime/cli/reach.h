@@ -68,6 +68,8 @@ struct troupe__reach {
 enum troupe_error troupe__reach_open(struct troupe__reach *reach, const struct troupe__reach_options *options);
 /* The same for a command that any node serves: the one that --connect or --data names is not asked for the others. */
 enum troupe_error troupe__reach_open_near(struct troupe__reach *reach, const struct troupe__reach_options *options);
+/* Open it for `command`, or print what is wrong. Returns -1 to go on, or the exit code. */
+int troupe__reach_begin(struct troupe__reach *reach, const struct troupe__reach_options *options, const char *command);
 void troupe__reach_close(struct troupe__reach *reach);
 
 /* The node where an actor lives. */

@@ -223,8 +223,7 @@ int troupe__restore(int argc, char **argv)
     char error[512];
     enum troupe_error result = restore_from(&options, argv[operand], error, sizeof error);
     if (result != TROUPE_OK) {
-        fprintf(stderr, "troupe restore: %s (%s)\n", error, troupe_error_text(result));
-        return EXIT_FAILURE;
+        return troupe__failed("restore", error, result);
     }
     return EXIT_SUCCESS;
 }

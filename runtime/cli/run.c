@@ -34,8 +34,8 @@ static const char after[] =
 
 int troupe__run_fail(const char *text, enum troupe_error error)
 {
-    fprintf(stderr, "troupe run: %s (%s)\n", text, troupe_error_text(error));
-    return error == TROUPE_EINVAL ? TROUPE__EXIT_WRONG : EXIT_FAILURE;
+    int code = troupe__failed("run", text, error);
+    return error == TROUPE_EINVAL ? TROUPE__EXIT_WRONG : code;
 }
 
 /* Whether both are the same file of a disk. */

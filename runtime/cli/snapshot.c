@@ -71,12 +71,6 @@ static const char *set_json(void *target, const char *value)
         "json", NULL, set_json, "print JSON"                                                                           \
     }
 
-static int fail(const char *command, const char *text, enum troupe_error error)
-{
-    fprintf(stderr, "troupe %s: %s (%s)\n", command, text, troupe_error_text(error));
-    return EXIT_FAILURE;
-}
-
 /* The directory of a snapshot that was named or given by its path. */
 static void find_snapshot(const struct options *options, const char *name, char path[static PATH_MAX])
 {
@@ -197,15 +191,15 @@ static int create(struct options *options, const char *operand)
     }
     snprintf(directory, sizeof directory, "%s%s", to ? to : options->data, to ? "" : "/snapshots");
     if ((size_t)snprintf(path, sizeof path, "%s/%s", directory, options->name ? options->name : name) >= sizeof path) {
-        return fail("snapshot create", "the path is too long", TROUPE_EINVAL);
+        return troupe__failed("snapshot create", "the path is too long", TROUPE_EINVAL);
     }
     enum troupe_error result = check_directory(options, error, sizeof error);
     if (result != TROUPE_OK) {
-        return fail("snapshot create", error, result);
+        return troupe__failed("snapshot create", error, result);
     }
     result = take(options, directory, path, &snapshot, error, sizeof error);
     if (result != TROUPE_OK) {
-        return fail("snapshot create", error, result);
+        return troupe__failed("snapshot create", error, result);
     }
     if (streamed) {
         char unused[512];
@@ -216,7 +210,7 @@ static int create(struct options *options, const char *operand)
         printf("%s\n", path);
     }
     troupe__snapshot_fini(&snapshot);
-    return result == TROUPE_OK ? EXIT_SUCCESS : fail("snapshot create", error, result);
+    return result == TROUPE_OK ? EXIT_SUCCESS : troupe__failed("snapshot create", error, result);
 }
 
 static int compare_names(const void *a, const void *b)
@@ -293,7 +287,7 @@ static int list(struct options *options, const char *operand)
             result = code == ENOENT ? TROUPE_ENOTFOUND : TROUPE_EIO;
         }
         if (result != TROUPE_OK) {
-            return fail("snapshot list", error, result);
+            return troupe__failed("snapshot list", error, result);
         }
     }
     if (count > 0) {
@@ -320,7 +314,7 @@ static int show(struct options *options, const char *operand)
     char path[PATH_MAX], error[512];
     find_snapshot(options, operand, path);
     enum troupe_error result = troupe__snapshot_show(path, options->json, error, sizeof error);
-    return result == TROUPE_OK ? EXIT_SUCCESS : fail("snapshot show", error, result);
+    return result == TROUPE_OK ? EXIT_SUCCESS : troupe__failed("snapshot show", error, result);
 }
 
 struct counted {
@@ -368,12 +362,12 @@ static int verify(struct options *options, const char *operand)
         return EXIT_FAILURE;
     }
     if (module && !module->check) {
-        return fail("snapshot verify", "the module has no check: see troupe.h, checks", TROUPE_EINVAL);
+        return troupe__failed("snapshot verify", "the module has no check: see troupe.h, checks", TROUPE_EINVAL);
     }
     find_snapshot(options, operand, path);
     enum troupe_error result = troupe__snapshot_read(path, &snapshot, error, sizeof error);
     if (result != TROUPE_OK) {
-        return fail("snapshot verify", error, result);
+        return troupe__failed("snapshot verify", error, result);
     }
     uint64_t rows = troupe__snapshot_row_count(&snapshot);
     result = check_all(path, &snapshot, module, error, sizeof error);
@@ -386,7 +380,7 @@ static int verify(struct options *options, const char *operand)
                module ? module->name : "");
     }
     troupe__snapshot_fini(&snapshot);
-    return result == TROUPE_OK ? EXIT_SUCCESS : fail("snapshot verify", error, result);
+    return result == TROUPE_OK ? EXIT_SUCCESS : troupe__failed("snapshot verify", error, result);
 }
 
 static int cuts(struct options *options, const char *operand)
@@ -394,7 +388,7 @@ static int cuts(struct options *options, const char *operand)
     char error[512] = "";
     (void)operand;
     enum troupe_error result = troupe__cuts_list(options->data, options->json, stdout, error, sizeof error);
-    return result == TROUPE_OK ? EXIT_SUCCESS : fail("snapshot cuts", error, result);
+    return result == TROUPE_OK ? EXIT_SUCCESS : troupe__failed("snapshot cuts", error, result);
 }
 
 static int delete (struct options *options, const char *operand)
@@ -402,7 +396,7 @@ static int delete (struct options *options, const char *operand)
     char path[PATH_MAX], error[512];
     find_snapshot(options, operand, path);
     enum troupe_error result = troupe__snapshot_remove(path, error, sizeof error);
-    return result == TROUPE_OK ? EXIT_SUCCESS : fail("snapshot delete", error, result);
+    return result == TROUPE_OK ? EXIT_SUCCESS : troupe__failed("snapshot delete", error, result);
 }
 
 static const struct {
@@ -451,14 +445,14 @@ static int run_action(int (*run)(struct options *options, const char *operand), 
     char error[512];
     bool named = operand && strcmp(operand, "-") != 0 && !strchr(operand, '/');
     if (named && !is_there(options, operand, error, sizeof error)) {
-        return fail("snapshot", error, TROUPE_ENOTFOUND);
+        return troupe__failed("snapshot", error, TROUPE_ENOTFOUND);
     }
     if (!operand || run == delete || named) {
         return run(options, operand);
     }
     enum troupe_error result = troupe__source_open(operand, NULL, &source, error, sizeof error);
     if (result != TROUPE_OK) {
-        return fail("snapshot", error, result);
+        return troupe__failed("snapshot", error, result);
     }
     int code = run(options, source.path);
     troupe__source_close(&source);

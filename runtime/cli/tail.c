@@ -337,10 +337,9 @@ int troupe__tail_command(int argc, char **argv)
         return TROUPE__EXIT_WRONG;
     }
     tail.egress = argv[operands];
-    enum troupe_error result = troupe__reach_open(&following.reach, &tail.reach);
-    if (result != TROUPE_OK) {
-        fprintf(stderr, "troupe tail: %s (%s)\n", following.reach.error, troupe_error_text(result));
-        return result == TROUPE_EINVAL ? TROUPE__EXIT_WRONG : EXIT_FAILURE;
+    code = troupe__reach_begin(&following.reach, &tail.reach, "tail");
+    if (code >= 0) {
+        return code;
     }
     following.sources = calloc(following.reach.count, sizeof *following.sources);
     code = following.sources ? place_sources(&following) : EXIT_FAILURE;

@@ -79,8 +79,8 @@ static int print_line(struct troupe__buffer *line)
 
 static int fail(const char *command, const char *text, enum troupe_error error)
 {
-    fprintf(stderr, "troupe %s: %s (%s)\n", command, text, troupe_error_text(error));
-    return error == TROUPE_ETIMEOUT || error == TROUPE_ECLOSED ? TROUPE__EXIT_UNKNOWN : EXIT_FAILURE;
+    int code = troupe__failed(command, text, error);
+    return error == TROUPE_ETIMEOUT || error == TROUPE_ECLOSED ? TROUPE__EXIT_UNKNOWN : code;
 }
 
 static int print_outcome(const struct talk *talk, const char *command, const struct troupe__reply *reply)

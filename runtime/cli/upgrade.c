@@ -38,12 +38,6 @@ static const char *set_allow_gone(void *target, const char *value)
     return NULL;
 }
 
-static int fail(const char *text, enum troupe_error error)
-{
-    fprintf(stderr, "troupe snapshot check-upgrade: %s (%s)\n", text, troupe_error_text(error));
-    return EXIT_FAILURE;
-}
-
 static void put_member(struct troupe__buffer *json, const char *name, const void *text, size_t size)
 {
     troupe__buffer_put(json, name, strlen(name));
@@ -168,7 +162,7 @@ int troupe__check_upgrade(int argc, char **argv)
     struct troupe__progress_rows shown = {.progress = {.command = command.name}};
     enum troupe_error result = troupe__cut_of(options.data, argv[operand], &shown, &cut, error, sizeof error);
     if (result != TROUPE_OK) {
-        return fail(error, result);
+        return troupe__failed(command.name, error, result);
     }
     const struct troupe__upgrade_options how = {.migrate = true};
     shown.what = "checking";
@@ -176,7 +170,7 @@ int troupe__check_upgrade(int argc, char **argv)
     troupe__progress_end(&shown.progress);
     if (result != TROUPE_OK) {
         troupe__cut_fini(&cut);
-        return fail(error, result);
+        return troupe__failed(command.name, error, result);
     }
     bool good = is_good(&options, &found);
     if (options.json) {

@@ -72,19 +72,14 @@ int troupe__wait(int argc, char **argv)
     if (!wait.idle) {
         return troupe__wrong("wait", "say what for:", "--idle");
     }
-    enum troupe_error result = troupe__reach_open(&reach, &wait.reach);
-    if (result != TROUPE_OK) {
-        fprintf(stderr, "troupe wait: %s (%s)\n", reach.error, troupe_error_text(result));
-        return result == TROUPE_EINVAL ? TROUPE__EXIT_WRONG : EXIT_FAILURE;
+    code = troupe__reach_begin(&reach, &wait.reach, "wait");
+    if (code >= 0) {
+        return code;
     }
     struct troupe__progress progress = {.command = "wait"};
     wait.quiet.progress = &progress;
-    result = troupe__quiet_wait(&reach, &wait.quiet, reason, sizeof reason);
+    enum troupe_error result = troupe__quiet_wait(&reach, &wait.quiet, reason, sizeof reason);
     troupe__progress_end(&progress);
     troupe__reach_close(&reach);
-    if (result != TROUPE_OK) {
-        fprintf(stderr, "troupe wait: %s (%s)\n", reason, troupe_error_text(result));
-        return EXIT_FAILURE;
-    }
-    return EXIT_SUCCESS;
+    return result == TROUPE_OK ? EXIT_SUCCESS : troupe__failed("wait", reason, result);
 }
