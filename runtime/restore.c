@@ -108,43 +108,51 @@ static void count_row(struct troupe__restore *restore)
     }
 }
 
-struct copy {
+/* What is made of what. */
+struct task {
     struct troupe__restore *restore;
-    struct troupe__load *load;
+    const char *directory; /* of the snapshot */
+    const struct troupe__snapshot *snapshot;
+    const struct troupe__cluster *cluster; /* NULL: one node that is alone */
     char *error;
     size_t error_size;
+};
+
+struct copy {
+    const struct task *task;
+    struct troupe__load *load;
 };
 
 static enum troupe_error copy_row(void *context, enum troupe__table table, struct troupe_bytes key,
                                   struct troupe_bytes value)
 {
-    struct copy *copy = context;
-    count_row(copy->restore);
-    return troupe__load_row(copy->load, table, key, value, copy->error, copy->error_size);
+    const struct copy *copy = context;
+    count_row(copy->task->restore);
+    return troupe__load_row(copy->load, table, key, value, copy->task->error, copy->task->error_size);
 }
 
-static enum troupe_error node_path(const struct troupe__restore *restore, const struct troupe__cluster *cluster,
-                                   uint64_t node, char path[static PATH_MAX], char *error, size_t error_size)
+static enum troupe_error begin_load(const struct task *task, uint64_t node, struct troupe__load **ret)
 {
-    return troupe__files_join(path, restore->fresh, cluster ? cluster->nodes[node].name : "", "", error, error_size);
+    char path[PATH_MAX];
+    const char *name = task->cluster ? task->cluster->nodes[node].name : "";
+    enum troupe_error result = troupe__files_join(path, task->restore->fresh, name, "", task->error, task->error_size);
+    return result == TROUPE_OK ? troupe__load_begin(path, ret, task->error, task->error_size) : result;
 }
 
-static enum troupe_error copy_nodes(struct troupe__restore *restore, const char *directory,
-                                    const struct troupe__snapshot *snapshot, const struct troupe__cluster *cluster,
-                                    char *error, size_t error_size)
+static enum troupe_error copy_nodes(const struct task *task)
 {
-    const struct troupe__slots *slots = cluster ? &cluster->slots : NULL;
+    const struct troupe__slots *slots = task->cluster ? &task->cluster->slots : NULL;
     enum troupe_error result = TROUPE_OK;
-    for (size_t i = 0; i < snapshot->part_count && result == TROUPE_OK; i++) {
-        const struct troupe__snapshot_part *part = &snapshot->parts[i];
-        struct copy copy = {restore, NULL, error, error_size};
-        char path[PATH_MAX];
-        result = node_path(restore, cluster, part->number, path, error, error_size);
-        result = result == TROUPE_OK ? troupe__load_begin(path, &copy.load, error, error_size) : result;
+    for (size_t i = 0; i < task->snapshot->part_count && result == TROUPE_OK; i++) {
+        const struct troupe__snapshot_part *part = &task->snapshot->parts[i];
+        struct copy copy = {task, NULL};
+        result = begin_load(task, part->number, &copy.load);
         if (result == TROUPE_OK) {
-            result = troupe__snapshot_copy_part(directory, part, slots ? &slots->cluster : NULL,
-                                                slots ? slots->generation : 0, copy_row, &copy, error, error_size);
-            result = result == TROUPE_OK ? troupe__load_end(copy.load, part->epoch, error, error_size) : result;
+            result = troupe__snapshot_copy_part(task->directory, part, slots ? &slots->cluster : NULL,
+                                                slots ? slots->generation : 0, copy_row, &copy, task->error,
+                                                task->error_size);
+            result =
+                result == TROUPE_OK ? troupe__load_end(copy.load, part->epoch, task->error, task->error_size) : result;
             troupe__load_free(copy.load);
         }
     }
@@ -161,8 +169,7 @@ struct part_source {
 
 struct stores {
     struct troupe__recast_sink base;
-    struct troupe__load **loads;
-    uint16_t count;
+    struct troupe__load **loads; /* by the number of the node */
 };
 
 static enum troupe_error next_row(struct troupe__recast_source *source, enum troupe__table *ret_table,
@@ -219,74 +226,67 @@ struct dealing {
     struct stores stores;
 };
 
-static enum troupe_error open_parts(struct dealing *dealing, struct troupe__restore *restore, const char *directory,
-                                    const struct troupe__snapshot *snapshot, uint64_t *ret_epoch, char *error,
-                                    size_t error_size)
+/* `*ret_epoch` is the last one of all parts. */
+static enum troupe_error open_parts(const struct task *task, struct dealing *dealing, uint64_t *ret_epoch)
 {
     enum troupe_error result = TROUPE_OK;
     *ret_epoch = 0;
-    for (size_t i = 0; i < snapshot->part_count && result == TROUPE_OK; i++) {
-        const struct troupe__snapshot_part *part = &snapshot->parts[i];
+    for (size_t i = 0; i < task->snapshot->part_count && result == TROUPE_OK; i++) {
+        const struct troupe__snapshot_part *part = &task->snapshot->parts[i];
         struct part_source *source = &dealing->parts[part->number];
         source->base.next = next_row;
-        source->restore = restore;
+        source->restore = task->restore;
         dealing->sources[part->number] = &source->base;
         dealing->released[part->number] = part->released;
         *ret_epoch = part->epoch > *ret_epoch ? part->epoch : *ret_epoch;
-        result = troupe__snapshot_open_part(directory, part, &source->rows, error, error_size);
+        result = troupe__snapshot_open_part(task->directory, part, &source->rows, task->error, task->error_size);
     }
     return result;
 }
 
-static enum troupe_error deal(struct dealing *dealing, struct troupe__restore *restore, const char *directory,
-                              const struct troupe__snapshot *snapshot, const struct troupe__cluster *cluster,
-                              const struct troupe__slots *slots, struct troupe__recast_counts *ret, char *error,
-                              size_t error_size)
+static enum troupe_error deal(const struct task *task, struct dealing *dealing, const struct troupe__slots *slots,
+                              struct troupe__recast_counts *ret)
 {
     uint64_t epoch;
     struct troupe__recast_options options = {.sources = dealing->sources,
-                                             .source_count = (uint16_t)snapshot->part_count,
+                                             .source_count = (uint16_t)task->snapshot->part_count,
                                              .released = dealing->released,
                                              .heirs = dealing->heirs,
                                              .slots = slots,
                                              .predecessors = dealing->predecessors,
-                                             .alone = !cluster,
+                                             .alone = !task->cluster,
                                              .sink = &dealing->stores.base};
-    choose_heirs(snapshot, cluster, slots->node_count, dealing->heirs, dealing->predecessors);
-    enum troupe_error result = open_parts(dealing, restore, directory, snapshot, &epoch, error, error_size);
+    struct troupe__load **loads = dealing->stores.loads;
+    choose_heirs(task->snapshot, task->cluster, slots->node_count, dealing->heirs, dealing->predecessors);
+    enum troupe_error result = open_parts(task, dealing, &epoch);
     for (uint16_t node = 0; node < slots->node_count && result == TROUPE_OK; node++) {
-        char path[PATH_MAX];
-        result = node_path(restore, cluster, node, path, error, error_size);
-        result =
-            result == TROUPE_OK ? troupe__load_begin(path, &dealing->stores.loads[node], error, error_size) : result;
+        result = begin_load(task, node, &loads[node]);
     }
-    result = result == TROUPE_OK ? troupe__recast(&options, ret, error, error_size) : result;
+    result = result == TROUPE_OK ? troupe__recast(&options, ret, task->error, task->error_size) : result;
     for (uint16_t node = 0; node < slots->node_count && result == TROUPE_OK; node++) {
-        result = troupe__load_end(dealing->stores.loads[node], epoch, error, error_size);
+        result = troupe__load_end(loads[node], epoch, task->error, task->error_size);
     }
     return result;
 }
 
-static enum troupe_error deal_out(struct troupe__restore *restore, const char *directory,
-                                  const struct troupe__snapshot *snapshot, const struct troupe__cluster *cluster,
-                                  struct troupe__recast_counts *ret, char *error, size_t error_size)
+static enum troupe_error deal_out(const struct task *task, struct troupe__recast_counts *ret)
 {
     struct troupe__slots one;
     troupe__slots_spread(&one, 0, 0, 1);
-    const struct troupe__slots *slots = cluster ? &cluster->slots : &one;
+    const struct troupe__slots *slots = task->cluster ? &task->cluster->slots : &one;
+    size_t part_count = task->snapshot->part_count;
     struct dealing dealing = {
-        .parts = calloc(snapshot->part_count, sizeof *dealing.parts),
-        .sources = calloc(snapshot->part_count, sizeof(struct troupe__recast_source *)),
-        .released = calloc(snapshot->part_count, sizeof *dealing.released),
-        .heirs = calloc(snapshot->part_count, sizeof *dealing.heirs),
+        .parts = calloc(part_count, sizeof *dealing.parts),
+        .sources = calloc(part_count, sizeof(struct troupe__recast_source *)),
+        .released = calloc(part_count, sizeof *dealing.released),
+        .heirs = calloc(part_count, sizeof *dealing.heirs),
         .predecessors = calloc(slots->node_count, sizeof *dealing.predecessors),
-        .stores = {{set_row, find_row}, calloc(slots->node_count, sizeof(struct troupe__load *)), slots->node_count}};
-    enum troupe_error result =
-        dealing.parts && dealing.sources && dealing.released && dealing.heirs && dealing.predecessors &&
-                dealing.stores.loads
-            ? deal(&dealing, restore, directory, snapshot, cluster, slots, ret, error, error_size)
-            : out_of_memory(error, error_size);
-    for (size_t i = 0; dealing.parts && i < snapshot->part_count; i++) {
+        .stores = {{set_row, find_row}, calloc(slots->node_count, sizeof(struct troupe__load *))}};
+    enum troupe_error result = dealing.parts && dealing.sources && dealing.released && dealing.heirs &&
+                                       dealing.predecessors && dealing.stores.loads
+                                   ? deal(task, &dealing, slots, ret)
+                                   : out_of_memory(task->error, task->error_size);
+    for (size_t i = 0; dealing.parts && i < part_count; i++) {
         troupe__snapshot_close_part(dealing.parts[i].rows);
     }
     for (uint16_t node = 0; dealing.stores.loads && node < slots->node_count; node++) {
@@ -315,6 +315,6 @@ enum troupe_error troupe__restore_nodes(struct troupe__restore *restore, const c
                     ? cluster && cluster->slots.node_count == snapshot->slots.node_count &&
                           memcmp(cluster->slots.owner, snapshot->slots.owner, sizeof cluster->slots.owner) == 0
                     : !cluster;
-    return same ? copy_nodes(restore, directory, snapshot, cluster, error, error_size)
-                : deal_out(restore, directory, snapshot, cluster, ret, error, error_size);
+    const struct task task = {restore, directory, snapshot, cluster, error, error_size};
+    return same ? copy_nodes(&task) : deal_out(&task, ret);
 }
