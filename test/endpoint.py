@@ -115,6 +115,10 @@ def send_ask_and_tail():
           "troupe send --json")
     check(command("ask", "test/talker/f", "count", "--data", node.data)[:2] == (0, "2\n"), "troupe ask, found by --data")
     check(command("ask", "test/talker/f", "echo", '{"a":[1,"ü"]}', *here)[1] == '{"a":[1,"ü"]}\n', "a body and back")
+    for at in (here, ("--data", node.data)):  # It has no name: who means another node is not served by this one.
+        for what in (("send", "test/talker/f", "emit"), ("ask", "test/talker/f", "count"), ("tail", "out"), ("stats",)):
+            code, out, err = command(*what, *at, "--node", "n1")
+            check(code in (1, 2) and out == "" and "runs alone, which has no name" in err, f"{what} {at}: {code} {out} {err}")
     code, out, err = command("ask", "test/talker/f", "silent", *here, "--json")
     check(code == 1 and out.startswith('{"ok":false,"error":"not found"') and "without an answer" in err, "no answer")
     code, out, err = command("ask", "test/talker/s", "slow", *here, "--timeout", "0.05")

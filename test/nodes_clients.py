@@ -104,7 +104,13 @@ def any_node_takes_any_ask():
     for taker in ("n1", "n2", "n3"):
         done = command("ask", "test/talker/k1", "echo", '"x"', "--node", taker, "--cluster", f"{group.data}/cluster.yaml")
         check(done[:2] == (0, '"x"\n'), f"--node {taker}: {done}")
-    check(command("ask", "test/talker/k1", "echo", "--node", "n9", "--data", group.data)[0] != 0, "there is no n9")
+    taker = f"{group.data}/n2"  # A node of a troupe stands for it: another one may be named.
+    done = command("ask", "test/talker/k1", "echo", '"x"', "--node", "n1", "--data", taker)
+    check(done[:2] == (0, '"x"\n'), f"--node n1 by way of n2: {done}")
+    for at in (group.data, taker):
+        for what in ("ask", "send"):
+            code, _, err = command(what, "test/talker/k1", "echo", "--node", "n9", "--data", at)
+            check(code == 1 and "there is no node 'n9', but n1, n2, n3" in err, f"there is no n9: {code} {err}")
     for client in clients:
         client.socket.close()
     group.stop()

@@ -172,6 +172,22 @@ static enum troupe_error ask_for_nodes(struct troupe__reach *reach)
     return result;
 }
 
+static void say_no_node(struct troupe__reach *reach, const char *name)
+{
+    size_t size;
+    if (!reach->troupe) {
+        snprintf(reach->error, sizeof reach->error,
+                 "there is no node '%.64s': what is there is one node that runs alone, which has no name, or one that "
+                 "does not run; leave --node out",
+                 name);
+        return;
+    }
+    snprintf(reach->error, sizeof reach->error, "there is no node '%.64s', but", name);
+    for (size_t i = 0; i < reach->count && (size = strlen(reach->error)) < sizeof reach->error - 80; i++) {
+        snprintf(reach->error + size, sizeof reach->error - size, "%s %s", i > 0 ? "," : "", reach->nodes[i].name);
+    }
+}
+
 static enum troupe_error choose_node(struct troupe__reach *reach, const char *name)
 {
     bool found = false;
@@ -180,7 +196,7 @@ static enum troupe_error choose_node(struct troupe__reach *reach, const char *na
         found |= reach->nodes[i].listed;
     }
     if (!found) {
-        snprintf(reach->error, sizeof reach->error, "there is no node '%.64s'", name);
+        say_no_node(reach, name);
         return TROUPE_EINVAL;
     }
     return TROUPE_OK;
@@ -253,7 +269,7 @@ static enum troupe_error open_alone(struct troupe__reach *reach, const struct tr
 enum troupe_error troupe__reach_open_near(struct troupe__reach *reach, const struct troupe__reach_options *options)
 {
     const char *data = options->data ? options->data : "troupe-data";
-    if (options->cluster || (!options->connect && troupe__local_is_troupe(data))) {
+    if (options->cluster || options->node || (!options->connect && troupe__local_is_troupe(data))) {
         return troupe__reach_open(reach, options);
     }
     *reach = (struct troupe__reach){.nodes = NULL};
