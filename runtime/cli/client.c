@@ -142,10 +142,15 @@ static int64_t monotonic_ms(void)
 
 bool troupe__client_poll(struct troupe__client *client, struct troupe__reply *ret)
 {
+    return troupe__client_poll_from(client, client->number, ret);
+}
+
+bool troupe__client_poll_from(struct troupe__client *client, uint64_t first, struct troupe__reply *ret)
+{
     struct troupe__frames frames;
     while (troupe__socket_receive(client->socket, &frames) == TROUPE_OK) {
         if (frames.count == 1 && troupe__reply_parse(frames.part[0], &client->texts, ret) == TROUPE_OK &&
-            ret->number == client->number) {
+            ret->number >= first && ret->number <= client->number) {
             return true;
         }
     }

@@ -50,6 +50,9 @@ enum troupe_error troupe__client_send(struct troupe__client *client, struct trou
 /* The next reply to the last request if it is there; valid until the next call. What is no reply is skipped. */
 bool troupe__client_poll(struct troupe__client *client, struct troupe__reply *ret);
 
+/* The same of any request since the one with the number `first`. */
+bool troupe__client_poll_from(struct troupe__client *client, uint64_t first, struct troupe__reply *ret);
+
 /* Write into client->error that no reply came within `timeout_ms`. Returns TROUPE_ETIMEOUT. */
 enum troupe_error troupe__client_say_silent(struct troupe__client *client, int64_t timeout_ms);
 

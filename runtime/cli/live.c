@@ -7,7 +7,6 @@
 #include "runtime/cli/live.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +16,7 @@
 
 #include "core/pack.h"
 #include "runtime/cli/chorus.h"
+#include "runtime/cli/fetch.h"
 #include "runtime/cli/progress.h"
 #include "runtime/cli/remote.h"
 #include "runtime/files.h"
@@ -345,63 +345,83 @@ static void await_part(struct live *live, size_t node, struct troupe__snapshot_p
     troupe__photographer_reported(&live->photographer, node, good);
 }
 
-/* Piece by piece into the open file. */
-static enum troupe_error fetch_into(struct live *live, struct subject *subject, int fd, const char *path)
+struct fetching {
+    struct live *live;
+    struct troupe__fetch *fetches;
+    struct subject **subjects; /* in the same order */
+    size_t count;
+};
+
+static void put_fetched(struct troupe__buffer *text, const struct subject *subject, const struct troupe__fetch *fetch)
 {
-    struct troupe__request request = {.what = "snapshot.read", .colour = colour_of(live)};
-    struct troupe__reply reply;
-    do {
-        enum troupe_error result = troupe__client_send(subject->control, &request);
-        result = result == TROUPE_OK ? troupe__client_receive(subject->control, ANSWER_MS, &reply) : result;
-        if (result != TROUPE_OK || !reply.ok) {
-            return fail(live, subject, result != TROUPE_OK ? result : reply.error,
-                        result != TROUPE_OK ? subject->control->error : reply.text);
-        }
-        for (size_t at = 0; at < reply.rows.size;) {
-            ssize_t size = write(fd, (const char *)reply.rows.data + at, reply.rows.size - at);
-            if (size < 0) {
-                char text[400];
-                result = troupe__files_fail("write", path, text, sizeof text);
-                return fail(live, subject, result, text);
+    char line[TROUPE__NODE_NAME_MAX + 160], bar[TROUPE__PROGRESS_BAR_SIZE];
+    troupe__progress_bar(fetch->received, fetch->size, bar);
+    int size = snprintf(line, sizeof line, "\n%-8s %s  %s of %s bytes", subject->name, bar,
+                        troupe__progress_number(fetch->received), troupe__progress_number(fetch->size));
+    troupe__buffer_put(text, line, (size_t)size);
+}
+
+static void draw_fetching(void *context)
+{
+    static const char head[] = "all parts are written, and are being fetched";
+    const struct fetching *fetching = context;
+    struct troupe__buffer text = {0};
+    if (!fetching->live->progress || !troupe__progress_due(fetching->live->progress)) {
+        return;
+    }
+    troupe__buffer_put(&text, head, strlen(head));
+    for (size_t i = 0; i < fetching->count && i < DRAWN_MAX; i++) {
+        put_fetched(&text, fetching->subjects[i], &fetching->fetches[i]);
+    }
+    troupe__buffer_put_byte(&text, 0);
+    if (!text.failed) {
+        troupe__progress_draw(fetching->live->progress, (const char *)text.data);
+    }
+    troupe__buffer_free(&text);
+}
+
+/* Over the wire, all of them at once. */
+static enum troupe_error fetch(struct fetching *fetching)
+{
+    struct live *live = fetching->live;
+    size_t failed = 0;
+    char text[512] = "";
+    for (size_t i = 0; i < live->count; i++) {
+        struct subject *subject = &live->subjects[i];
+        if (subject->fetched) {
+            enum troupe_error result = troupe__snapshot_part_path(
+                fetching->fetches[fetching->count].path, live->directory, subject->name, live->error, live->error_size);
+            if (result != TROUPE_OK) {
+                return result;
             }
-            at += (size_t)size;
+            fetching->fetches[fetching->count].client = subject->control;
+            fetching->subjects[fetching->count++] = subject;
         }
-        request.from += reply.rows.size;
-        if (live->progress && troupe__progress_due(live->progress)) {
-            char text[TROUPE__NODE_NAME_MAX + 128];
-            snprintf(text, sizeof text, "all parts are written; fetching that of %s: %s of %s bytes", subject->name,
-                     troupe__progress_number(request.from), troupe__progress_number(reply.sequence));
-            troupe__progress_draw(live->progress, text);
-        }
-    } while (reply.rows.size > 0);
-    return TROUPE_OK;
+    }
+    enum troupe_error result = troupe__fetch_parts(fetching->fetches, fetching->count, colour_of(live), draw_fetching,
+                                                   fetching, &failed, text, sizeof text);
+    return result == TROUPE_OK ? result : fail(live, fetching->subjects[failed], result, text);
 }
 
 /* The parts of the nodes that have them at home. What came is read through: it must be what they have reported. */
 static enum troupe_error fetch_parts(struct live *live, const struct troupe__snapshot *snapshot)
 {
-    enum troupe_error result = TROUPE_OK;
+    struct fetching fetching = {.live = live};
+    fetching.fetches = calloc(live->count, sizeof *fetching.fetches);
+    fetching.subjects = calloc(live->count, sizeof *fetching.subjects);
+    enum troupe_error result = TROUPE_ENOMEM;
+    if (fetching.fetches && fetching.subjects) {
+        result = fetch(&fetching);
+    } else {
+        snprintf(live->error, live->error_size, "out of memory");
+    }
+    free(fetching.fetches);
+    free(fetching.subjects);
     for (size_t i = 0; i < live->count && result == TROUPE_OK; i++) {
-        struct subject *subject = &live->subjects[i];
-        char path[PATH_MAX];
-        if (!subject->fetched) {
-            continue;
+        if (live->subjects[i].fetched) {
+            result = troupe__snapshot_read_part(live->directory, &snapshot->parts[i], NULL, NULL, live->error,
+                                                live->error_size);
         }
-        result = troupe__snapshot_part_path(path, live->directory, subject->name, live->error, live->error_size);
-        int fd = result == TROUPE_OK ? open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600) : -1;
-        if (result == TROUPE_OK && fd < 0) {
-            result = troupe__files_fail("create", path, live->error, live->error_size);
-        }
-        result = result == TROUPE_OK ? fetch_into(live, subject, fd, path) : result;
-        if (result == TROUPE_OK && fsync(fd)) {
-            result = troupe__files_fail("sync", path, live->error, live->error_size);
-        }
-        if (fd >= 0) {
-            close(fd);
-        }
-        result = result == TROUPE_OK ? troupe__snapshot_read_part(live->directory, &snapshot->parts[i], NULL, NULL,
-                                                                  live->error, live->error_size)
-                                     : result;
     }
     return result;
 }
