@@ -33,7 +33,7 @@ struct upgrade {
     pthread_cond_t filled, taken;
     struct batch *oldest, *newest;
     size_t queued;
-    bool ended, failed; /* no more comes; out of memory */
+    bool ended; /* no more comes */
 };
 
 struct worker {

@@ -160,30 +160,6 @@ static int create(const char *directory, const char *path, size_t map_size, trou
     return code ? code : troupe__sync_path(directory);
 }
 
-enum troupe_error troupe__lmdb_env_look(const char *directory, const char *name, struct troupe__lmdb_env *ret,
-                                        char *error, size_t error_size)
-{
-    char path[PATH_MAX];
-    if ((size_t)snprintf(path, sizeof path, "%s/%s", directory, name) >= sizeof path) {
-        snprintf(error, error_size, "read %s: the path is too long", directory);
-        return TROUPE_EINVAL;
-    }
-    struct stat status;
-    if (stat(path, &status)) {
-        status.st_size = 0; /* Opening says why. */
-    }
-    /* What is read is there already, or comes within this moment. */
-    size_t map_size = (size_t)status.st_size * 2 + ((size_t)1 << 28);
-    int code = open_env(path, MDB_RDONLY, map_size, NULL, ret);
-    if (code == EACCES || code == EROFS) { /* Its lock file cannot be written: nobody writes to it either. */
-        code = open_env(path, MDB_RDONLY | MDB_NOLOCK, map_size, NULL, ret);
-    }
-    if (code) {
-        snprintf(error, error_size, "read %s: %s", path, mdb_strerror(code));
-    }
-    return code == 0 ? TROUPE_OK : code == ENOENT ? TROUPE_ENOTFOUND : troupe__lmdb_error(code);
-}
-
 enum troupe_error troupe__lmdb_env_open(const char *directory, const char *name, unsigned flags, size_t map_size,
                                         troupe__lmdb_first_fn first, size_t leaves_max, troupe__pages_row_fn row,
                                         struct troupe__lmdb_env *ret, char *error, size_t error_size)

@@ -32,10 +32,6 @@ enum troupe_error troupe__lmdb_env_open(const char *directory, const char *name,
                                         troupe__lmdb_first_fn first, size_t leaves_max, troupe__pages_row_fn row,
                                         struct troupe__lmdb_env *ret, char *error, size_t error_size);
 
-/* Open a file of a directory that another process may have open, to read what it commits. Errors: as above. */
-enum troupe_error troupe__lmdb_env_look(const char *directory, const char *name, struct troupe__lmdb_env *ret,
-                                        char *error, size_t error_size);
-
 /* Commit `txn`, which has written about `size` bytes. Returns 0 or a code, and then sets `*ret_left`; a write that the
  * file system cut short for lack of space comes back as ENOSPC. */
 int troupe__lmdb_commit(const struct troupe__lmdb_env *file, MDB_txn *txn, size_t size,

@@ -212,7 +212,7 @@ bool troupe__sim_network_next(const struct troupe__sim_network *network, struct 
         return false;
     }
     const struct frame *frame = network->frames[0];
-    *ret = (struct troupe__sim_arrival){frame->at_ns, frame->from, frame->to, {frame->bytes, frame->size}};
+    *ret = (struct troupe__sim_arrival){frame->at_ns, frame->to, {frame->bytes, frame->size}};
     return true;
 }
 

@@ -21,7 +21,7 @@ struct troupe__sim_network;
 
 struct troupe__sim_arrival {
     uint64_t at_ns;
-    uint16_t from, to;
+    uint16_t to;
     struct troupe_bytes frame;
 };
 

@@ -98,19 +98,6 @@ enum troupe_error troupe__client_connect(struct troupe__client *client, const ch
     return result;
 }
 
-enum troupe_error troupe__client_open(struct troupe__client *client, const char *data)
-{
-    char endpoint[TROUPE__ENDPOINT_SIZE], key[TROUPE__KEY_SIZE + 1];
-    *client = (struct troupe__client){0};
-    enum troupe_error result = troupe__client_find(data, endpoint, key, client->error, sizeof client->error);
-    if (result == TROUPE_OK && key[0]) {
-        snprintf(client->error, sizeof client->error,
-                 "the node on the directory %.300s lets in only who has a key, and this command has none", data);
-        result = TROUPE_EINVAL;
-    }
-    return result == TROUPE_OK ? troupe__client_connect(client, endpoint, NULL) : result;
-}
-
 void troupe__client_close(struct troupe__client *client)
 {
     troupe__socket_close(client->socket);

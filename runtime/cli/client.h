@@ -40,8 +40,6 @@ enum troupe_error troupe__client_find(const char *data, char endpoint[static TRO
 enum troupe_error troupe__client_connect(struct troupe__client *client, const char *endpoint,
                                          const struct troupe__client_keys *keys);
 
-/* Connect to the node that runs on a directory, without keys. Errors: as both. */
-enum troupe_error troupe__client_open(struct troupe__client *client, const char *data);
 void troupe__client_close(struct troupe__client *client);
 
 /* Send a request; its number is set. Errors: TROUPE_EFULL, TROUPE_EIO, TROUPE_ENOMEM, with a text. */

@@ -51,7 +51,7 @@ static int fail(const char *text, enum troupe_error error)
 struct item {
     size_t name_at, element_at, data_at;
     size_t name_size, element_size, data_size;
-    uint64_t generation, index;
+    uint64_t index;
     bool is_element, is_listed; /* is_listed: `index` is its position */
 };
 
