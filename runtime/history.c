@@ -13,6 +13,14 @@
 
 static const char colour_name[] = "colour"; /* META: runtime/links.h */
 
+/* Rows that a node which runs alone does not have. */
+static bool is_of_troupe(struct troupe_bytes key)
+{
+    static const char incarnation[] = "incarnation", link[] = "link/";
+    return (key.size == strlen(incarnation) && memcmp(key.data, incarnation, key.size) == 0) ||
+           (key.size > strlen(link) && memcmp(key.data, link, strlen(link)) == 0);
+}
+
 static bool push(struct troupe__past *past, struct troupe__moment moment)
 {
     struct troupe__moment *moments = troupe__grow(past->moments, past->count, &past->capacity, sizeof *moments);
@@ -36,6 +44,7 @@ static enum troupe_error note_epoch(void *context, uint64_t epoch, uint64_t hash
             continue;
         }
         struct troupe__counters counters;
+        past->of_troupe |= is_of_troupe(change.key);
         if (troupe__counters_is(change.key)) {
             if (!troupe__counters_decode(change.value, &counters)) {
                 return TROUPE_ECORRUPT;

@@ -22,6 +22,7 @@ struct troupe__past { /* of one node */
     struct troupe__journal journal;
     uint64_t first, last; /* epochs whose records are there; none when first is beyond last */
     uint64_t released;    /* egress records up to this number are out for good, as its last epoch knows */
+    bool of_troupe;       /* it has said something of links to other nodes, or of being one of several */
     struct troupe__moment *moments;
     size_t count, capacity;
 };

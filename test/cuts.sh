@@ -92,6 +92,23 @@ status=0
 [ $status = 2 ] || fail "yesterday is a time"
 echo "times before all cuts are refused, and nothing is left"
 
+# All nodes go back together: the directories of those of other machines are brought to one place.
+refuses() { # DIR TEXT
+    for command in "restore --at -0s --from $1 --data $dir/never" "snapshot cuts --data $1"; do
+        # shellcheck disable=SC2086
+        ! "$build/troupe" $command >"$dir/out" 2>"$dir/said" || fail "troupe $command"
+        grep -q "$2" "$dir/said" && grep -q 'bring copies of all their directories into one' "$dir/said" || fail "no reason"
+        [ ! -s "$dir/out" ] && [ ! -e "$dir/never" ] && [ ! -e "$dir/never.cut" ] || fail "something is left"
+    done
+}
+refuses "$dir/one/n1" 'one/n1 is the directory of one node of a troupe'
+mkdir "$dir/together"
+ln -s "$dir/one/n1" "$dir/one/snapshots" "$dir/one/cluster.yaml" "$dir/together"
+refuses "$dir/together" 'node n2 of .*/together/cluster.yaml is not in that directory'
+for ((i = 2; i <= nodes; i++)); do ln -s "$dir/one/n$i" "$dir/together"; done
+"$build/troupe" snapshot cuts --data "$dir/together" --json | cmp - "$dir/cuts" || fail "other cuts of the same journals"
+echo "one node of several is not gone back with alone"
+
 # A directory that was put back is not gone back to from a snapshot that was taken in the meantime.
 greet() { echo '{"to":"demo/greeter/'"$1"'","type":"hello"}' >>"$dir/$2"; }
 alone() {

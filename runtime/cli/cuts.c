@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "runtime/cli/cluster_file.h"
 #include "runtime/cli/directory.h"
@@ -139,6 +140,34 @@ static void past_close(struct past *past)
     troupe__cluster_fini(&past->cluster);
 }
 
+#define TOGETHER                                                                                                       \
+    "all nodes go back together: bring copies of all their directories into one, each by its node's name, with the "   \
+    "cluster file as cluster.yaml and snapshots in snapshots, and name that one"
+
+/* Those of nodes on other machines are not to be found in the directory. */
+static enum troupe_error check_nodes(const struct past *past, const char *data, char *error, size_t error_size)
+{
+    for (size_t i = 0; past->is_troupe && i < past->count; i++) {
+        char path[PATH_MAX];
+        snprintf(path, sizeof path, "%.3900s/%s", data, name_of(past, i));
+        if (access(path, F_OK) != 0) {
+            snprintf(error, error_size, "node %s of %.100s/cluster.yaml is not in that directory. " TOGETHER,
+                     name_of(past, i), data);
+            return TROUPE_ENOTFOUND;
+        }
+    }
+    return TROUPE_OK;
+}
+
+static enum troupe_error check_alone(const struct past *past, const char *data, char *error, size_t error_size)
+{
+    if (past->is_troupe || !past->history.nodes[0].of_troupe) {
+        return TROUPE_OK;
+    }
+    snprintf(error, error_size, "%.150s is the directory of one node of a troupe. " TOGETHER, data);
+    return TROUPE_EINVAL;
+}
+
 static enum troupe_error open_histories(struct past *past, const char *data, char *error, size_t error_size)
 {
     char **directories = calloc(past->count, sizeof *directories);
@@ -174,7 +203,9 @@ static enum troupe_error past_open(const char *data, struct past *ret, char *err
         result = troupe__cluster_file_read(path, &past.cluster, error, error_size);
         past.count = past.cluster.slots.node_count;
     }
+    result = result == TROUPE_OK ? check_nodes(&past, data, error, error_size) : result;
     result = result == TROUPE_OK ? open_histories(&past, data, error, error_size) : result;
+    result = result == TROUPE_OK ? check_alone(&past, data, error, error_size) : result;
     result = result == TROUPE_OK ? read_bases(&past, data, error, error_size) : result;
     if (result != TROUPE_OK) {
         past_close(&past);

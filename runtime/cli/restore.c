@@ -184,7 +184,9 @@ int troupe__restore(int argc, char **argv)
         {"cluster", "FILE", set_cluster,
          "make the nodes of this cluster file, DIR/NODE each, to be brought to\ntheir machines"},
         {"at", "TIME", set_at, "go back to the last cut at or before TIME: 2026-11-25T23:11:05Z, or -10m; ..."},
-        {"from", "DIR", set_from, "... of the node or troupe in this directory, with --keep-journal"},
+        {"from", "DIR", set_from,
+         "... of the node or troupe in this directory, with --keep-journal; of\nnodes on several machines bring copies "
+         "together there, DIR/NODE each"},
         {0},
     };
     struct options options = {.data = "troupe-data"};
