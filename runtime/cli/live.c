@@ -356,8 +356,10 @@ static void put_fetched(struct troupe__buffer *text, const struct subject *subje
 {
     char line[TROUPE__NODE_NAME_MAX + 160], bar[TROUPE__PROGRESS_BAR_SIZE];
     troupe__progress_bar(fetch->received, fetch->size, bar);
-    int size = snprintf(line, sizeof line, "\n%-8s %s  %s of %s bytes", subject->name, bar,
-                        troupe__progress_number(fetch->received), troupe__progress_number(fetch->size));
+    int size = snprintf(line, sizeof line, "\n%-8s %s  ", subject->name, bar);
+    size += fetch->size == 0 ? snprintf(line + size, sizeof line - (size_t)size, "waiting")
+                             : snprintf(line + size, sizeof line - (size_t)size, "%s of %s bytes",
+                                        troupe__progress_number(fetch->received), troupe__progress_number(fetch->size));
     troupe__buffer_put(text, line, (size_t)size);
 }
 
