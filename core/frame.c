@@ -20,6 +20,7 @@ static void put_header(const struct troupe__frame *frame, struct troupe__buffer 
     unsigned char header[TROUPE__FRAME_HEADER_SIZE] = {TROUPE__FRAME_VERSION, (unsigned char)frame->kind};
     troupe__put_be16(header + 2, frame->sender);
     troupe__put_be16(header + 4, frame->receiver);
+    troupe__put_be16(header + 6, frame->map);
     troupe__put_be64(header + 8, frame->cluster);
     troupe__put_be64(header + 16, frame->generation);
     troupe__put_be64(header + 24, frame->incarnation);
@@ -149,13 +150,14 @@ enum troupe_error troupe__frame_decode(struct troupe_bytes bytes, struct troupe_
         return TROUPE_EVERSION;
     }
     if (bytes.size < TROUPE__FRAME_HEADER_SIZE || at[1] < TROUPE__FRAME_DATA || at[1] > TROUPE__FRAME_CREDIT ||
-        at[6] != 0 || at[7] != 0 || troupe__get_be64(at + CHECKSUM_AT) != checksum_of(at, bytes.size)) {
+        troupe__get_be64(at + CHECKSUM_AT) != checksum_of(at, bytes.size)) {
         return TROUPE_ECORRUPT;
     }
     struct troupe__frame frame = {
         .kind = (enum troupe__frame_kind)at[1],
         .sender = (uint16_t)(at[2] << 8 | at[3]),
         .receiver = (uint16_t)(at[4] << 8 | at[5]),
+        .map = (uint16_t)(at[6] << 8 | at[7]),
         .cluster = troupe__get_be64(at + 8),
         .generation = troupe__get_be64(at + 16),
         .incarnation = troupe__get_be64(at + 24),

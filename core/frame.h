@@ -7,7 +7,7 @@
  *      1  kind                   24  incarnation of the sender (8)
  *      2  sender (2)             32  colour of the sender's last durable epoch (8)
  *      4  receiver (2)           40  checksum (8): XXH3 of bytes 0 to 39, seeded with the XXH3 of the body
- *      6  0 (2)                  48  body, by kind
+ *      6  hash of the slots (2)  48  body, by kind
  *      8  cluster (8)
  *
  *   data             the two numbers of an acknowledgement, first number (8), count (4), then so many messages: varint
@@ -48,6 +48,7 @@ enum troupe__hello_flag {
 struct troupe__frame {
     enum troupe__frame_kind kind;
     uint16_t sender, receiver;
+    uint16_t map; /* the lower bits of the hash of the sender's slots */
     uint64_t cluster, generation, incarnation, colour;
     uint64_t first;                                              /* data */
     uint32_t count;                                              /* data */

@@ -4,6 +4,8 @@
 
 #include <assert.h>
 
+#include "core/buffer.h"
+
 void troupe__slots_spread(struct troupe__slots *slots, uint64_t cluster, uint64_t generation, uint16_t node_count)
 {
     assert(node_count >= 1 && node_count <= TROUPE__NODES_MAX);
@@ -24,4 +26,14 @@ enum troupe_error troupe__slots_give(struct troupe__slots *slots, uint16_t first
         slots->owner[slot] = node;
     }
     return TROUPE_OK;
+}
+
+uint64_t troupe__slots_hash(const struct troupe__slots *slots)
+{
+    unsigned char owners[TROUPE__SLOTS * 2];
+    for (size_t slot = 0; slot < TROUPE__SLOTS; slot++) {
+        troupe__put_be16(owners + slot * 2, slots->owner[slot]);
+    }
+    uint64_t hash = troupe__hash(owners, sizeof owners) + slots->node_count;
+    return hash ? hash : 1;
 }

@@ -22,4 +22,7 @@ void troupe__slots_spread(struct troupe__slots *slots, uint64_t cluster, uint64_
 /* Give slots `first` to `last` to `node`. Errors: TROUPE_EINVAL (out of bounds). */
 enum troupe_error troupe__slots_give(struct troupe__slots *slots, uint16_t first, uint16_t last, uint16_t node);
 
+/* Tells one way to give them from another; never 0. */
+uint64_t troupe__slots_hash(const struct troupe__slots *slots);
+
 #endif

@@ -73,9 +73,18 @@ static enum troupe_error claim_place(struct troupe__links *links, char *error, s
                      slots->cluster, slots->generation);
             return TROUPE_EINVAL;
         }
-        return TROUPE_OK;
-    }
-    if (machine->store->last_epoch > 0 && slots->node_count > 1) {
+        uint64_t map = cursor.at != cursor.end ? troupe__cursor_varint(&cursor) : 0;
+        if (cursor.failed || (map != 0 && map != links->map)) {
+            snprintf(error, error_size,
+                     "the cluster file gives slots to other nodes than when this directory was written, and the actors "
+                     "there are where they were: put the old slots back, or move the actors with a snapshot and "
+                     "troupe restore --cluster");
+            return TROUPE_EINVAL;
+        }
+        if (map != 0) {
+            return TROUPE_OK;
+        }
+    } else if (machine->store->last_epoch > 0 && slots->node_count > 1) {
         snprintf(error, error_size,
                  "this directory was written by a node that is alone: its actors would belong to other nodes of the "
                  "cluster; use an empty directory");
@@ -85,6 +94,7 @@ static enum troupe_error claim_place(struct troupe__links *links, char *error, s
     troupe__buffer_put_varint(&links->row, slots->cluster);
     troupe__buffer_put_varint(&links->row, slots->generation);
     troupe__buffer_put_varint(&links->row, links->options.self);
+    troupe__buffer_put_varint(&links->row, links->map);
     return links->row.failed
                ? TROUPE_ENOMEM
                : troupe__machine_mark(machine, CLUSTER_ROW, (struct troupe_bytes){links->row.data, links->row.size});
@@ -309,6 +319,7 @@ enum troupe_error troupe__links_open(struct troupe__machine *machine, const stru
                                     .trim_at_ns = TROUPE__NEVER};
     take_defaults(&links->options);
     error[0] = '\0';
+    links->map = troupe__slots_hash(links->options.slots);
     enum troupe_error result = claim_place(links, error, error_size);
     result = result == TROUPE_OK ? begin_incarnation(links) : result;
     for (uint16_t node = 0; node < node_count && result == TROUPE_OK; node++) {
@@ -502,6 +513,12 @@ static bool belongs_here(struct troupe__links *links, int peer, const struct tro
         }
         return false;
     }
+    if (frame->map != (uint16_t)links->map) {
+        refuse(links,
+               "node %s gives the slots to other nodes: the nodes' cluster files differ; give all of them the same one",
+               name_of(links, frame->sender).text);
+        return false;
+    }
     return true;
 }
 
@@ -592,6 +609,7 @@ static struct troupe__frame new_frame(const struct troupe__links *links, uint16_
     return (struct troupe__frame){
         .sender = links->options.self,
         .receiver = node,
+        .map = (uint16_t)links->map,
         .cluster = links->options.slots->cluster,
         .generation = links->options.slots->generation,
         .incarnation = links->incarnation,

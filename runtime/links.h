@@ -10,9 +10,9 @@
  * A link where all is said and done (troupe__link_settled) costs nothing until something is sent or comes.
  *
  * Rows: OUTBOX (mailbox/outbox.h); META "link/NODE" (varints sent, left, trimmed, accepted, incarnation of the peer),
- * "cluster" (varints cluster, generation, node), "incarnation" (a varint), "colour" (varints colour, milliseconds since
- * 1970 when its first epoch was sealed). A crash leaves the last
- * durable epoch, which has all of them as they belong together.
+ * "cluster" (varints cluster, generation, node, hash of the slots; older ones have no hash), "incarnation" (a varint),
+ * "colour" (varints colour, milliseconds since 1970 when its first epoch was sealed). A crash leaves the last durable
+ * epoch, which has all of them as they belong together.
  *
  * Colours: an epoch has a number, its colour, that never falls. A frame is stamped with the colour of the last durable
  * epoch, and an epoch that takes in anything from it has at least that colour. So the last epochs below a colour, one
@@ -58,6 +58,7 @@ struct troupe__links {
     uint16_t active_count;
     bool *is_active;
     bool crowded; /* the peers are asked to wait */
+    uint64_t map; /* the hash of the slots */
     uint64_t incarnation;
     uint64_t colour, sealed_colour, durable_colour;
     int64_t coloured_ms; /* when this node chose one by itself */

@@ -409,6 +409,7 @@ static enum troupe_error set_place(struct troupe__recasting *recast, uint16_t no
     troupe__buffer_put_varint(&recast->row, slots->cluster);
     troupe__buffer_put_varint(&recast->row, slots->generation);
     troupe__buffer_put_varint(&recast->row, node);
+    troupe__buffer_put_varint(&recast->row, troupe__slots_hash(slots));
     enum troupe_error result = troupe__recast_set_row(recast, node, TROUPE__META, name_bytes(cluster_row));
     recast->row.size = 0;
     troupe__buffer_put_varint(&recast->row, colour);

@@ -30,6 +30,9 @@ static enum troupe_error copy_place(struct copy *copy, struct troupe_bytes key, 
     troupe__buffer_put_varint(&place, copy->cluster ? *copy->cluster : cluster);
     troupe__buffer_put_varint(&place, copy->generation);
     troupe__buffer_put_varint(&place, troupe__cursor_varint(&cursor));
+    if (cursor.at != cursor.end) { /* Its slots are the same. */
+        troupe__buffer_put_varint(&place, troupe__cursor_varint(&cursor));
+    }
     enum troupe_error result = TROUPE_ECORRUPT;
     if (cursor.failed || place.failed) {
         snprintf(copy->error, copy->error_size, "the row 'cluster' of a part is malformed: use another snapshot");

@@ -115,8 +115,11 @@ static void check_meta(struct doctor *doctor, const struct troupe__view_row *row
         varints = 2;
     } else if (has_prefix(row, "link/")) {
         varints = 5;
-    } else if (is_key(row, "cluster")) {
-        varints = 3;
+    } else if (is_key(row, "cluster")) { /* And a hash of the slots, which older ones do not have. */
+        for (int i = 0; i < 3; i++) {
+            (void)troupe__cursor_varint(&cursor);
+        }
+        varints = cursor.at != cursor.end ? 1 : 0;
     } else if (is_key(row, "colour")) { /* And since when, if that is known. */
         (void)troupe__cursor_varint(&cursor);
         varints = cursor.at != cursor.end ? 1 : 0;

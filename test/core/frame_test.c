@@ -14,6 +14,7 @@ static const struct troupe__frame head = {
     .sender = 3,
     .receiver = 0x102,
     .cluster = UINT64_C(0x1122334455667788),
+    .map = 0x1234,
     .generation = 9,
     .incarnation = UINT64_C(5) << 32 | 77,
     .colour = 1000,
@@ -46,6 +47,7 @@ static void check_head(const struct troupe__frame *frame)
 {
     assert_int_equal(frame->sender, head.sender);
     assert_int_equal(frame->receiver, head.receiver);
+    assert_int_equal(frame->map, head.map);
     assert_int_equal(frame->cluster, head.cluster);
     assert_int_equal(frame->generation, head.generation);
     assert_int_equal(frame->incarnation, head.incarnation);

@@ -289,6 +289,25 @@ static void another_cluster_is_refused(void **state)
     free_pair(&pair);
 }
 
+/* Else each would take actors of the other for its own. */
+static void other_slots_are_refused_on_both_sides(void **state)
+{
+    (void)state;
+    struct pair pair;
+    new_pair(&pair);
+    assert_int_equal(troupe__slots_give(&pair.ends[1].slots, 4095, 4095, 0), TROUPE_OK);
+    assert_int_equal(open_end(&pair, 0, &defaults), TROUPE_OK);
+    assert_int_equal(open_end(&pair, 1, &defaults), TROUPE_OK);
+    send(&pair.ends[0], 1, 0);
+    settle(&pair);
+    for (size_t i = 0; i < 2; i++) {
+        assert_non_null(strstr(pair.ends[i].last_error, "gives the slots to other nodes"));
+        assert_int_equal(pair.ends[i].links->links[1 - i].state, TROUPE__LINK_GREETING);
+    }
+    assert_int_equal(handled, 0);
+    free_pair(&pair);
+}
+
 /* A stranger who does not stop must not fill the log. */
 static void strange_frames_are_counted_and_few_are_logged(void **state)
 {
@@ -343,6 +362,7 @@ static void what_cannot_be_delivered_becomes_a_dead_letter(void **state)
                                  .receiver = 1,
                                  .cluster = 7,
                                  .generation = 3,
+                                 .map = (uint16_t)pair.ends[0].links->map,
                                  .incarnation = pair.ends[0].links->incarnation,
                                  .first = 1};
     struct troupe__buffer frame = {0}, row = {0};
@@ -390,6 +410,11 @@ static void a_directory_belongs_to_its_place(void **state)
         close_end(end);
     }
     troupe__slots_spread(&end->slots, 7, 3, 2);
+    assert_int_equal(troupe__slots_give(&end->slots, 0, 0, 1), TROUPE_OK);
+    assert_int_equal(open_end(&pair, 0, &defaults), TROUPE_EINVAL);
+    assert_non_null(strstr(end->error, "put the old slots back"));
+    close_end(end);
+    troupe__slots_spread(&end->slots, 7, 3, 2);
     assert_int_equal(open_end(&pair, 0, &defaults), TROUPE_OK);
     assert_int_equal(end->links->incarnation >> 32, 2); /* What failed left no trace. */
     free_pair(&pair);
@@ -418,6 +443,7 @@ int main(void)
         cmocka_unit_test(a_backlog_lies_on_disk_until_the_peer_comes),
         cmocka_unit_test(another_generation_is_refused_on_both_sides),
         cmocka_unit_test(another_cluster_is_refused),
+        cmocka_unit_test(other_slots_are_refused_on_both_sides),
         cmocka_unit_test(strange_frames_are_counted_and_few_are_logged),
         cmocka_unit_test(a_frame_in_another_ones_name_is_refused),
         cmocka_unit_test(what_cannot_be_delivered_becomes_a_dead_letter),
