@@ -26,8 +26,6 @@ enum {
     JOBS_ENOUGH = 4096, /* jobs without a result: beyond it nothing is taken in */
 };
 
-static const char output_mark[] = "output";
-
 void troupe__node_report(const struct troupe_node *node, enum troupe_level level, const char *format, ...)
 {
     char text[640];
@@ -78,114 +76,6 @@ bool troupe__node_has_room(const struct troupe_node *node)
            troupe__machine_epoch_size(&node->machine) < TROUPE__RECORD_SIZE_MAX;
 }
 
-/* ---- output ------------------------------------------------------------------------------------------------------ */
-
-/* META "output": string path, varint offset. */
-static enum troupe_error mark_output(struct troupe_node *node, uint64_t offset)
-{
-    struct troupe__buffer mark = {0};
-    troupe__buffer_put_string(&mark, node->output.path, strlen(node->output.path));
-    troupe__buffer_put_varint(&mark, offset);
-    enum troupe_error result =
-        mark.failed ? TROUPE_ENOMEM
-                    : troupe__machine_mark(&node->machine, output_mark, (struct troupe_bytes){mark.data, mark.size});
-    troupe__buffer_free(&mark);
-    return result;
-}
-
-static enum troupe_error commit_now(struct troupe_node *node)
-{
-    enum troupe_error result = troupe__machine_seal(&node->machine, &node->epoch);
-    if (result != TROUPE_OK) {
-        snprintf(node->error, sizeof node->error, "%s", node->machine.error);
-        return result;
-    }
-    assert(node->epoch.egress.size == 0);
-    struct troupe_bytes record = {node->epoch.record.data, node->epoch.record.size};
-    result = node->store->commit(node->store, node->epoch.number, record);
-    if (result != TROUPE_OK) {
-        snprintf(node->error, sizeof node->error, "%s", node->store->error);
-    } else if (node->links) {
-        troupe__links_durable(node->links, troupe__monotonic_ns(node->clock));
-    }
-    return result;
-}
-
-/* Where the output stands in this file, as of the last durable epoch. A file that the node has not written to before
- * is appended to, and where that begins must be durable before the first record is written. */
-static enum troupe_error place_output(struct troupe_node *node)
-{
-    struct troupe__output *output = &node->output;
-    struct troupe_bytes mark = troupe__machine_read_mark(&node->machine, output_mark);
-    struct troupe__cursor cursor = {mark.data, (const unsigned char *)mark.data + mark.size, false};
-    size_t path_size;
-    const unsigned char *path = mark.data ? troupe__cursor_string(&cursor, &path_size) : NULL;
-    uint64_t offset = path ? troupe__cursor_varint(&cursor) : 0;
-    bool known =
-        path && !cursor.failed && path_size == strlen(output->path) && memcmp(path, output->path, path_size) == 0;
-    if (known && output->regular && output->size < offset && output->size > 0) {
-        snprintf(node->error, sizeof node->error,
-                 "output %.300s: has %llu bytes and had %llu; put the old file back, move it away, or name another",
-                 output->path, (unsigned long long)output->size, (unsigned long long)offset);
-        return TROUPE_EINVAL;
-    }
-    if (known && (!output->regular || output->size >= offset)) {
-        output->offset = offset;
-        return TROUPE_OK;
-    }
-    output->offset = output->size;
-    enum troupe_error result = mark_output(node, output->offset);
-    return result == TROUPE_OK ? commit_now(node) : result;
-}
-
-/* Records that were durable but not known to be out when the node ended. */
-static enum troupe_error repeat_output(struct troupe_node *node)
-{
-    struct troupe__buffer *rows = &node->machine.unreleased;
-    struct troupe__cursor cursor = {rows->data, rows->data + rows->size, false};
-    struct troupe__egress egress;
-    uint64_t last = 0;
-    while (troupe__egress_next(&cursor, &egress)) {
-        if (troupe__output_add(&node->output, egress.name, egress.sequence, egress.key, egress.body) == TROUPE_ENOMEM) {
-            return TROUPE_ENOMEM;
-        }
-        last = egress.number;
-    }
-    if (cursor.failed) {
-        snprintf(node->error, sizeof node->error, "an egress row is malformed: run troupe doctor");
-        return TROUPE_ECORRUPT;
-    }
-    enum troupe_error result = troupe__output_write(&node->output, node->error, sizeof node->error);
-    if (result == TROUPE_OK) {
-        result = troupe__output_sync(&node->output, node->error, sizeof node->error);
-    }
-    if (result == TROUPE_OK && last > 0) {
-        troupe__machine_released(&node->machine, last);
-        node->released = last;
-        result = mark_output(node, node->output.offset);
-    }
-    troupe__buffer_free(rows);
-    return result;
-}
-
-/* Without an output: what was not known to be handed out goes to the callback now. */
-static void repeat_records(struct troupe_node *node)
-{
-    node->released = troupe__node_hand_out(node, &node->machine.unreleased);
-    troupe__buffer_free(&node->machine.unreleased);
-}
-
-static enum troupe_error open_output(struct troupe_node *node)
-{
-    if (!node->options.output) {
-        return TROUPE_OK;
-    }
-    enum troupe_error result =
-        troupe__output_open(&node->output, node->options.output, node->error, sizeof node->error);
-    result = result == TROUPE_OK ? place_output(node) : result;
-    return result == TROUPE_OK ? repeat_output(node) : result;
-}
-
 /* ---- epochs ------------------------------------------------------------------------------------------------------ */
 
 static enum troupe_error take_committed(struct troupe_node *node)
@@ -210,7 +100,7 @@ static enum troupe_error take_committed(struct troupe_node *node)
     if (node->committed.synced_number > node->released) {
         node->released = node->committed.synced_number;
         troupe__machine_released(&node->machine, node->released);
-        return mark_output(node, node->committed.synced_offset);
+        return troupe__node_mark_output(node, node->committed.synced_offset);
     }
     return TROUPE_OK;
 }
@@ -471,7 +361,7 @@ static void on_prepare(struct ev_loop *loop, ev_prepare *watcher, int events)
     if (!node->started) {
         node->started = true;
         if (!node->options.output) {
-            repeat_records(node);
+            troupe__node_repeat_records(node);
         }
     }
     enum troupe_error result = turn(node, &busy, &done);
@@ -682,7 +572,7 @@ enum troupe_error troupe__node_open(const struct troupe_node_options *options, c
     if (node->options.listen_count > 0) {
         troupe__recent_push(&node->recent, &node->machine.unreleased);
     }
-    result = result == TROUPE_OK ? open_output(node) : result;
+    result = result == TROUPE_OK ? troupe__node_open_output(node) : result;
     if (node->loop) {
         init_watchers(node);
     }

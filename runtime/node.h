@@ -163,6 +163,15 @@ enum troupe_error troupe__node_pump_input(struct troupe_node *node, bool *ret_mo
 /* At the seal: where the input stands is an effect of the epoch. Errors: TROUPE_ENOMEM, without a text. */
 enum troupe_error troupe__node_mark_input(struct troupe_node *node);
 
+/* ---- node_output.c ---- */
+
+/* Open it, note where it stands and write what was not known to be out again. Errors: with a text in `error`. */
+enum troupe_error troupe__node_open_output(struct troupe_node *node);
+/* All up to `offset` is out and synced: an effect of the open epoch. Errors: TROUPE_ENOMEM. */
+enum troupe_error troupe__node_mark_output(struct troupe_node *node, uint64_t offset);
+/* Without an output: what was not known to be handed out goes to the callback now. */
+void troupe__node_repeat_records(struct troupe_node *node);
+
 /* ---- node_jobs.c ---- */
 
 /* Errors: with a text in `error`. */

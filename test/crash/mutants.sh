@@ -70,8 +70,8 @@ s/^        return TROUPE_OK;$/        return commit_record(committer, epoch, ret
 s/^    return troupe__output_write(.*;$/    result = troupe__output_write(committer->output, error, error_size);\n    return result == TROUPE_OK ? commit_record(committer, epoch, ret_took_ns, error, error_size) : result;/
 }' states_test
 mutant "records are forgotten before the output is synced" runtime/committer.c '/^static void work_on_sync/,/^}/ s/troupe__output_sync(committer->output, error, sizeof error)/TROUPE_OK/' states_test failing_disk_test
-mutant "records left over are not let out at a start" runtime/node.c '/^static enum troupe_error repeat_output/,/^}/ s/^    while (troupe__egress_next(&cursor, &egress)) {$/    while (troupe__egress_next(\&cursor, \&egress)) { last = egress.number; continue;/' states_test
-mutant "the output begins at its end, whatever is there" runtime/node.c '/^static enum troupe_error place_output/,/^}/ s/^        output->offset = offset;$/        output->offset = output->size;/' states_test failing_disk_test
+mutant "records left over are not let out at a start" runtime/node_output.c '/^static enum troupe_error repeat_output/,/^}/ s/^    while (troupe__egress_next(&cursor, &egress)) {$/    while (troupe__egress_next(\&cursor, \&egress)) { last = egress.number; continue;/' states_test
+mutant "the output begins at its end, whatever is there" runtime/node_output.c '/^static enum troupe_error place_output/,/^}/ s/^        output->offset = offset;$/        output->offset = output->size;/' states_test failing_disk_test
 mutant "the input's position is not in the epoch" runtime/node.c 's/^    enum troupe_error result = troupe__node_mark_input(node);$/    enum troupe_error result = TROUPE_OK;/' states_test
 mutant "a failed commit passes for a good one" state/lmdb_store.c 's/^    return full ? TROUPE_ENOSPACE : TROUPE_EIO;$/    return TROUPE_OK;/' failing_disk_test
 mutant "a commit does not sync" state/lmdb_store.c 's/options->sync ? 0 : MDB_NOSYNC/MDB_NOSYNC/' states_test
