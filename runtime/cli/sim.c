@@ -1,8 +1,5 @@
 /* sim.c - `troupe sim`: a module's actors on a simulated troupe, under faults, by seed.
- * SPDX-License-Identifier: Apache-2.0
- *
- * Each line of the input goes to the node that owns its actor's slot, as a router would send it: so the order of the
- * lines for one actor stays, whatever the number of nodes. */
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "runtime/cli/sim.h"
 
 #include <dirent.h>
@@ -19,21 +16,13 @@
 #include "runtime/cli/module.h"
 #include "runtime/cli/options.h"
 #include "runtime/cli/progress.h"
+#include "runtime/cli/sim_lines.h"
 #include "runtime/cli/sim_shrink.h"
 #include "runtime/files.h"
 #include "runtime/simulator.h"
-#include "transport/input.h"
 #include "transport/json.h"
 
 enum { FAILURES_MAX = 10, NODES_MAX = 64 };
-
-/* One line of input. */
-struct line {
-    char *text; /* as it came */
-    char *to_type, *to_key, *type;
-    struct troupe_bytes body;
-    uint16_t slot;
-};
 
 struct sim {
     const struct troupe_module *module;
@@ -44,10 +33,7 @@ struct sim {
     bool same_records, same_keys, no_dead, logs;
     enum troupe_level least;
 
-    struct line *lines;
-    size_t line_count;
-    size_t **of_node; /* numbers of the lines, by node, in their order */
-    size_t *counts;
+    struct troupe__sim_lines input;
     uint64_t span_ns;
     uint64_t record_sum; /* of the run: the same for the same records in any order */
     FILE *output;
@@ -197,128 +183,13 @@ static const char after[] =
     "\n"
     "Exit codes: 0 all seeds passed, 1 one failed (its number and what it found are on stderr), 2 wrong arguments.\n";
 
-/* ---- input ------------------------------------------------------------------------------------------------------- */
-
-static bool keep_line(struct sim *sim, const struct troupe__line *line, struct troupe_bytes text)
-{
-    struct line *lines = realloc(sim->lines, (sim->line_count + 1) * sizeof *lines);
-    char *body = malloc(line->body.size + 1);
-    if (!lines || !body) {
-        sim->lines = lines ? lines : sim->lines;
-        free(body);
-        return false;
-    }
-    memcpy(body, line->body.data, line->body.size);
-    sim->lines = lines;
-    lines[sim->line_count++] =
-        (struct line){strndup(text.data, text.size), strdup(line->to_type),
-                      strdup(line->to_key),          strdup(line->type),
-                      {body, line->body.size},       troupe__slot_of(line->to_type, line->to_key)};
-    struct line *kept = &lines[sim->line_count - 1];
-    return kept->text && kept->to_type && kept->to_key && kept->type;
-}
-
-static bool read_input(struct sim *sim)
-{
-    struct troupe__input input;
-    struct troupe_bytes text;
-    struct troupe__line line;
-    char error[400];
-    enum troupe_error result = troupe__input_open(&input, sim->input_path, error, sizeof error);
-    if (result != TROUPE_OK) {
-        fprintf(stderr, "troupe sim: %s\n", error);
-        return false;
-    }
-    while ((result = troupe__input_next(&input, &text, error, sizeof error)) == TROUPE_OK) {
-        if (strspn(text.data, " \t\r") >= text.size) {
-            continue;
-        }
-        result = troupe__line_parse(text.data, text.size, &sim->text, &line, error, sizeof error);
-        if (result == TROUPE_OK && !keep_line(sim, &line, text)) {
-            snprintf(error, sizeof error, "out of memory");
-            result = TROUPE_ENOMEM;
-        }
-        if (result != TROUPE_OK) {
-            break;
-        }
-    }
-    if (result != TROUPE_ENOTFOUND) {
-        fprintf(stderr, "troupe sim: %s: line %" PRIu64 ": %s\n", sim->input_path, input.line, error);
-    }
-    troupe__input_close(&input);
-    return result == TROUPE_ENOTFOUND;
-}
-
-static void forget_input(struct sim *sim)
-{
-    for (size_t i = 0; i < sim->line_count; i++) {
-        free(sim->lines[i].text);
-        free(sim->lines[i].to_type);
-        free(sim->lines[i].to_key);
-        free(sim->lines[i].type);
-        free((void *)sim->lines[i].body.data);
-    }
-    free(sim->lines);
-    troupe__buffer_free(&sim->text);
-}
-
-/* Which line goes to which of `node_count` nodes. */
-static bool split_input(struct sim *sim, uint16_t node_count)
-{
-    static struct troupe__slots slots;
-    troupe__slots_spread(&slots, 1, 1, node_count);
-    size_t *numbers = malloc((sim->line_count + 1) * sizeof *numbers);
-    sim->counts = calloc(node_count, sizeof *sim->counts);
-    sim->of_node = calloc(node_count, sizeof *sim->of_node);
-    if (!numbers || !sim->counts || !sim->of_node) {
-        free(numbers);
-        free(sim->counts);
-        free(sim->of_node);
-        sim->counts = NULL;
-        sim->of_node = NULL;
-        return false;
-    }
-    size_t at = 0;
-    for (uint16_t node = 0; node < node_count; node++) {
-        sim->of_node[node] = numbers + at;
-        for (size_t i = 0; i < sim->line_count; i++) {
-            if (slots.owner[sim->lines[i].slot] == node) {
-                numbers[at++] = i;
-                sim->counts[node]++;
-            }
-        }
-    }
-    return true;
-}
-
-static void forget_split(struct sim *sim)
-{
-    if (sim->of_node) {
-        free(sim->of_node[0]);
-    }
-    free(sim->of_node);
-    free(sim->counts);
-    sim->of_node = NULL;
-    sim->counts = NULL;
-}
+/* ---- runs -------------------------------------------------------------------------------------------------------- */
 
 static bool give_input(void *context, uint16_t node, size_t index, struct troupe__sim_input *ret)
 {
     const struct sim *sim = context;
-    if (index >= sim->counts[node]) {
-        return false;
-    }
-    size_t number = sim->of_node[node][index];
-    const struct line *line = &sim->lines[number];
-    *ret =
-        (struct troupe__sim_input){.at_ns = (uint64_t)((double)sim->span_ns * (double)number / (double)sim->line_count),
-                                   .to = troupe_to(line->to_type, line->to_key),
-                                   .type = line->type,
-                                   .body = line->body};
-    return true;
+    return troupe__sim_lines_get(&sim->input, node, index, sim->span_ns, ret);
 }
-
-/* ---- runs -------------------------------------------------------------------------------------------------------- */
 
 static void take_record(void *context, uint16_t node, const struct troupe__egress *egress)
 {
@@ -421,12 +292,13 @@ static struct troupe__sim_result run_seed(struct sim *sim, uint64_t seed, unsign
     sim->span_ns = sim_options.calm_ns / 4 * 3;
     sim->record_sum = 0;
     seed_running = seed;
-    struct troupe__simulator *simulator = split_input(sim, node_count) ? troupe__simulator_new(&sim_options) : NULL;
+    struct troupe__simulator *simulator =
+        troupe__sim_lines_split(&sim->input, node_count) ? troupe__simulator_new(&sim_options) : NULL;
     if (simulator) {
         troupe__simulator_run(simulator, &result);
         troupe__simulator_free(simulator);
     }
-    forget_split(sim);
+    troupe__sim_lines_join(&sim->input);
     if (!result.failure[0] && sim->no_dead && result.dead > 0) {
         snprintf(result.failure, sizeof result.failure, "%" PRIu64 " dead letters: see --log warning", result.dead);
     }
@@ -523,10 +395,10 @@ static bool case_fails(void *context, const struct troupe__sim_case *which,
     empty_snapshots(sim);
     for (size_t i = 0; i < which->count; i++) {
         if (which->kept[i]) {
-            sim->lines[count++] = sim->lines[i];
+            sim->input.lines[count++] = sim->input.lines[i];
         }
     }
-    sim->line_count = count;
+    sim->input.count = count;
     sim->node_count = which->nodes;
     sim->faults = which->faults;
     sim->logs = false;
@@ -552,7 +424,7 @@ static bool write_kept(const struct sim *sim, const struct troupe__sim_case *sma
     FILE *file = fopen(sim->shrink_path, "w");
     for (size_t i = 0; file && i < smallest->count; i++) {
         if (smallest->kept[i]) {
-            fprintf(file, "%s\n", sim->lines[i].text);
+            fprintf(file, "%s\n", sim->input.lines[i].text);
         }
     }
     if (!file || fclose(file) != 0) {
@@ -589,7 +461,7 @@ static int shrink_case(struct sim *sim, struct troupe__sim_case *smallest, const
         count += smallest->kept[i];
     }
     if (write_kept(sim, smallest)) {
-        printf("after %zu cases: %zu of %zu lines are enough, in %s; again with\n", runs, count, sim->line_count,
+        printf("after %zu cases: %zu of %zu lines are enough, in %s; again with\n", runs, count, sim->input.count,
                sim->shrink_path);
         print_command(sim, smallest);
     }
@@ -599,7 +471,7 @@ static int shrink_case(struct sim *sim, struct troupe__sim_case *smallest, const
 /* Look for a seed that fails, and for the smallest case with which it does. */
 static int run_and_shrink(struct sim *sim)
 {
-    struct troupe__sim_case smallest = {.kept = malloc(sim->line_count + 1), .count = sim->line_count};
+    struct troupe__sim_case smallest = {.kept = malloc(sim->input.count + 1), .count = sim->input.count};
     unsigned all = 0;
     int code = EXIT_SUCCESS;
     for (int fault = TROUPE__CHOOSE_LOSS; fault <= TROUPE__CHOOSE_CLOCK; fault++) {
@@ -609,7 +481,7 @@ static int run_and_shrink(struct sim *sim)
         fprintf(stderr, "troupe sim: out of memory\n");
         return EXIT_FAILURE;
     }
-    memset(smallest.kept, true, sim->line_count);
+    memset(smallest.kept, true, sim->input.count);
     for (uint64_t seed = sim->seed_first; code == EXIT_SUCCESS; seed++) {
         char failure[TROUPE__SIM_FAILURE_SIZE] = "";
         seed_running = seed;
@@ -690,8 +562,11 @@ int troupe__sim(int argc, char **argv)
         perror("troupe sim: no place for snapshots");
         return EXIT_FAILURE;
     }
-    code = !read_input(&sim) ? EXIT_FAILURE : sim.shrink_path ? run_and_shrink(&sim) : run_seeds(&sim);
-    forget_input(&sim);
+    code = !troupe__sim_lines_read(&sim.input, sim.input_path) ? EXIT_FAILURE
+           : sim.shrink_path                                   ? run_and_shrink(&sim)
+                                                               : run_seeds(&sim);
+    troupe__sim_lines_fini(&sim.input);
+    troupe__buffer_free(&sim.text);
     if (sim.snapshots[0]) {
         empty_snapshots(&sim);
         rmdir(sim.snapshots);
