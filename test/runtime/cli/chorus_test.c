@@ -180,6 +180,22 @@ static void who_is_silent_is_named(void **state)
     tear_down(&stage);
 }
 
+/* Silence behind it is not waited for: that would take longer than the alarm. */
+static void the_first_of_all_does_not_wait_for_others(void **state)
+{
+    (void)state;
+    struct stage stage = {.silent = {false, true, false, false}};
+    struct troupe__chorus chorus;
+    set_up(&stage);
+    assert_int_equal(troupe__chorus_open(&chorus, &stage.reach), TROUPE_OK);
+    alarm(DEADLINE_MS / 1000);
+    assert_int_equal(troupe__chorus_greet_first(&chorus, 10 * DEADLINE_MS), 0);
+    alarm(0);
+    assert_string_equal(chorus.voices[0].reply.text, "this is n1");
+    troupe__chorus_close(&chorus);
+    tear_down(&stage);
+}
+
 /* Who needs only one gets the first that answers, though one before it is silent. */
 static void the_first_that_answers_is_enough(void **state)
 {
@@ -205,6 +221,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_are_asked_before_one_answers),
         cmocka_unit_test(who_is_silent_is_named),
+        cmocka_unit_test(the_first_of_all_does_not_wait_for_others),
         cmocka_unit_test(the_first_that_answers_is_enough),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
