@@ -2,8 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * Single values are cells of the actor; a cell that a delivery changes is noted with what it held. For maps and lists
- * see collection.h. Both keep what changed until the epoch is sealed: `ctx->dirty`, and the end of the list of rows that
- * are not folded. */
+ * see collection.h. Both keep what changed until the epoch is sealed: `ctx->dirty`, and the end of the list of rows
+ * that are not folded. */
 #ifndef TROUPE_CORE_STATE_H
 #define TROUPE_CORE_STATE_H
 
