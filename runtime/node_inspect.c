@@ -237,7 +237,8 @@ static void put_counts(const uint64_t *counts, bool json, struct troupe__buffer 
     static const struct {
         enum troupe__table table;
         const char *name;
-    } counted[] = {{TROUPE__STATE, "values"}, {TROUPE__DEAD, "dead"}, {TROUPE__SWEEP, "sweeps"}};
+    } counted[] = {{TROUPE__STATE, "values"},      {TROUPE__DEAD, "dead"},     {TROUPE__EGRESS, "egress"},
+                   {TROUPE__RESPONSE, "response"}, {TROUPE__OUTBOX, "outbox"}, {TROUPE__SWEEP, "sweeps"}};
     for (size_t i = 0; i < sizeof counted / sizeof *counted; i++) {
         if (counts[counted[i].table] != TROUPE__NOT_COUNTED) {
             put_figure(text, json, "", counted[i].name, counts[counted[i].table]);

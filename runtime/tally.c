@@ -46,6 +46,7 @@ enum troupe_error troupe__tally(struct troupe__view *view, unsigned tables, uint
 {
     enum troupe_error result = TROUPE_OK;
     view->error[0] = '\0';
+    view->keys_only = true;
     for (unsigned t = 0; t < TROUPE__TABLE_COUNT; t++) {
         view->tables[t].wanted = (tables >> t & 1) != 0 && t != TROUPE__STATE;
     }

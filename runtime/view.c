@@ -18,6 +18,7 @@ static enum troupe_error add_row(struct troupe__view *view, enum troupe__table t
                                  bool removed, struct troupe_bytes value)
 {
     struct troupe__view_table *into = &view->tables[table];
+    value.size = view->keys_only ? 0 : value.size;
     if (into->count == into->capacity) {
         size_t capacity = into->capacity ? into->capacity * 2 : 256;
         struct troupe__view_row **rows = realloc(into->rows, capacity * sizeof *rows);

@@ -36,6 +36,7 @@ struct troupe__view {
     /* Asked before each row and record, with the bytes of rows that are held: false gives up. NULL: no limit. */
     bool (*may_go_on)(void *limits, size_t size);
     void *limits;
+    bool keys_only; /* values are not kept: they are empty */
     size_t size;
     char error[640];
 };

@@ -84,7 +84,8 @@ static enum troupe_error show_stats(const struct troupe__look *look, struct trou
 /* Of a node that runs: what it says, with its name if there are several. */
 static enum troupe_error show_remote(const struct troupe__look *look, struct troupe__client *client)
 {
-    const unsigned counted = 1u << TROUPE__STATE | 1u << TROUPE__DEAD | 1u << TROUPE__SWEEP;
+    const unsigned counted = 1u << TROUPE__STATE | 1u << TROUPE__DEAD | 1u << TROUPE__EGRESS | 1u << TROUPE__RESPONSE |
+                             1u << TROUPE__OUTBOX | 1u << TROUPE__SWEEP;
     const char *text; /* Counting is not for every second. */
     enum troupe_error result = troupe__remote_stats(client, look->watch_s > 0 ? 0 : counted, look->json, &text);
     if (result != TROUPE_OK) {
@@ -147,13 +148,12 @@ int troupe__look_stats(int argc, char **argv)
                 "  now_ms           the node's clock, in milliseconds since 1970; of one that stopped, then\n"
                 "  mail, timers, jobs\n"
                 "                   messages that wait, that are delayed; jobs without a result\n"
-                "  values, dead, sweeps\n"
+                "  values, dead, egress, response, outbox, sweeps\n"
                 "                   rows of state, of a node that runs without those of the last seconds; dead\n"
-                "                   letters; places where rows of state are to be removed. Not with --watch, nor of\n"
-                "                   a node that runs where counting them takes more than 5 seconds\n"
-                "Of a node that does not run, what else its tables hold:\n"
-                "  egress, response, outbox\n"
-                "                   records not known to be out, kept answers, messages for other nodes\n"
+                "                   letters, records not known to be out, kept answers, messages for other nodes,\n"
+                "                   places where rows of state are to be removed. Not with --watch, nor of a node\n"
+                "                   that runs where counting them takes more than 5 seconds\n"
+                "Of a node that does not run:\n"
                 "  journal_records  epochs that are not in the tables yet\n"
                 "Of a node that runs, what it has done since its start, and what it uses:\n"
                 "  deliveries, failures, dead_letters, repeats, late_answers, input_lines, bad_lines\n"
