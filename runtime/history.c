@@ -11,6 +11,8 @@
 #include "runtime/counters.h"
 #include "runtime/links.h"
 
+enum { PROGRESS_EPOCHS = 64 }; /* from one call of `progress` to the next */
+
 static const char colour_name[] = "colour"; /* META: runtime/links.h */
 
 /* Rows that a node which runs alone does not have. */
@@ -77,10 +79,27 @@ static enum troupe_error fail(const struct troupe__past *past, enum troupe_error
     return result;
 }
 
-static enum troupe_error replay(struct troupe__past *past, uint64_t after, uint64_t last, troupe__journal_fn record,
-                                void *context, char *error, size_t error_size)
+struct reading {
+    struct troupe__history *history;
+    troupe__journal_fn record;
+    void *context;
+};
+
+static enum troupe_error read_epoch(void *context, uint64_t epoch, uint64_t hash, struct troupe_bytes record)
+{
+    struct reading *reading = context;
+    struct troupe__history *history = reading->history;
+    if (++history->epochs_read % PROGRESS_EPOCHS == 0 && history->progress) {
+        history->progress(history->progress_context, "epochs", history->epochs_read);
+    }
+    return reading->record(reading->context, epoch, hash, record);
+}
+
+static enum troupe_error replay(struct troupe__history *history, struct troupe__past *past, uint64_t after,
+                                uint64_t last, troupe__journal_fn record, void *context, char *error, size_t error_size)
 {
     uint64_t before;
+    struct reading reading = {history, record, context};
     struct troupe__journal journal = past->journal;
     journal.last = last;
     error[0] = '\0';
@@ -92,14 +111,15 @@ static enum troupe_error replay(struct troupe__past *past, uint64_t after, uint6
                  (unsigned long long)last);
         return fail(past, TROUPE_ECORRUPT, error, error_size);
     }
-    enum troupe_error result = troupe__journal_replay(&journal, after, before, record, context, error, error_size);
+    enum troupe_error result = troupe__journal_replay(&journal, after, before, read_epoch, &reading, error, error_size);
     return result == TROUPE_OK ? result : fail(past, result, error, error_size);
 }
 
 enum troupe_error troupe__history_open(const char *const *directories, size_t count, struct troupe__history *ret,
                                        char *error, size_t error_size)
 {
-    struct troupe__history history = {.nodes = calloc(count, sizeof *history.nodes)};
+    struct troupe__history history = {.progress = ret->progress, .progress_context = ret->progress_context};
+    history.nodes = calloc(count, sizeof *history.nodes);
     enum troupe_error result = TROUPE_OK;
     if (!history.nodes) {
         snprintf(error, error_size, "out of memory");
@@ -115,7 +135,7 @@ enum troupe_error troupe__history_open(const char *const *directories, size_t co
     }
     for (size_t i = 0; i < count && result == TROUPE_OK; i++) {
         struct troupe__past *past = &history.nodes[i];
-        result = replay(past, past->first - 1, past->last, note_epoch, past, error, error_size);
+        result = replay(&history, past, past->first - 1, past->last, note_epoch, past, error, error_size);
     }
     if (result != TROUPE_OK) {
         troupe__history_close(&history);
@@ -193,5 +213,5 @@ bool troupe__history_hash(const struct troupe__history *history, size_t node, ui
 enum troupe_error troupe__history_replay(struct troupe__history *history, size_t node, uint64_t after, uint64_t last,
                                          troupe__journal_fn record, void *context, char *error, size_t error_size)
 {
-    return replay(&history->nodes[node], after, last, record, context, error, error_size);
+    return replay(history, &history->nodes[node], after, last, record, context, error, error_size);
 }

@@ -27,13 +27,17 @@ struct troupe__past { /* of one node */
     size_t count, capacity;
 };
 
-struct troupe__history {
+struct troupe__history { /* Zero bytes, but for the first two, are one that is not open. */
+    /* Called now and then with how many "epochs", or "rows", have been read so far; may be NULL. */
+    void (*progress)(void *context, const char *what, uint64_t count);
+    void *progress_context;
     struct troupe__past *nodes;
     size_t count;
+    uint64_t epochs_read;
 };
 
-/* Read the journals of the nodes in these directories. Errors, each with a text: those of the journal; TROUPE_ENOMEM.
- */
+/* Read the journals of the nodes in these directories. `ret` is zero bytes but for who is told of the progress. Errors,
+ * each with a text: those of the journal; TROUPE_ENOMEM. */
 enum troupe_error troupe__history_open(const char *const *directories, size_t count, struct troupe__history *ret,
                                        char *error, size_t error_size);
 void troupe__history_close(struct troupe__history *history);

@@ -9,7 +9,10 @@
 #include "runtime/files.h"
 #include "state/lmdb_store.h"
 
-enum { RECORD_SIZE = 4 << 20 /* of the epochs that the store is made of */ };
+enum {
+    RECORD_SIZE = 4 << 20, /* of the epochs that the store is made of */
+    PROGRESS_ROWS = 1024,  /* from one call of `progress` to the next */
+};
 
 static const struct troupe__snapshot_part *part_of(const struct troupe__snapshot *snapshot, size_t number)
 {
@@ -50,6 +53,8 @@ bool troupe__rewind_belongs(const struct troupe__history *history, const struct 
 /* ---- one node: its rows in a store of their own ------------------------------------------------------------------ */
 
 struct load {
+    const struct troupe__history *history; /* which says who is told of the progress */
+    uint64_t rows;                         /* of the base, so far */
     struct troupe__store *store;
     struct troupe__buffer record;
     uint64_t epoch; /* of that store */
@@ -82,6 +87,9 @@ static enum troupe_error load_row(void *context, enum troupe__table table, struc
                                   struct troupe_bytes value)
 {
     struct load *load = context;
+    if (++load->rows % PROGRESS_ROWS == 0 && load->history->progress) {
+        load->history->progress(load->history->progress_context, "rows", load->rows);
+    }
     troupe__record_set(&load->record, table, key.data, key.size, value.data, value.size);
     return commit_if_large(load);
 }
@@ -132,7 +140,8 @@ static enum troupe_error make_part(struct troupe__history *history, const char *
                                    const struct troupe__snapshot_part *base, const char *scratch, const char *directory,
                                    struct troupe__snapshot_part *part, char *error, size_t error_size)
 {
-    struct load load = {.hash = base ? base->hash : TROUPE__HASH_UNKNOWN, .error = error, .error_size = error_size};
+    struct load load = {
+        .history = history, .hash = base ? base->hash : TROUPE__HASH_UNKNOWN, .error = error, .error_size = error_size};
     struct troupe__lmdb_options options = {.sync = false};
     char unused[64];
     enum troupe_error result = troupe__files_remove(scratch, error, error_size);

@@ -137,14 +137,17 @@ enum troupe_error troupe__snapshot_check_cut(const char *directory, const struct
 enum troupe_error troupe__snapshot_flights(const char *directory, const struct troupe__snapshot *snapshot,
                                            uint64_t *ret, char *error, size_t error_size);
 
-/* Write a snapshot to `to` as one stream: its parts, the manifest last. Errors, each with a text: those of reading and
- * writing. */
+/* Write a snapshot to `to` as one stream: its parts, the manifest last. `progress`, which may be NULL, is called now
+ * and then with the bytes so far. Errors, each with a text: those of reading and writing. */
 enum troupe_error troupe__snapshot_send(const char *directory, const struct troupe__snapshot *snapshot, int to,
+                                        void (*progress)(void *context, uint64_t bytes), void *progress_context,
                                         char *error, size_t error_size);
 
 /* Make the directory `target` of such a stream; it is named as the manifest says, whatever that of the directory is.
- * Errors, each with a text: those of reading and writing; nothing is left then. */
-enum troupe_error troupe__snapshot_receive(int from, const char *target, char *error, size_t error_size);
+ * `progress` as above. Errors, each with a text: those of reading and writing; nothing is left then. */
+enum troupe_error troupe__snapshot_receive(int from, const char *target,
+                                           void (*progress)(void *context, uint64_t bytes), void *progress_context,
+                                           char *error, size_t error_size);
 
 /* Remove a snapshot: its manifest first, so that a half removed one is none. */
 enum troupe_error troupe__snapshot_remove(const char *directory, char *error, size_t error_size);

@@ -11,7 +11,23 @@
 #include "runtime/snapshot.h"
 #include "runtime/snapshot_stream.h"
 
-static enum troupe_error send_file(const char *path, int to, char *error, size_t error_size)
+/* Who is told of the progress, and how many bytes have gone by. */
+struct passing {
+    void (*progress)(void *context, uint64_t bytes);
+    void *context;
+    uint64_t bytes;
+};
+
+static void pass(void *context, uint64_t bytes)
+{
+    struct passing *passing = context;
+    passing->bytes += bytes;
+    if (passing->progress) {
+        passing->progress(passing->context, passing->bytes);
+    }
+}
+
+static enum troupe_error send_file(const char *path, int to, struct passing *passing, char *error, size_t error_size)
 {
     char text[256];
     struct troupe__part_reader *reader;
@@ -22,7 +38,7 @@ static enum troupe_error send_file(const char *path, int to, char *error, size_t
     }
     enum troupe_error result = troupe__part_open(fd, &reader, &head, text, sizeof text);
     if (result == TROUPE_OK) {
-        result = troupe__part_copy(reader, to, text, sizeof text);
+        result = troupe__part_copy(reader, to, pass, passing, text, sizeof text);
         troupe__part_reader_free(reader);
     }
     close(fd);
@@ -33,17 +49,19 @@ static enum troupe_error send_file(const char *path, int to, char *error, size_t
 }
 
 enum troupe_error troupe__snapshot_send(const char *directory, const struct troupe__snapshot *snapshot, int to,
+                                        void (*progress)(void *context, uint64_t bytes), void *progress_context,
                                         char *error, size_t error_size)
 {
     char path[PATH_MAX];
+    struct passing passing = {progress, progress_context, 0};
     enum troupe_error result = TROUPE_OK;
     for (size_t i = 0; i < snapshot->part_count && result == TROUPE_OK; i++) {
         result = troupe__snapshot_part_path(path, directory, snapshot->parts[i].node, error, error_size);
-        result = result == TROUPE_OK ? send_file(path, to, error, error_size) : result;
+        result = result == TROUPE_OK ? send_file(path, to, &passing, error, error_size) : result;
     }
     result = result == TROUPE_OK ? troupe__files_join(path, directory, TROUPE__SNAPSHOT_MANIFEST, "", error, error_size)
                                  : result;
-    return result == TROUPE_OK ? send_file(path, to, error, error_size) : result;
+    return result == TROUPE_OK ? send_file(path, to, &passing, error, error_size) : result;
 }
 
 /* The file that a stream with this head belongs in. */
@@ -68,7 +86,8 @@ static enum troupe_error path_for(struct troupe_bytes head, const char *director
     return troupe__snapshot_part_path(path, directory, node, error, error_size);
 }
 
-static enum troupe_error receive_one(int from, const char *directory, bool *ret_last, char *error, size_t error_size)
+static enum troupe_error receive_one(int from, const char *directory, struct passing *passing, bool *ret_last,
+                                     char *error, size_t error_size)
 {
     char path[PATH_MAX];
     struct troupe__part_reader *reader;
@@ -82,7 +101,7 @@ static enum troupe_error receive_one(int from, const char *directory, bool *ret_
     if (result == TROUPE_OK && fd < 0) {
         result = troupe__files_fail("create", path, error, error_size);
     }
-    result = result == TROUPE_OK ? troupe__part_copy(reader, fd, error, error_size) : result;
+    result = result == TROUPE_OK ? troupe__part_copy(reader, fd, pass, passing, error, error_size) : result;
     if (fd >= 0) {
         close(fd);
     }
@@ -90,9 +109,12 @@ static enum troupe_error receive_one(int from, const char *directory, bool *ret_
     return result;
 }
 
-enum troupe_error troupe__snapshot_receive(int from, const char *target, char *error, size_t error_size)
+enum troupe_error troupe__snapshot_receive(int from, const char *target,
+                                           void (*progress)(void *context, uint64_t bytes), void *progress_context,
+                                           char *error, size_t error_size)
 {
     char writing[PATH_MAX];
+    struct passing passing = {progress, progress_context, 0};
     int lock;
     bool last = false;
     enum troupe_error result = troupe__files_join(writing, target, "", ".writing", error, error_size);
@@ -101,7 +123,7 @@ enum troupe_error troupe__snapshot_receive(int from, const char *target, char *e
         return result;
     }
     while (result == TROUPE_OK && !last) {
-        result = receive_one(from, writing, &last, error, error_size);
+        result = receive_one(from, writing, &passing, &last, error, error_size);
     }
     return troupe__snapshot_end(target, lock, result, error, error_size);
 }

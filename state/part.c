@@ -500,7 +500,9 @@ enum troupe_error troupe__part_next(struct troupe__part_reader *reader, enum tro
     return result;
 }
 
-enum troupe_error troupe__part_copy(struct troupe__part_reader *reader, int to, char *error, size_t error_size)
+enum troupe_error troupe__part_copy(struct troupe__part_reader *reader, int to,
+                                    void (*copied)(void *context, uint64_t bytes), void *context, char *error,
+                                    size_t error_size)
 {
     enum troupe_error result = write_all(to, reader->raw.data, reader->raw.size, error, error_size);
     for (char kind = 'H'; result == TROUPE_OK && kind != 'E';) {
@@ -508,6 +510,9 @@ enum troupe_error troupe__part_copy(struct troupe__part_reader *reader, int to, 
         result = result == TROUPE_OK ? write_all(to, reader->header, HEADER_SIZE, error, error_size) : result;
         if (result == TROUPE_OK) {
             result = write_all(to, reader->stored.data, reader->stored.size, error, error_size);
+        }
+        if (result == TROUPE_OK && copied) {
+            copied(context, HEADER_SIZE + reader->stored.size);
         }
     }
     struct stat status;

@@ -54,8 +54,11 @@ enum troupe_error troupe__part_next(struct troupe__part_reader *reader, enum tro
                                     size_t error_size);
 
 /* Instead of reading rows: copy the whole stream to `to`, byte for byte; the checksum of each block is checked, and
- * nothing behind the last one is read. A regular file is synced. Errors: those of reading and of writing. */
-enum troupe_error troupe__part_copy(struct troupe__part_reader *reader, int to, char *error, size_t error_size);
+ * nothing behind the last one is read. A regular file is synced. `copied` is called with the bytes of each block; it
+ * may be NULL. Errors: those of reading and of writing. */
+enum troupe_error troupe__part_copy(struct troupe__part_reader *reader, int to,
+                                    void (*copied)(void *context, uint64_t bytes), void *context, char *error,
+                                    size_t error_size);
 
 /* What the part holds; after the end only. */
 const struct troupe__part_summary *troupe__part_summary(const struct troupe__part_reader *reader);

@@ -13,7 +13,13 @@
 #include "runtime/cli/cluster_file.h"
 #include "runtime/cli/directory.h"
 #include "runtime/cli/local.h"
+#include "runtime/cli/progress.h"
 #include "runtime/rewind.h"
+
+static void show_progress(void *progress, const char *what, uint64_t count)
+{
+    troupe__progress_count(progress, "reading", count, what);
+}
 
 /* A node or troupe with its past, and the snapshots that there are of it. */
 struct past {
@@ -193,9 +199,11 @@ static enum troupe_error open_histories(struct past *past, const char *data, cha
     return result;
 }
 
-static enum troupe_error past_open(const char *data, struct past *ret, char *error, size_t error_size)
+static enum troupe_error past_open(const char *data, struct troupe__progress *progress, struct past *ret, char *error,
+                                   size_t error_size)
 {
     struct past past = {.is_troupe = troupe__local_is_troupe(data), .count = 1};
+    past.history = (struct troupe__history){.progress = show_progress, .progress_context = progress};
     enum troupe_error result = troupe__directory_check(data, error, error_size);
     if (result == TROUPE_OK && past.is_troupe) {
         char path[PATH_MAX];
@@ -264,7 +272,9 @@ static void print_cut(const struct past *past, uint64_t colour, const struct bas
 enum troupe_error troupe__cuts_list(const char *data, bool json, FILE *to, char *error, size_t error_size)
 {
     struct past past;
-    enum troupe_error result = past_open(data, &past, error, error_size);
+    struct troupe__progress progress = {.command = "snapshot cuts"};
+    enum troupe_error result = past_open(data, &progress, &past, error, error_size);
+    troupe__progress_end(&progress);
     if (result != TROUPE_OK) {
         return result;
     }
@@ -336,8 +346,10 @@ enum troupe_error troupe__cuts_rewind(const char *data, int64_t time_ms, const c
 {
     struct past past;
     struct troupe__snapshot snapshot;
-    enum troupe_error result = past_open(data, &past, error, error_size);
+    struct troupe__progress progress = {.command = "restore"};
+    enum troupe_error result = past_open(data, &progress, &past, error, error_size);
     if (result != TROUPE_OK) {
+        troupe__progress_end(&progress);
         return result;
     }
     uint64_t found = 0;
@@ -357,6 +369,7 @@ enum troupe_error troupe__cuts_rewind(const char *data, int64_t time_ms, const c
                                      &snapshot, error, error_size);
         troupe__snapshot_fini(&snapshot);
     }
+    troupe__progress_end(&progress);
     past_close(&past);
     return result;
 }

@@ -106,18 +106,27 @@ void troupe__progress_count(struct troupe__progress *progress, const char *what,
     }
 }
 
-void troupe__progress_rows(void *progress_rows, uint64_t rows)
+static void show_share(struct troupe__progress_rows *shown, uint64_t count, const char *unit)
 {
-    struct troupe__progress_rows *shown = progress_rows;
     char text[160];
     if (shown->all == 0) {
-        troupe__progress_count(&shown->progress, shown->what, rows, "rows");
+        troupe__progress_count(&shown->progress, shown->what, count, unit);
     } else if (troupe__progress_due(&shown->progress)) {
-        unsigned percent = rows < shown->all ? (unsigned)((double)rows / (double)shown->all * 100) : 99;
-        snprintf(text, sizeof text, "%s: %s of %s rows, %u %%", shown->what, troupe__progress_number(rows),
-                 troupe__progress_number(shown->all), percent);
+        unsigned percent = count < shown->all ? (unsigned)((double)count / (double)shown->all * 100) : 99;
+        snprintf(text, sizeof text, "%s: %s of %s %s, %u %%", shown->what, troupe__progress_number(count),
+                 troupe__progress_number(shown->all), unit, percent);
         troupe__progress_draw(&shown->progress, text);
     }
+}
+
+void troupe__progress_rows(void *progress_rows, uint64_t rows)
+{
+    show_share(progress_rows, rows, "rows");
+}
+
+void troupe__progress_bytes(void *progress_rows, uint64_t bytes)
+{
+    show_share(progress_rows, bytes, "bytes");
 }
 
 void troupe__progress_end(struct troupe__progress *progress)

@@ -36,6 +36,8 @@ struct troupe__progress_rows {
     uint64_t all;
 };
 void troupe__progress_rows(void *progress_rows, uint64_t rows);
+/* The same of bytes. */
+void troupe__progress_bytes(void *progress_rows, uint64_t bytes);
 
 /* A bar as "[#####-----]  50 %", full only when `done` is `all`: that may be a guess, and exceeded. */
 enum { TROUPE__PROGRESS_BAR_SIZE = 32 };

@@ -166,7 +166,7 @@ static enum troupe_error restore_from(const struct options *options, const char 
     }
     enum troupe_error result =
         options->at ? troupe__source_rewind(options->from, options->at_ms, scratch, &source, error, error_size)
-                    : troupe__source_open(operand, scratch, &source, error, error_size);
+                    : troupe__source_open("restore", operand, scratch, &source, error, error_size);
     if (result == TROUPE_OK) {
         result = restore(options, source.path, error, error_size);
         troupe__source_close(&source);

@@ -204,7 +204,10 @@ static int create(struct options *options, const char *operand)
     if (streamed) {
         char unused[512];
         signal(SIGPIPE, SIG_IGN); /* Who reads may have had enough; what was made is removed all the same. */
-        result = troupe__snapshot_send(path, &snapshot, STDOUT_FILENO, error, sizeof error);
+        struct troupe__progress_rows shown = {{.command = "snapshot create"}, "sending", 0};
+        result =
+            troupe__snapshot_send(path, &snapshot, STDOUT_FILENO, troupe__progress_bytes, &shown, error, sizeof error);
+        troupe__progress_end(&shown.progress);
         (void)troupe__snapshot_remove(path, unused, sizeof unused);
     } else {
         printf("%s\n", path);
@@ -450,7 +453,7 @@ static int run_action(int (*run)(struct options *options, const char *operand), 
     if (!operand || run == delete || named) {
         return run(options, operand);
     }
-    enum troupe_error result = troupe__source_open(operand, NULL, &source, error, sizeof error);
+    enum troupe_error result = troupe__source_open("snapshot", operand, NULL, &source, error, sizeof error);
     if (result != TROUPE_OK) {
         return troupe__failed("snapshot", error, result);
     }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "runtime/cli/cuts.h"
+#include "runtime/cli/progress.h"
 #include "runtime/files.h"
 #include "runtime/snapshot.h"
 
@@ -26,9 +27,10 @@ static enum troupe_error make_around(struct troupe__source *source, char *error,
     return TROUPE_OK;
 }
 
-enum troupe_error troupe__source_open(const char *operand, const char *scratch, struct troupe__source *ret, char *error,
-                                      size_t error_size)
+enum troupe_error troupe__source_open(const char *command, const char *operand, const char *scratch,
+                                      struct troupe__source *ret, char *error, size_t error_size)
 {
+    struct troupe__progress_rows shown = {{.command = command}, "unpacking", 0};
     struct troupe__source source = {.temporary = false};
     struct stat status;
     bool piped = strcmp(operand, "-") == 0;
@@ -49,7 +51,10 @@ enum troupe_error troupe__source_open(const char *operand, const char *scratch, 
         result = make_around(&source, error, error_size);
     }
     source.temporary = true;
-    result = result == TROUPE_OK ? troupe__snapshot_receive(fd, source.path, error, error_size) : result;
+    if (result == TROUPE_OK) {
+        result = troupe__snapshot_receive(fd, source.path, troupe__progress_bytes, &shown, error, error_size);
+        troupe__progress_end(&shown.progress);
+    }
     if (!piped) {
         close(fd);
     }

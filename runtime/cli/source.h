@@ -16,9 +16,10 @@ struct troupe__source {
 };
 
 /* `operand` is a directory as it is, else a stream: "-" is the standard input, or a file. A stream is unpacked to the
- * new directory `scratch`, NULL: to one for temporary files. Errors, each with a text. */
-enum troupe_error troupe__source_open(const char *operand, const char *scratch, struct troupe__source *ret, char *error,
-                                      size_t error_size);
+ * new directory `scratch`, NULL: to one for temporary files; a terminal is shown how far that is, for `command`.
+ * Errors, each with a text. */
+enum troupe_error troupe__source_open(const char *command, const char *operand, const char *scratch,
+                                      struct troupe__source *ret, char *error, size_t error_size);
 
 /* The cut at or before a time, of what lives in `from`; made in `scratch`. Errors, each with a text. */
 enum troupe_error troupe__source_rewind(const char *from, int64_t at_ms, const char *scratch,

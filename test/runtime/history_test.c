@@ -132,7 +132,7 @@ static void live(struct fixture *f)
 
 static struct troupe__history look(struct fixture *f)
 {
-    struct troupe__history history;
+    struct troupe__history history = {.count = 0};
     if (troupe__history_open(f->paths, NODES, &history, f->error, sizeof f->error) != TROUPE_OK) {
         fail_msg("%s", f->error);
     }

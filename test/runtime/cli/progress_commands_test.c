@@ -23,6 +23,7 @@
 #include "runtime/cli/snapshot.h"
 #include "runtime/files.h"
 #include "runtime/snapshot.h"
+#include "state/lmdb_store.h"
 
 enum { ROWS = 32768 }; /* A restoring says it each 4096 rows. */
 
@@ -91,6 +92,19 @@ static void make_snapshot(struct fixture *fixture)
         TROUPE_OK);
     assert_int_equal(troupe__snapshot_write_manifest(writing, &snapshot, error, sizeof error), TROUPE_OK);
     assert_int_equal(troupe__snapshot_end(fixture->snapshot, lock, TROUPE_OK, error, sizeof error), TROUPE_OK);
+}
+
+static void make_stream(const struct fixture *fixture, const char *path)
+{
+    struct troupe__snapshot snapshot;
+    char error[512];
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(troupe__snapshot_read(fixture->snapshot, &snapshot, error, sizeof error), TROUPE_OK);
+    assert_int_equal(troupe__snapshot_send(fixture->snapshot, &snapshot, fd, NULL, NULL, error, sizeof error),
+                     TROUPE_OK);
+    troupe__snapshot_fini(&snapshot);
+    close(fd);
 }
 
 static int remove_one(const char *path, const struct stat *status, int kind, struct FTW *where)
@@ -167,12 +181,13 @@ static void commands_over_a_whole_snapshot_say_how_far_they_are(void **state)
 {
     (void)state;
     struct fixture fixture;
-    char changes[PATH_MAX], fresh[PATH_MAX], data[PATH_MAX], module[PATH_MAX], unused[512];
+    char changes[PATH_MAX], fresh[PATH_MAX], data[PATH_MAX], module[PATH_MAX], stream[PATH_MAX], unused[512];
     const char *build = getenv("BUILD");
     make_snapshot(&fixture);
     snprintf(changes, sizeof changes, "%s/changes", fixture.directory);
     snprintf(fresh, sizeof fresh, "%s/fresh", fixture.directory);
     snprintf(data, sizeof data, "%s/data", fixture.directory);
+    snprintf(stream, sizeof stream, "%s/stream", fixture.directory);
     snprintf(module, sizeof module, "%s/samples/greeter.so", build ? build : "build");
     FILE *file = fopen(changes, "w");
     assert_non_null(file);
@@ -197,9 +212,47 @@ static void commands_over_a_whole_snapshot_say_how_far_they_are(void **state)
     expect_progress(troupe__restore, restore, "restore: writing: ");
     char *create[] = {"snapshot", "create", "--data", data, NULL};
     expect_progress(troupe__snapshot, create, "snapshot create: writing: ");
+    make_stream(&fixture, stream);
+    char *verify_stream[] = {"snapshot", "verify", stream, NULL};
+    expect_progress(troupe__snapshot, verify_stream, "snapshot: unpacking: ");
     char *of_directory[] = {"snapshot", "export", data, NULL};
     expect_progress(troupe__snapshot, of_directory, "snapshot export: reading: ");
     remove_all(fixture.directory);
+}
+
+/* A node that has kept some hundred epochs, of some colours. */
+static void make_kept(const char *directory)
+{
+    struct troupe__lmdb_options options = {.keep_journal = true};
+    struct troupe__store *store;
+    char error[512];
+    assert_int_equal(troupe__lmdb_store_open(directory, &options, &store, error, sizeof error), TROUPE_OK);
+    assert_int_equal(store->replay(store, NULL, NULL), TROUPE_OK);
+    for (uint64_t epoch = 1; epoch <= 600; epoch++) {
+        struct troupe__buffer record = {0}, colour = {0};
+        troupe__buffer_put_varint(&colour, 1000 + epoch / 100);
+        troupe__buffer_put_varint(&colour, 1700000000000 + epoch / 100);
+        troupe__record_set(&record, TROUPE__META, "colour", strlen("colour"), colour.data, colour.size);
+        assert_int_equal(store->commit(store, epoch, (struct troupe_bytes){record.data, record.size}), TROUPE_OK);
+        troupe__buffer_free(&record);
+        troupe__buffer_free(&colour);
+    }
+    store->close(store);
+}
+
+static void ways_back_say_how_far_they_are(void **state)
+{
+    (void)state;
+    char directory[] = "/tmp/troupe-progress.XXXXXX", data[64], fresh[64];
+    assert_non_null(mkdtemp(directory));
+    snprintf(data, sizeof data, "%s/data", directory);
+    snprintf(fresh, sizeof fresh, "%s/fresh", directory);
+    make_kept(data);
+    char *cuts[] = {"snapshot", "cuts", "--data", data, NULL};
+    expect_progress(troupe__snapshot, cuts, "snapshot cuts: reading: ");
+    char *restore[] = {"restore", "--at", "2100-01-01T00:00:00Z", "--from", data, "--data", fresh, NULL};
+    expect_progress(troupe__restore, restore, "restore: reading: ");
+    remove_all(directory);
 }
 
 /* A file, a pipe: what is read by programs stays as it was. */
@@ -223,6 +276,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(commands_over_a_whole_snapshot_say_how_far_they_are),
+        cmocka_unit_test(ways_back_say_how_far_they_are),
         cmocka_unit_test(where_the_standard_error_is_no_terminal_nothing_is_drawn),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
