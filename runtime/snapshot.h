@@ -53,8 +53,8 @@ bool troupe__snapshot_name_valid(const char *name);
 /* Whether it is the name of one that is being made. */
 bool troupe__snapshot_is_writing(const char *name);
 
-/* Tell of each NAME.writing in `directory`, and whether its maker was killed: it is dead; or, with `remove`, it was and
- * is removed. */
+/* Tell of each NAME.writing in `directory` that holds nothing but parts and a manifest, and whether its maker was
+ * killed: it is dead; or, with `remove`, it was and is removed. */
 typedef void (*troupe__snapshot_leftover_fn)(void *context, const char *name, bool is_dead);
 void troupe__snapshot_leftovers(const char *directory, bool remove, troupe__snapshot_leftover_fn found, void *context);
 

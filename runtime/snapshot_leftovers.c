@@ -9,11 +9,29 @@
 
 #include "runtime/files.h"
 #include "runtime/snapshot.h"
+#include "runtime/snapshot_stream.h"
 
 bool troupe__snapshot_is_writing(const char *name)
 {
     size_t size = strlen(name), suffix = strlen(TROUPE__SNAPSHOT_WRITING);
     return size > suffix && strcmp(name + size - suffix, TROUPE__SNAPSHOT_WRITING) == 0;
+}
+
+/* The directory may be one for other things too: whether this one holds what a snapshot does, and nothing else. */
+static bool is_ours(const char *path)
+{
+    DIR *open = opendir(path);
+    bool ours = open != NULL;
+    for (struct dirent *entry; ours && (entry = readdir(open)) != NULL;) {
+        const char *name = entry->d_name, *end = name + strlen(name);
+        bool part = strncmp(name, "node-", 5) == 0 && end - name > 10 && strcmp(end - 5, ".part") == 0;
+        ours =
+            part || strcmp(name, TROUPE__SNAPSHOT_MANIFEST) == 0 || strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+    }
+    if (open) {
+        closedir(open);
+    }
+    return ours;
 }
 
 void troupe__snapshot_leftovers(const char *directory, bool remove, troupe__snapshot_leftover_fn found, void *context)
@@ -22,7 +40,8 @@ void troupe__snapshot_leftovers(const char *directory, bool remove, troupe__snap
     for (struct dirent *entry; open && (entry = readdir(open)) != NULL;) {
         char path[PATH_MAX], unused[512];
         if (entry->d_name[0] == '.' || !troupe__snapshot_is_writing(entry->d_name) ||
-            troupe__files_join(path, directory, entry->d_name, "", unused, sizeof unused) != TROUPE_OK) {
+            troupe__files_join(path, directory, entry->d_name, "", unused, sizeof unused) != TROUPE_OK ||
+            !is_ours(path)) {
             continue;
         }
         bool is_dead =

@@ -61,6 +61,7 @@ status=0
 [ -d "$dir/new/held.writing" ] || fail "it was thrown away"
 # Others that a crash left are told of, and removed by the next create; never one that somebody writes.
 mkdir "$dir/new/dead.writing" && echo part >"$dir/new/dead.writing/node-node.part"
+mkdir "$dir/new/letter.writing" && echo dear >"$dir/new/letter.writing/draft" # Of somebody else.
 "$troupe" snapshot list --to "$dir/new" >"$dir/said" 2>"$dir/err" || fail "a list"
 grep -q 'list: held.writing is no snapshot: it is being written' "$dir/err" || fail "one that is being written is not told"
 grep -q 'list: dead.writing is no snapshot: the command that made it was killed' "$dir/err" || fail "one that is left is not told"
@@ -69,6 +70,7 @@ grep -q 'list: dead.writing is no snapshot: the command that made it was killed'
 "$troupe" snapshot create --data "$dir/one" --to "$dir/new" --name next >"$dir/said" 2>"$dir/err" || fail "a create beside them"
 grep -q 'create: dead.writing is removed: the command that made it was killed' "$dir/err" || fail "what is removed is not told"
 [ ! -e "$dir/new/dead.writing" ] && [ -d "$dir/new/held.writing" ] || fail "the wrong one was removed"
+! grep -q letter "$dir/said" "$dir/err" && [ -e "$dir/new/letter.writing/draft" ] || fail "what is no snapshot was meddled with"
 status=0
 "$troupe" snapshot create --data "$dir/one" --to "$dir/new" --name a.writing >"$dir/said" 2>"$dir/err" || status=$?
 [ $status = 2 ] || fail "a snapshot is called as one that is being written"
