@@ -160,8 +160,11 @@ static enum troupe_error take(const struct options *options, const char *directo
     }
     if (result == TROUPE_OK) {
         troupe__snapshot_leftovers(directory, true, tell_removed, NULL);
-        result = is_at_rest(&reach) ? take_resting(&reach, path, ret, error, error_size)
-                                    : take_live(&reach, path, ret, error, error_size);
+        bool rests = is_at_rest(&reach);
+        result = rests ? TROUPE_ENOTFOUND : take_live(&reach, path, ret, error, error_size);
+        if (result == TROUPE_ENOTFOUND && (rests || is_at_rest(&reach))) { /* It was another command at work there. */
+            result = take_resting(&reach, path, ret, error, error_size);
+        }
     }
     troupe__reach_close(&reach);
     return result;
