@@ -32,5 +32,7 @@ left=$("$build/troupe" stats --data "$dir/data" | awk '$1 == "timers" { print $2
 (ulimit -s 1024 -d $limit && exec timeout 120 "${command[@]}" 2>>"$dir/log") || fail "troupe run ended with status $?"
 done=$(grep -c '"egress":"done".*"faults":0' "$dir/out" || true)
 [ "$done" = 1000 ] || fail "$done of 1000 tallies were full, without a repeat"
+rows=$("$build/troupe" stats --data "$dir/data" | awk '$1 == "timers" { print $2 }')
+[ "$rows" = 0 ] || fail "$rows that came would come again"
 "$build/troupe" doctor "$dir/data" >/dev/null || fail "doctor finds damage"
 echo "$left delayed messages were waiting at the kill; all of ${TROUPE_FLOODS}0,000 came once"

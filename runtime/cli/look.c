@@ -138,15 +138,6 @@ static void complain_row(const struct troupe__look *look, enum troupe__table tab
     troupe__look_complain(look, error == TROUPE_ENOMEM ? "out of memory" : text, error);
 }
 
-int troupe__look_finish(const struct troupe__look *look, bool good)
-{
-    if (fflush(stdout) || ferror(stdout)) {
-        fprintf(stderr, "troupe %s: cannot write the output (%s)\n", look->command, troupe_error_text(TROUPE_EIO));
-        return EXIT_FAILURE;
-    }
-    return good ? EXIT_SUCCESS : EXIT_FAILURE;
-}
-
 /* ---- nodes ------------------------------------------------------------------------------------------------------- */
 
 static void show_progress(void *progress, uint64_t rows)
@@ -264,5 +255,5 @@ int troupe__look_at(struct troupe__look *look, unsigned tables, struct troupe_by
     }
     troupe__chorus_close(&chorus);
     troupe__reach_close(&reach);
-    return troupe__look_finish(look, good);
+    return good ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -74,7 +74,4 @@ void troupe__look_complain(const struct troupe__look *look, const char *text, en
 /* Open what the command line said. Returns -1, or the exit code. */
 int troupe__look_open(const struct troupe__look *look, struct troupe__reach *reach);
 
-/* The exit code when all has been printed. */
-int troupe__look_finish(const struct troupe__look *look, bool good);
-
 #endif

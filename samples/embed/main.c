@@ -78,7 +78,7 @@ static void on_record(void *context, const struct troupe_record *record)
 
 static void send_words(struct ev_loop *loop, ev_timer *timer, int events)
 {
-    (void)events;
+    (void)loop, (void)events;
     struct program *program = timer->data;
     struct troupe_bytes none = {NULL, 0};
     while (*program->words) {
@@ -93,7 +93,6 @@ static void send_words(struct ev_loop *loop, ev_timer *timer, int events)
         }
         program->words++;
     }
-    ev_timer_stop(loop, timer);
 }
 
 /* The node has ended, by troupe_node_stop or because it failed. */
@@ -124,7 +123,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "embed: %s\n", text);
         return EXIT_FAILURE;
     }
-    ev_timer timer; /* Whatever else the program does on its loop. */
+    ev_timer timer; /* Whatever else the program does on its loop, which goes on until on_end breaks it. */
     ev_timer_init(&timer, send_words, 0.0, 0.01);
     timer.data = &program;
     ev_timer_start(loop, &timer);
