@@ -239,6 +239,9 @@ static enum troupe_error open_all(struct troupe__reach *reach, const struct trou
     result = open_one(reach, options, data);
     if (result == TROUPE_OK && troupe__reach_runs(&reach->nodes[0])) {
         result = ask_for_nodes(reach);
+        if (result == TROUPE_ENOTFOUND && !troupe__reach_runs(&reach->nodes[0])) {
+            result = TROUPE_OK; /* It has ended meanwhile: then it is one at rest. */
+        }
     }
     return result;
 }
