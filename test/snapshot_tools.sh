@@ -155,7 +155,7 @@ ok "a node goes on behind another line, with another number; a dead letter is ad
 
 # A node that was killed before it could note that its records are out: their numbers are not changed, those of another
 # egress are, up and down.
-"$build/troupe" run "$dir/kept.so" --data "$dir/six" --output "$dir/six.out" >"$dir/stdout" 2>"$dir/log" &
+"$build/troupe" run "$dir/kept.so" --data "$dir/six" --output "$dir/six.out" --no-supervisor >"$dir/stdout" 2>"$dir/log" &
 pid=$!
 wait_for -p $pid "$build/troupe" send keep/box/d say '{"n":2}' --data "$dir/six" >/dev/null 2>&1
 wait_for -p $pid grep -q '"seq":42' "$dir/six.out"
