@@ -14,7 +14,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
@@ -37,7 +36,6 @@ enum {
     NICE = 5, /* folding can wait: else loop and committer wait for ticks of 4 ms on a machine with two cores */
     BUFFER_KEPT_MAX = 1 << 20, /* bytes of a batch's memory that is kept for the next one, ... */
     BUFFER_KEPT_TIMES = 4,     /* ... or if it is no more than so many times what the batch had */
-    PIECE = 1 << 22,           /* bytes of memory that are given back at once */
     PHOTO_TIMES = 8,           /* times bytes_max that may come to what waits while a photograph is taken, ... */
     PHOTO_SHARE = 8,           /* ... up to such a part over left_max, ... */
     PHOTO_SHARE_MAX = 4,       /* ... and such a part before commits wait ... */
@@ -362,47 +360,23 @@ static int fold_some(struct troupe__fold *fold, size_t *ret_done)
 /* ---- the queue: records in segments ------------------------------------------------------------------------------ */
 
 /* Under the mutex: a segment that is empty and holds at least `size` bytes. NULL when out of memory. */
-static struct troupe__fold_segment *new_segment(struct troupe__fold *fold, size_t size)
+static struct troupe__segment *new_segment(struct troupe__fold *fold, size_t size)
 {
-    struct troupe__fold_segment *segment = fold->spare ? fold->spare : calloc(1, sizeof *segment);
+    size_t most = fold->left_max + fold->left_max / PHOTO_SHARE_MAX;
+    struct troupe__segment *segment = fold->spare ? fold->spare : troupe__segment_new(most + most / 8);
     fold->spare = NULL;
-    if (segment && !troupe__buffer_reserve(&segment->entries, size)) {
-        free(segment->entries.data);
-        free(segment);
+    if (segment && !troupe__segment_reserve(segment, size)) {
+        troupe__segment_free(segment);
         return NULL;
     }
     return segment;
-}
-
-/* Hundreds of megabytes given back at once would hold the address space for tens of milliseconds against every thread
- * that wants memory of the system. */
-static void empty_pages(struct troupe__buffer *buffer)
-{
-    uintptr_t from = ((uintptr_t)buffer->data + PAGE - 1) / PAGE * PAGE;
-    uintptr_t to = ((uintptr_t)buffer->data + buffer->capacity) / PAGE * PAGE;
-    for (size_t size; buffer->capacity > PIECE && from < to; from += size) {
-        size = to - from < PIECE ? to - from : PIECE;
-        (void)madvise((void *)from, size, MADV_DONTNEED); /* Whatever it says, the memory is freed. */
-    }
-}
-
-/* Not under the mutex, if they may be large. */
-static void free_segments(struct troupe__fold_segment *segment)
-{
-    while (segment) {
-        struct troupe__fold_segment *next = segment->next;
-        empty_pages(&segment->entries);
-        troupe__buffer_free(&segment->entries);
-        free(segment);
-        segment = next;
-    }
 }
 
 /* Under the mutex: what comes from now on goes into another segment, which must hold what a commit in flight has
  * reserved. False when out of memory. */
 static bool close_open(struct troupe__fold *fold)
 {
-    struct troupe__fold_segment *next = NULL;
+    struct troupe__segment *next = NULL;
     if (fold->reserved > 0 && !(next = new_segment(fold, fold->reserved))) {
         return false;
     }
@@ -418,9 +392,9 @@ static bool close_open(struct troupe__fold *fold)
 }
 
 /* Under the mutex: the first segment is folded. Returns what is left of it to be freed, or NULL. */
-static struct troupe__fold_segment *drop_first(struct troupe__fold *fold)
+static struct troupe__segment *drop_first(struct troupe__fold *fold)
 {
-    struct troupe__fold_segment *segment = fold->first;
+    struct troupe__segment *segment = fold->first;
     fold->first = segment->next;
     fold->last = fold->first ? fold->last : NULL;
     fold->first_left = fold->first ? fold->first->entries.size : 0;
@@ -446,7 +420,7 @@ static void freeze(struct troupe__fold *fold)
 {
     fold->out_of_memory = fold->open && fold->open->entries.size > 0 && !close_open(fold);
     fold->photo_segments = 0;
-    for (const struct troupe__fold_segment *segment = fold->first; segment; segment = segment->next) {
+    for (const struct troupe__segment *segment = fold->first; segment; segment = segment->next) {
         fold->photo_segments++;
     }
     fold->photo_epoch = fold->pushed;
@@ -476,14 +450,14 @@ static void set_due(struct troupe__fold *fold)
  * false when there was none. */
 static bool trim(struct troupe__fold *fold)
 {
-    struct troupe__fold_segment *segment = fold->spare;
+    struct troupe__segment *segment = fold->spare;
     bool large = segment && segment->entries.capacity > BUFFER_KEPT_MAX;
     if (!large && !troupe__changes_large(&fold->changes)) {
         return false;
     }
     fold->spare = large ? NULL : segment;
     pthread_mutex_unlock(&fold->mutex);
-    free_segments(large ? segment : NULL);
+    troupe__segment_free(large ? segment : NULL);
     troupe__changes_free(&fold->changes);
     pthread_mutex_lock(&fold->mutex);
     return true;
@@ -535,11 +509,11 @@ static int fold_batch(struct troupe__fold *fold)
             fold->left -= done - fold->batch_done;
             fold->first_left -= done - fold->batch_done;
             fold->batch_done = done;
-            struct troupe__fold_segment *dropped = fold->first_left == 0 ? drop_first(fold) : NULL;
+            struct troupe__segment *dropped = fold->first_left == 0 ? drop_first(fold) : NULL;
             pthread_cond_broadcast(&fold->done);
             if (dropped) {
                 pthread_mutex_unlock(&fold->mutex);
-                free_segments(dropped);
+                troupe__segment_free(dropped);
                 pthread_mutex_lock(&fold->mutex);
             }
         }
@@ -627,10 +601,7 @@ enum troupe_error troupe__fold_reserve(struct troupe__fold *fold, size_t size, c
         result = fold->failed;
         snprintf(error, error_size, "nothing of the epoch is on disk: %s%s",
                  result == TROUPE_EIO ? "" : "too much waits to be folded: ", fold->error);
-    } else if (!fold->open || !troupe__buffer_reserve(&fold->open->entries, ENTRY_SIZE + size)) {
-        if (fold->open) {
-            fold->open->entries.failed = false;
-        }
+    } else if (!fold->open || !troupe__segment_reserve(fold->open, ENTRY_SIZE + size)) {
         snprintf(error, error_size, "commit: out of memory");
         result = TROUPE_ENOMEM;
     } else {
@@ -695,7 +666,7 @@ void troupe__fold_hold(struct troupe__fold *fold, uint64_t epoch)
 static enum troupe_error list_rest(const struct troupe__fold *fold, struct troupe__fold_held *ret)
 {
     size_t from = fold->held_from, count = fold->photo_segments;
-    const struct troupe__fold_segment *segment = fold->first;
+    const struct troupe__segment *segment = fold->first;
     if (count > 0 && !(ret->rest = calloc(count, sizeof *ret->rest))) {
         return TROUPE_ENOMEM;
     }
@@ -779,14 +750,14 @@ void troupe__fold_release(struct troupe__fold *fold)
         mdb_txn_abort(fold->held);
         fold->held = NULL;
     }
-    struct troupe__fold_segment *kept = fold->kept;
+    struct troupe__segment *kept = fold->kept;
     fold->kept = NULL;
     fold->photo_segments = 0;
     fold->hold = 0;
     thaw(fold);
     pthread_cond_signal(&fold->work);
     pthread_mutex_unlock(&fold->mutex);
-    free_segments(kept);
+    troupe__segment_free(kept);
 }
 
 void troupe__fold_stop(struct troupe__fold *fold)
@@ -802,8 +773,8 @@ void troupe__fold_stop(struct troupe__fold *fold)
     pthread_cond_destroy(&fold->work);
     pthread_cond_destroy(&fold->done);
     pthread_mutex_destroy(&fold->mutex);
-    free_segments(fold->first);
-    free_segments(fold->open);
-    free_segments(fold->spare);
+    troupe__segment_free(fold->first);
+    troupe__segment_free(fold->open);
+    troupe__segment_free(fold->spare);
     troupe__changes_free(&fold->changes);
 }

@@ -19,16 +19,11 @@
 #include "core/store.h"
 #include "state/changes.h"
 #include "state/lmdb_env.h"
+#include "state/segment.h"
 
 enum { TROUPE__FOLD_SUM_SIZE = 4, TROUPE__FOLD_MARK_SIZE = 16 };
 
 #define TROUPE__FOLD_MARK "troupe.folded" /* META row: epoch (8), hash of that epoch's record (8), big-endian */
-
-/* Records that wait to be folded: epoch (8), hash (8), size (8), record; one behind the other. */
-struct troupe__fold_segment {
-    struct troupe__fold_segment *next;
-    struct troupe__buffer entries;
-};
 
 struct troupe__fold {
     struct troupe__lmdb_env *tables;
@@ -41,10 +36,10 @@ struct troupe__fold {
     pthread_t thread;
     pthread_mutex_t mutex;
     pthread_cond_t work, done;
-    /* Under the mutex. */
-    struct troupe__fold_segment *first, *last; /* closed: nothing is added. The first is the folder's batch */
-    struct troupe__fold_segment *open;         /* what is pushed goes there; NULL: none yet */
-    struct troupe__fold_segment *spare;
+    /* Under the mutex. What waits: epoch (8), hash (8), size (8), record; one behind the other. */
+    struct troupe__segment *first, *last; /* closed: nothing is added. The first is the folder's batch */
+    struct troupe__segment *open;         /* what is pushed goes there; NULL: none yet */
+    struct troupe__segment *spare;
     size_t left;         /* bytes of all of them that are not in the tables yet */
     size_t allowance;    /* ... but for so much more, because of a photograph */
     size_t first_left;   /* of the first */
@@ -58,14 +53,14 @@ struct troupe__fold {
     enum troupe_error failed;    /* the last fold's result; TROUPE_EIO is final */
     char error[256];
     /* The photograph. */
-    uint64_t hold, photo_epoch;        /* which epoch it is to be of, 0: there is none; which it is of */
-    bool frozen;                       /* that is pushed, and the end of a segment */
-    size_t frozen_left;                /* what waited then */
-    size_t photo_segments;             /* the first so many segments belong to it */
-    MDB_txn *held;                     /* the tables, since its beginning; of the first segment they have ... */
-    size_t held_from;                  /* ... what comes before this, and STATE rows of what comes behind it */
-    struct troupe__fold_segment *kept; /* segments of it that have been folded since */
-    bool out_of_memory;                /* the segment could not be ended */
+    uint64_t hold, photo_epoch;   /* which epoch it is to be of, 0: there is none; which it is of */
+    bool frozen;                  /* that is pushed, and the end of a segment */
+    size_t frozen_left;           /* what waited then */
+    size_t photo_segments;        /* the first so many segments belong to it */
+    MDB_txn *held;                /* the tables, since its beginning; of the first segment they have ... */
+    size_t held_from;             /* ... what comes before this, and STATE rows of what comes behind it */
+    struct troupe__segment *kept; /* segments of it that have been folded since */
+    bool out_of_memory;           /* the segment could not be ended */
 
     /* The folder's own. */
     size_t batch_done; /* of the first segment; it changes under the mutex */
