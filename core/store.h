@@ -91,6 +91,9 @@ struct troupe__photo {
     void (*cancel)(struct troupe__photo *photo);
     /* Also when it was not released. */
     void (*close)(struct troupe__photo *photo);
+    /* If not NULL, called now and then while `wait` works, so that it may let others have the core. */
+    void (*pause)(void *context);
+    void *pause_context;
     uint64_t epoch;
     uint64_t rows; /* after `wait`: how many there are, about ... */
     uint64_t hash; /* ... and the hash of the journal's record of `epoch`; 0: the store has none */

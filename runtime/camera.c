@@ -12,6 +12,8 @@
 #include "runtime/links.h"
 #include "runtime/stall.h"
 
+enum { PAUSE_ROWS = 64 /* between two pauses: some ten microseconds */ };
+
 #define SNAPSHOT_ROW "snapshot" /* META: varint, the last epoch that was photographed; it makes an idle node commit */
 
 struct troupe__camera {
@@ -152,7 +154,11 @@ struct counted {
 static enum troupe_error count_row(void *context, struct troupe_bytes key, struct troupe_bytes value)
 {
     struct counted *counted = context;
+    const struct troupe__camera_options *options = &counted->camera->options;
     atomic_store_explicit(&counted->camera->rows, ++counted->count, memory_order_relaxed);
+    if (options->pause && counted->count % PAUSE_ROWS == 0) {
+        options->pause(options->context);
+    }
     return counted->row(counted->context, key, value);
 }
 
@@ -168,6 +174,8 @@ void troupe__camera_write(struct troupe__camera *camera)
 {
     struct troupe__photo *photo = camera->photo;
     uint64_t cut = camera->part.epoch;
+    photo->pause = camera->options.pause;
+    photo->pause_context = camera->options.context;
     camera->result = photo->wait(photo);
     if (camera->result != TROUPE_OK) {
         snprintf(camera->error, sizeof camera->error, "%s", photo->error);

@@ -31,6 +31,8 @@ struct troupe__camera_options {
     struct troupe__clock *clock;     /* NULL: what a snapshot costs the node is not measured */
     /* Have troupe__camera_write called once, on any thread. Errors: TROUPE_ENOMEM. */
     enum troupe_error (*start)(void *context, struct troupe__camera *camera);
+    /* If not NULL, called on that thread again and again while it works: it may sleep for a moment. */
+    void (*pause)(void *context);
     /* Return when the write that was started has returned, or never will be called. */
     void (*join)(void *context);
     void *context;

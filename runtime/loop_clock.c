@@ -11,10 +11,15 @@ static uint64_t read_ns(clockid_t which)
     return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
+uint64_t troupe__now_ns(void)
+{
+    return read_ns(CLOCK_MONOTONIC);
+}
+
 static uint64_t monotonic_ns(struct troupe__clock *clock)
 {
     (void)clock;
-    return read_ns(CLOCK_MONOTONIC);
+    return troupe__now_ns();
 }
 
 uint64_t troupe__thread_cpu_ns(void)

@@ -17,7 +17,8 @@ struct troupe__loop_clock { /* Private; `base` is what others see. */
 void troupe__loop_clock_init(struct troupe__loop_clock *clock, struct ev_loop *loop);
 void troupe__loop_clock_fini(struct troupe__loop_clock *clock);
 
-/* Processor time of the thread that calls. */
+/* Monotonic time, and the processor time of the thread that calls; on any thread. */
+uint64_t troupe__now_ns(void);
 uint64_t troupe__thread_cpu_ns(void);
 
 #endif

@@ -473,6 +473,7 @@ static enum troupe_error open_camera(struct troupe_node *node)
                                              .name = node->name,
                                              .clock = node->clock,
                                              .start = troupe__darkroom_start,
+                                             .pause = troupe__darkroom_pause,
                                              .join = troupe__darkroom_join,
                                              .context = &node->darkroom};
     return troupe__camera_open(&options, &node->camera);

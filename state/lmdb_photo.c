@@ -30,6 +30,9 @@ static enum troupe_error gather_rest(struct lmdb_photo *photo, struct troupe__fo
             photo->base.hash = troupe__get_be64(entry + 8); /* The last one is of the photo's epoch. */
             entry = cursor.at;
             result = troupe__changes_add(&photo->changes, record);
+            if (photo->base.pause) {
+                photo->base.pause(photo->base.pause_context);
+            }
         }
     }
     free(held->rest);

@@ -305,6 +305,29 @@ static void photos_are_exact_while_commits_go_on(void **state)
     }
 }
 
+static void count_pause(void *context)
+{
+    ++*(int *)context;
+}
+
+/* What is not folded is gathered with a pause after each record, so that it may let others have the core. */
+static void a_photo_that_gathers_records_pauses_between_them(void **state)
+{
+    enum { EPOCHS = 5 };
+    struct fixture *f = *state;
+    int pauses = 0;
+    struct troupe__photo *photo = ask(f, EPOCHS); /* From now on nothing is folded. */
+    photo->pause = count_pause;
+    photo->pause_context = &pauses;
+    while (f->epoch < EPOCHS) {
+        commit_next(f);
+    }
+    assert_int_equal(photo->wait(photo), TROUPE_OK);
+    check_photo(photo, EPOCHS);
+    photo->close(photo);
+    assert_in_range(pauses, 1, EPOCHS);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -314,6 +337,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_photo_of_now_needs_no_further_commit, setup_memory, teardown),
         cmocka_unit_test_setup_teardown(a_photo_that_is_released_keeps_nothing_up, setup_disk, teardown),
         cmocka_unit_test_setup_teardown(a_photo_that_is_released_keeps_nothing_up, setup_memory, teardown),
+        cmocka_unit_test_setup_teardown(a_photo_that_gathers_records_pauses_between_them, setup_disk, teardown),
         cmocka_unit_test_setup_teardown(a_photo_may_be_given_up, setup_disk, teardown),
         cmocka_unit_test_setup_teardown(a_photo_may_be_given_up, setup_memory, teardown),
         cmocka_unit_test_setup_teardown(a_photo_is_exact_however_late_it_is_begun, setup_small, teardown),
