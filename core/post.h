@@ -10,8 +10,8 @@
 #include "core/message.h"
 
 enum {
-    TROUPE__POST_SIZE = 8,
-    TROUPE__POST_APPROACH = 4 /* letters behind it when a letter's actor is fetched */
+    TROUPE__POST_SIZE = 16,
+    TROUPE__POST_APPROACH = 8 /* letters behind it when a letter's actor is fetched */
 };
 
 struct troupe__letter {

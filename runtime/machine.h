@@ -24,6 +24,7 @@
 #include "mailbox/timers.h"
 #include "runtime/egress.h"
 #include "runtime/guard.h"
+#include "runtime/run_queue.h"
 #include "runtime/sweeper.h"
 
 /* A sealed epoch, ready to be committed. Buffers belong to the owner and are used again. */
@@ -86,7 +87,7 @@ struct troupe__machine {
     struct troupe__guard *guard; /* the owner's; NULL: none. See guard.h */
 
     struct troupe__post post; /* of troupe__machine_run, which leaves it empty */
-    struct troupe__actor *run_first, *run_last;
+    struct troupe__run_queue run_queue;
     size_t waiting;    /* messages in inboxes and in the backlog */
     size_t inbox_size; /* bytes of those in inboxes */
     struct troupe__backlog backlog;
@@ -190,8 +191,8 @@ bool troupe__machine_wants_mail(const struct troupe__machine *machine);
 
 static inline bool troupe__machine_runnable(const struct troupe__machine *machine)
 {
-    return (machine->run_first != NULL || troupe__machine_wants_mail(machine)) && !machine->stalled &&
-           !machine->crowded && machine->settling == 0;
+    return (!troupe__run_queue_empty(&machine->run_queue) || troupe__machine_wants_mail(machine)) &&
+           !machine->stalled && !machine->crowded && machine->settling == 0;
 }
 
 /* Whether nothing should be taken in that can wait outside. */

@@ -36,7 +36,7 @@ bool troupe__machine_wants_mail(const struct troupe__machine *machine)
     }
     /* With nothing to run, what is in inboxes waits for a next attempt. Others should not wait for that, but neither
      * may such inboxes fill all memory. */
-    return machine->run_first
+    return !troupe__run_queue_empty(&machine->run_queue)
                ? machine->inbox_size < troupe__machine_part(machine) / 2
                : machine->inbox_size <= (machine->memory_max < SIZE_MAX ? 4 * troupe__machine_part(machine) : SIZE_MAX);
 }

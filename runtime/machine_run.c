@@ -18,13 +18,7 @@ static void enqueue_actor(struct troupe__machine *machine, struct troupe__actor 
         return;
     }
     actor->queued = true;
-    actor->run_next = NULL;
-    if (machine->run_last) {
-        machine->run_last->run_next = actor;
-    } else {
-        machine->run_first = actor;
-    }
-    machine->run_last = actor;
+    troupe__run_queue_put(&machine->run_queue, actor);
 }
 
 void troupe__machine_unblock(struct troupe__machine *machine, struct troupe__actor *actor)
@@ -327,19 +321,24 @@ static enum troupe_error deliver(struct troupe__machine *machine, struct troupe_
     return carry_out(machine, asked);
 }
 
-/* What the next deliveries need, which among millions of actors is far away: one's sender, the next one's message, and
- * the actor of the third. Each is found by way of what was fetched for it one delivery before. */
-static void prefetch(const struct troupe__actor *first)
+/* What the next deliveries need, which among millions of actors is far away, in three steps, each found by way of what
+ * the one before fetched some deliveries ago: an actor, its message, and the actor that sent that. */
+static void prefetch(const struct troupe__run_queue *queue)
 {
-    const struct troupe__actor *second = first->run_next, *third = second ? second->run_next : NULL;
-    if (third) {
-        __builtin_prefetch(third);
-        __builtin_prefetch((const char *)third + 64);
+    enum { ACTOR = TROUPE__RUN_LISTS - 1, MESSAGE = 4, SENDER = 1, LINE = 64 };
+    const struct troupe__actor *actor = troupe__run_queue_peek(queue, ACTOR);
+    if (actor) {
+        __builtin_prefetch(actor, 1);
+        __builtin_prefetch((const char *)actor + LINE, 1);
     }
-    if (second) {
-        __builtin_prefetch(second->oldest);
+    if ((actor = troupe__run_queue_peek(queue, MESSAGE)) != NULL) {
+        __builtin_prefetch(actor->oldest);
+        __builtin_prefetch((const char *)actor->oldest + LINE);
     }
-    __builtin_prefetch(first->oldest->from);
+    if ((actor = troupe__run_queue_peek(queue, SENDER)) != NULL) {
+        __builtin_prefetch(actor->oldest->from, 1);
+        __builtin_prefetch((const char *)actor->oldest->from + LINE);
+    }
 }
 
 enum troupe_error troupe__machine_run(struct troupe__machine *machine, size_t budget, size_t *ret_count)
@@ -351,19 +350,13 @@ enum troupe_error troupe__machine_run(struct troupe__machine *machine, size_t bu
             result = troupe__machine_refill(machine);
             continue;
         }
-        struct troupe__actor *actor = machine->run_first;
-        machine->run_first = actor->run_next;
-        if (!machine->run_first) {
-            machine->run_last = NULL;
-        }
-        if (machine->run_first) {
-            prefetch(machine->run_first);
-        }
+        struct troupe__actor *actor = troupe__run_queue_take(&machine->run_queue);
+        prefetch(&machine->run_queue);
         result = deliver(machine, actor);
         count++;
         actor->queued = false;
         enqueue_actor(machine, actor);
-        if (result == TROUPE_OK && !machine->run_first) {
+        if (result == TROUPE_OK && troupe__run_queue_empty(&machine->run_queue)) {
             result = empty_post(machine);
         }
     }

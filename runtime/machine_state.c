@@ -3,7 +3,7 @@
 #include "core/state.h"
 #include "runtime/machine_rows.h"
 
-enum { PREFETCHED = 12 };
+enum { PREFETCHED = 24 };
 
 enum { SWEEP_STEP_MS_MIN = 1024, SWEEP_STEP_MS_MAX = 1 << 22 };
 
