@@ -88,5 +88,9 @@ mutant "journal: the newest record is not checked" state/journal_file.c 's/!whol
 mutant "journal: the newest extent is believed" state/journal_file.c '/^static bool find_newest/,/^}/ s/for (size_t head = finds->count; head-- > 0;)/for (size_t head = finds->count; head-- > 0 \&\& head + 1 == finds->count;)/' journal_test states_test
 mutant "pages are not checked" state/lmdb_env.c 's/access(path, R_OK) == 0/false/' damage_test
 mutant "any two files belong together" state/lmdb_store.c 's/store->opened_folded > 0 \&\& tables_run/false \&\& tables_run/' damage_test
+mutant "a troupe that was idle when each was asked once is at rest" runtime/cli/quiet.c 's/if (rest \&\& same \&\& before)/if (rest)/' quiet_test
+mutant "a troupe that did something between two questions is at rest" runtime/cli/quiet.c 's/if (rest \&\& same \&\& before)/if (rest \&\& before)/' quiet_test
+mutant "a troupe that was at work between two questions is at rest" runtime/cli/quiet.c 's/if (rest \&\& same \&\& before)/if (rest \&\& same)/' quiet_test
+mutant "what flies between nodes that are idle is forgotten" runtime/cli/quiet.c 's/return rest \&\& nothing_flies(quiet);/return rest;/' quiet_test
 [ -n "$fit" ] || echo "$caught mutants caught, $missed missed"
 [ $missed = 0 ]
