@@ -28,7 +28,8 @@ struct troupe__suspect {
 
 struct troupe__guard {
     volatile uint32_t delivering; /* a handler is running */
-    volatile uint32_t opened;     /* the node could be opened by this start */
+    volatile uint32_t opened;     /* the node could be opened by this start, ... */
+    volatile uint32_t hopeless;   /* ... or could not, for a reason that does not pass by itself */
     volatile uint32_t suspect_count;
     uint32_t suspect_next;    /* of the supervisor */
     volatile uint64_t number; /* of the delivery, from 1 in each process */

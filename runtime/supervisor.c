@@ -89,7 +89,7 @@ static void start(struct supervisor *supervisor, struct charge *charge)
     pid_t parent = getpid();
     charge->start_ms = monotonic_ms();
     charge->was_open |= charge->child->guard->opened != 0;
-    charge->child->guard->opened = 0;
+    charge->child->guard->opened = charge->child->guard->hopeless = 0;
     charge->pid = fork();
     if (charge->pid < 0) {
         report(supervisor, charge, TROUPE_ERROR, "cannot start the node's process: %s", strerror(errno));
@@ -215,8 +215,8 @@ static void take_end(struct supervisor *supervisor, struct charge *charge, int s
         return;
     }
     int code = WEXITSTATUS(status);
-    if (code == EXIT_FAILURE && charge->child->needed && (guard->opened || charge->was_open || !alone) &&
-        !supervisor->stopping) {
+    bool was_open = guard->opened || charge->was_open, hopeless = guard->hopeless && !was_open;
+    if (code == EXIT_FAILURE && charge->child->needed && (was_open || (!alone && !hopeless)) && !supervisor->stopping) {
         report(supervisor, charge, TROUPE_ERROR, "node has failed; starting it again in %lld ms",
                (long long)charge->pause_ms);
         pause_charge(supervisor, charge);
@@ -224,7 +224,7 @@ static void take_end(struct supervisor *supervisor, struct charge *charge, int s
     }
     charge->state = ENDED;
     supervisor->code = code != 0 ? (alone || code == EXIT_WRONG ? code : EXIT_FAILURE) : supervisor->code;
-    bool ends_all = code == EXIT_WRONG || (code == 0 && charge->child->ends_all);
+    bool ends_all = code == EXIT_WRONG || (code == EXIT_FAILURE && hopeless) || (code == 0 && charge->child->ends_all);
     if (ends_all && !alone) {
         stop_all_once(supervisor);
     }

@@ -88,6 +88,12 @@ static void refresh_keys(struct troupe__run *run)
     }
 }
 
+/* Whether what failed may go well a little later. */
+static bool passes(enum troupe_error error)
+{
+    return error == TROUPE_ENOSPACE || error == TROUPE_ENOMEM || error == TROUPE_EBUSY;
+}
+
 int troupe__run_node(void *context)
 {
     struct troupe__run *run = context;
@@ -112,6 +118,9 @@ int troupe__run_node(void *context)
         troupe_node_close(node);
     }
     if (result != TROUPE_OK) {
+        if (run->guard) {
+            run->guard->hopeless = !passes(result);
+        }
         fprintf(stderr, "troupe run: %s%s%s (%s)\n", run->log.node ? run->log.node : "", run->log.node ? ": " : "",
                 error, troupe_error_text(result));
         return EXIT_FAILURE;

@@ -20,8 +20,10 @@ struct node { /* shared with the process that plays it */
     struct troupe__guard *guard;
     unsigned starts, deaths; /* of the latter: how many it is to have, before it ends well */
     int signal;
-    bool works; /* before it dies */
-    bool waits; /* until it is told to stop, instead of ending */
+    bool works;        /* before it dies */
+    bool waits;        /* until it is told to stop, instead of ending */
+    unsigned failures; /* of its starts: exit code 1 */
+    bool hopeless;
 };
 
 static int play(void *context)
@@ -30,6 +32,10 @@ static int play(void *context)
     node->starts++;
     if (node->works) {
         node->guard->opened = 1;
+    }
+    if (node->starts <= node->failures) {
+        node->guard->hopeless = node->hopeless;
+        _exit(EXIT_FAILURE);
     }
     if (node->starts <= node->deaths) {
         signal(node->signal, SIG_DFL); /* No sanitizer is to make a report of it. */
@@ -73,7 +79,11 @@ static int supervise(struct node *nodes, size_t count)
     static const char *const names[] = {"n1", "n2"};
     struct troupe__child children[2];
     for (size_t i = 0; i < count; i++) {
-        children[i] = (struct troupe__child){count > 1 ? names[i] : NULL, nodes[i].guard, play, &nodes[i]};
+        children[i] = (struct troupe__child){.name = count > 1 ? names[i] : NULL,
+                                             .guard = nodes[i].guard,
+                                             .run = play,
+                                             .context = &nodes[i],
+                                             .needed = count > 1};
     }
     return troupe__supervise_pausing(children, count, 1, 60000, log_line, NULL);
 }
@@ -145,6 +155,33 @@ static void one_of_several_that_is_given_up_ends_all(void **state)
     free_nodes(nodes, 2);
 }
 
+/* A wrong path at the start is for a person to mend; what is full may have room later. */
+static void one_of_several_that_cannot_be_opened_ends_all_if_that_does_not_pass(void **state)
+{
+    (void)state;
+    for (int hopeless = 0; hopeless < 2; hopeless++) {
+        struct node *nodes = new_nodes(2);
+        nodes[0].waits = hopeless;
+        nodes[1].failures = 5;
+        nodes[1].hopeless = hopeless;
+        assert_int_equal(supervise(nodes, 2), hopeless ? EXIT_FAILURE : EXIT_SUCCESS);
+        assert_int_equal(nodes[1].starts, hopeless ? 1 : 6);
+        free_nodes(nodes, 2);
+    }
+}
+
+/* But others go on when it was open before: its file may come back. */
+static void one_of_several_that_cannot_be_opened_again_is_tried_for_ever(void **state)
+{
+    (void)state;
+    struct node *nodes = new_nodes(2);
+    nodes[1].works = nodes[1].hopeless = true;
+    nodes[1].failures = 5;
+    assert_int_equal(supervise(nodes, 2), EXIT_SUCCESS);
+    assert_int_equal(nodes[1].starts, 6);
+    free_nodes(nodes, 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -152,6 +189,8 @@ int main(void)
         cmocka_unit_test(a_node_that_dies_a_few_times_is_started_again),
         cmocka_unit_test(a_node_that_is_killed_while_it_works_is_never_given_up),
         cmocka_unit_test(one_of_several_that_is_given_up_ends_all),
+        cmocka_unit_test(one_of_several_that_cannot_be_opened_ends_all_if_that_does_not_pass),
+        cmocka_unit_test(one_of_several_that_cannot_be_opened_again_is_tried_for_ever),
     };
     return cmocka_run_group_tests_name("supervisor", tests, NULL, NULL);
 }
