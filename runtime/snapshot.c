@@ -82,19 +82,40 @@ enum troupe_error troupe__snapshot_end(const char *target, int lock, enum troupe
     return result;
 }
 
+/* Renamed first, to a name of what is being made: so either all of it is there or, whatever ends this process, what a
+ * `create` clears away. */
 enum troupe_error troupe__snapshot_remove(const char *directory, char *error, size_t error_size)
 {
-    char path[PATH_MAX];
-    enum troupe_error result = troupe__files_join(path, directory, TROUPE__SNAPSHOT_MANIFEST, "", error, error_size);
-    if (result == TROUPE_OK && unlink(path)) {
+    char path[PATH_MAX], name[PATH_MAX], going[PATH_MAX];
+    size_t size = strlen(directory);
+    while (size > 1 && directory[size - 1] == '/') {
+        size--;
+    }
+    snprintf(name, sizeof name, "%.*s", (int)size, directory);
+    enum troupe_error result = troupe__files_join(path, name, TROUPE__SNAPSHOT_MANIFEST, "", error, error_size);
+    if (result == TROUPE_OK && access(path, F_OK)) {
         bool is_none = errno == ENOENT || errno == ENOTDIR;
         result = troupe__files_fail("remove", path, error, error_size);
         if (is_none) {
-            snprintf(error, error_size, "%s is no snapshot: it has no manifest", directory);
+            snprintf(error, error_size, "%s is no snapshot: it has no manifest", name);
         }
     }
-    result = result == TROUPE_OK ? troupe__files_sync(directory, error, error_size) : result;
-    return result == TROUPE_OK ? troupe__files_remove(directory, error, error_size) : result;
+    result = result == TROUPE_OK
+                 ? troupe__files_join(going, name, "", ".deleted" TROUPE__SNAPSHOT_WRITING, error, error_size)
+                 : result;
+    result = result == TROUPE_OK ? troupe__files_remove(going, error, error_size) : result;
+    if (result == TROUPE_OK && rename(name, going)) {
+        result = troupe__files_fail("remove", name, error, error_size);
+    }
+    const char *slash = strrchr(name, '/');
+    size_t parent_size = slash ? (size_t)(slash - name) : 0;
+    snprintf(path, sizeof path, "%.*s", (int)parent_size, name);
+    result = result == TROUPE_OK ? troupe__files_sync(slash == name ? "/"
+                                                      : slash       ? path
+                                                                    : ".",
+                                                      error, error_size)
+                                 : result; /* No part is gone before the name is. */
+    return result == TROUPE_OK ? troupe__files_remove(going, error, error_size) : result;
 }
 
 /* ---- parts ------------------------------------------------------------------------------------------------------- */

@@ -131,3 +131,16 @@ troupe 0 snapshot delete half --data "$dir/one"
 troupe 0 snapshot list --data "$dir/one"
 [ ! -s "$dir/stdout" ] && [ ! -e "$snapshot" ] || fail "it is still there"
 ok "a deleted snapshot is gone"
+
+# What cannot be deleted whole is no snapshot any more either, and the next create clears it away.
+troupe 0 snapshot create --data "$dir/rich" --name stuck
+stuck=$dir/rich/snapshots/stuck
+mkdir -p "$stuck/too/deep"
+troupe 1 snapshot delete stuck --data "$dir/rich"
+[ ! -e "$stuck" ] && [ -d "$stuck.deleted.writing/too/deep" ] || fail "half of it is left under its name"
+troupe 0 snapshot list --data "$dir/rich"
+says 'stuck.deleted.writing is no snapshot'
+rmdir "$stuck.deleted.writing/too/deep"
+troupe 0 snapshot create --data "$dir/rich" --name next
+[ ! -e "$stuck.deleted.writing" ] || fail "what was left is there for ever"
+ok "what a deletion leaves is cleared away"
