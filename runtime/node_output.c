@@ -82,7 +82,8 @@ static enum troupe_error repeat_output(struct troupe_node *node)
         snprintf(node->error, sizeof node->error, "an egress row is malformed: run troupe doctor");
         return TROUPE_ECORRUPT;
     }
-    enum troupe_error result = troupe__output_write(&node->output, node->error, sizeof node->error);
+    enum troupe_error result = troupe__output_check_rest(&node->output, node->error, sizeof node->error);
+    result = result == TROUPE_OK ? troupe__output_write(&node->output, node->error, sizeof node->error) : result;
     if (result == TROUPE_OK) {
         result = troupe__output_sync(&node->output, node->error, sizeof node->error);
     }

@@ -94,6 +94,30 @@ greet torn
 [ "$(grep -o '"key":"[a-z]*"' "$dir/torn.out" | xargs)" = "key:bom key:torn key:whole" ] || fail "not each line once, in order"
 ok "a byte order mark is no error, and a line that is being written is taken in once it is whole"
 
+# ---- an output that is somebody else's, too -------------------------------------------------------------------------
+
+hello ada >"$dir/one.jsonl"
+hello bob >"$dir/other.jsonl"
+greet one
+troupe 0 run "$build/samples/greeter.so" --data "$dir/other.data" --input "$dir/other.jsonl" --output "$dir/one.out" \
+    --until-idle
+hello ada >>"$dir/one.jsonl"
+cp "$dir/one.out" "$dir/both.out"
+troupe 1 run "$build/samples/greeter.so" --data "$dir/one.data" --input "$dir/one.jsonl" --output "$dir/one.out" \
+    --until-idle
+says 'behind the [0-9]* bytes that this node has written stand others'
+cmp -s "$dir/one.out" "$dir/both.out" || fail "what another node has written is overwritten"
+head -n 1 "$dir/both.out" >"$dir/one.out"
+exec 9<"$dir/one.out"
+flock 9
+troupe 1 run "$build/samples/greeter.so" --data "$dir/one.data" --input "$dir/one.jsonl" --output "$dir/one.out" \
+    --until-idle
+says 'one.out: another process writes to it'
+exec 9<&-
+greet one
+[ "$(wc -l <"$dir/one.out")" = 2 ] || fail "not each record once"
+ok "a node overwrites no records of another, and does not write beside it"
+
 # ---- wrong modules and options ---------------------------------------------------------------------------------------
 
 troupe 2 run "$dir/missing.so"

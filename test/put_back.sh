@@ -60,6 +60,7 @@ start 2 none.jsonl
 until_true "all transfers of the first input ended" has_records 200
 stop
 cp -r "$dir/n2" "$dir/old"
+cp "$dir/out.n2" "$dir/old.out"
 start 1 second.jsonl
 start 2 none.jsonl
 until_true "all transfers of the second input ended" has_records 400
@@ -70,7 +71,15 @@ done
 [ "$(cat "$dir"/out.n? | grep -o '"transfer":"[TU][0-9]*"' | sort -u | wc -l)" = 400 ] || fail "not 400 different records"
 grep -h "stays down" "$dir"/log.n? && fail "a link is down without a reason"
 
-mv "$dir/n2" "$dir/newest" && mv "$dir/old" "$dir/n2" && cp "$dir/out.n2" "$dir/newest.out"
+mv "$dir/n2" "$dir/newest" && mv "$dir/old" "$dir/n2" && mv "$dir/out.n2" "$dir/newest.out"
+# Already its own records tell that it is older; put back with those of then, it is for its peers to notice.
+cp "$dir/newest.out" "$dir/out.n2"
+status=0
+"$build/troupe" run "$build/samples/bank.so" --cluster "$dir/cluster.yaml" --node n2 --data "$dir/n2" --output "$dir/out.n2" \
+    2>"$dir/said" || status=$?
+[ $status = 1 ] && grep -q 'or an older copy of its directory was put back' "$dir/said" || fail "it goes on with newer records"
+cmp -s "$dir/out.n2" "$dir/newest.out" || fail "newer records are gone"
+cp "$dir/old.out" "$dir/out.n2"
 start 1 none.jsonl
 start 2 none.jsonl
 until_true "the loss is noticed" says_lost

@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -51,6 +52,12 @@ enum troupe_error troupe__output_open(struct troupe__output *output, const char 
     /* A standard output that was redirected to a file may be shared: treated as a stream. */
     output->regular = S_ISREG(info.st_mode) && strcmp(path, "-") != 0;
     output->size = output->regular ? (uint64_t)info.st_size : 0;
+    /* A file system that has no locks goes without. */
+    if (output->regular && flock(output->fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+        snprintf(error, error_size, "output %s: another process writes to it: a node needs a file of its own", path);
+        troupe__output_close(output);
+        return TROUPE_EBUSY;
+    }
     /* Records are forgotten once their lines are synced: by then the file must be found under its name. */
     if (output->regular && output->size == 0 && !sync_directory(output->path)) {
         snprintf(error, error_size, "output %s: sync the directory it is in: %s", path, strerror(errno));
@@ -108,6 +115,50 @@ enum troupe_error troupe__output_add(struct troupe__output *output, struct troup
     }
     put_text(lines, "}\n");
     return lines->failed ? TROUPE_ENOMEM : result;
+}
+
+/* Whether `size` bytes that stand in the file were to be `wanted`, of which some may not have reached the disk. */
+static bool was_written(const unsigned char *bytes, size_t size, const unsigned char *wanted)
+{
+    for (size_t i = 0; i < size; i++) {
+        if (bytes[i] != wanted[i] && bytes[i] != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+enum troupe_error troupe__output_check_rest(struct troupe__output *output, char *error, size_t error_size)
+{
+    uint64_t rest = output->size > output->offset ? output->size - output->offset : 0;
+    if (!output->regular || rest == 0) {
+        return TROUPE_OK;
+    }
+    int fd = open(output->path, O_RDONLY | O_CLOEXEC); /* Who may only write there is believed. */
+    bool own = rest <= output->lines.size || fd < 0;
+    for (size_t done = 0; fd >= 0 && own && done < rest;) {
+        unsigned char bytes[4096];
+        size_t left = (size_t)rest - done;
+        ssize_t size = pread(fd, bytes, left < sizeof bytes ? left : sizeof bytes, (off_t)(output->offset + done));
+        if (size <= 0) {
+            break; /* It cannot be read: then nor can it be overwritten, which says so. */
+        }
+        own = was_written(bytes, (size_t)size, output->lines.data + done);
+        done += (size_t)size;
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    if (!own) {
+        snprintf(
+            error, error_size,
+            "output %s: behind the %llu bytes that this node has written stand others: somebody else writes there, "
+            "or an older copy of its directory was put back: move the file away, or name another; if nobody needs "
+            "them, truncate -s %llu it",
+            output->path, (unsigned long long)output->offset, (unsigned long long)output->offset);
+        return TROUPE_EINVAL;
+    }
+    return TROUPE_OK;
 }
 
 enum troupe_error troupe__output_write(struct troupe__output *output, char *error, size_t error_size)

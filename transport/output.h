@@ -17,7 +17,8 @@ struct troupe__output {
     struct troupe__buffer lines;
 };
 
-/* Open or create `path` ("-": standard output). Errors: TROUPE_EIO with a text. */
+/* Open or create `path` ("-": standard output). Errors: TROUPE_EBUSY (another process has it open), TROUPE_EIO, each
+ * with a text. */
 enum troupe_error troupe__output_open(struct troupe__output *output, const char *path, char *error, size_t error_size);
 void troupe__output_close(struct troupe__output *output);
 
@@ -25,6 +26,10 @@ void troupe__output_close(struct troupe__output *output);
  * msgpack: it goes out as {"$bin":...}, nothing is lost), TROUPE_ENOMEM. */
 enum troupe_error troupe__output_add(struct troupe__output *output, struct troupe_bytes egress, uint64_t sequence,
                                      struct troupe_bytes key, struct troupe_bytes body);
+
+/* At a start, with `offset` set and all that is to be repeated in `lines`: whether what stands behind `offset`, and
+ * will be overwritten, is the beginning of that. Errors: TROUPE_EINVAL with a text: it is somebody else's. */
+enum troupe_error troupe__output_check_rest(struct troupe__output *output, char *error, size_t error_size);
 
 /* Write `lines` out. Errors: TROUPE_ENOSPACE, TROUPE_EIO. */
 enum troupe_error troupe__output_write(struct troupe__output *output, char *error, size_t error_size);
