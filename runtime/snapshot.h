@@ -149,7 +149,8 @@ enum troupe_error troupe__snapshot_receive(int from, const char *target,
                                            void (*progress)(void *context, uint64_t bytes), void *progress_context,
                                            char *error, size_t error_size);
 
-/* Remove a snapshot. If that fails it is still there, whole, or what is left of it is called as one that is being made. */
+/* Remove a snapshot. If that fails it is still there, whole, or what is left of it is called as one that is being made.
+ */
 enum troupe_error troupe__snapshot_remove(const char *directory, char *error, size_t error_size);
 
 /* Read a part as troupe__snapshot_read_part does, with its rows as they are for a node that gets it again: a node of a

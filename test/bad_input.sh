@@ -96,26 +96,26 @@ ok "a byte order mark is no error, and a line that is being written is taken in 
 
 # ---- an output that is somebody else's, too -------------------------------------------------------------------------
 
-hello ada >"$dir/one.jsonl"
-hello bob >"$dir/other.jsonl"
-greet one
-troupe 0 run "$build/samples/greeter.so" --data "$dir/other.data" --input "$dir/other.jsonl" --output "$dir/one.out" \
+hello ada >"$dir/mine.jsonl"
+hello bob >"$dir/theirs.jsonl"
+greet mine
+troupe 0 run "$build/samples/greeter.so" --data "$dir/theirs.data" --input "$dir/theirs.jsonl" --output "$dir/mine.out" \
     --until-idle
-hello ada >>"$dir/one.jsonl"
-cp "$dir/one.out" "$dir/both.out"
-troupe 1 run "$build/samples/greeter.so" --data "$dir/one.data" --input "$dir/one.jsonl" --output "$dir/one.out" \
+hello ada >>"$dir/mine.jsonl"
+cp "$dir/mine.out" "$dir/both.out"
+troupe 1 run "$build/samples/greeter.so" --data "$dir/mine.data" --input "$dir/mine.jsonl" --output "$dir/mine.out" \
     --until-idle
 says 'behind the [0-9]* bytes that this node has written stand others'
-cmp -s "$dir/one.out" "$dir/both.out" || fail "what another node has written is overwritten"
-head -n 1 "$dir/both.out" >"$dir/one.out"
-exec 9<"$dir/one.out"
+cmp -s "$dir/mine.out" "$dir/both.out" || fail "what another node has written is overwritten"
+head -n 1 "$dir/both.out" >"$dir/mine.out"
+exec 9<"$dir/mine.out"
 flock 9
-troupe 1 run "$build/samples/greeter.so" --data "$dir/one.data" --input "$dir/one.jsonl" --output "$dir/one.out" \
+troupe 1 run "$build/samples/greeter.so" --data "$dir/mine.data" --input "$dir/mine.jsonl" --output "$dir/mine.out" \
     --until-idle
-says 'one.out: another process writes to it'
+says 'mine.out: another process writes to it'
 exec 9<&-
-greet one
-[ "$(wc -l <"$dir/one.out")" = 2 ] || fail "not each record once"
+greet mine
+[ "$(wc -l <"$dir/mine.out")" = 2 ] || fail "not each record once"
 ok "a node overwrites no records of another, and does not write beside it"
 
 # ---- wrong modules and options ---------------------------------------------------------------------------------------
