@@ -93,3 +93,29 @@ status=0
 "$troupe" run "$build/samples/bank.so" --nodes 2 --data "$dir/none" --listen none --until-idle 2>"$dir/log" || status=$?
 [ $status = 2 ] && grep -q 'leave out' "$dir/log" || fail "without sockets it cannot be known: status $status"
 echo "$transfers transfers from one file and from two, ${harassed:-0} kills, seed $seed: each once, and the nodes end by themselves"
+
+# A file is read on by the node that has read it before, wherever it stands on the command line.
+hello() { for ((i = $2; i <= $3; i++)); do echo '{"to":"demo/greeter/'"$1$i"'","type":"hello"}'; done; }
+read_by() { # STATUS INPUT...
+    local want=$1 inputs=() status=0
+    shift
+    for input in "$@"; do inputs+=(--input "$dir/$input"); done
+    "$troupe" run "$build/samples/greeter.so" --nodes 2 --data "$dir/named" --output "$dir/named.out" "${inputs[@]}" \
+        --until-idle 2>"$dir/log" || status=$?
+    [ $status = "$want" ] || fail "inputs $*: status $status"
+}
+hello a 1 5 >"$dir/a"
+hello b 1 5 >"$dir/b"
+hello c 1 5 >"$dir/c"
+read_by 0 a b
+hello b 6 6 >>"$dir/b"
+read_by 0 b
+hello a 6 6 >>"$dir/a"
+read_by 0 b a
+read_by 0 c
+read_by 2 a c
+grep -q 'the node that has read it before is to read another one now' "$dir/log" || fail "no reason"
+read_by 0 c b
+keys=$(cat "$dir"/named.out.n? | grep -o '"key":"[a-z0-9]*"' | sort | uniq -c | awk '{ print $1 }' | sort -u)
+[ "$keys" = 1 ] && [ "$(cat "$dir"/named.out.n? | wc -l)" = 17 ] || fail "not each line once"
+echo "in whatever order inputs are named, each line is taken in once"

@@ -167,6 +167,9 @@ int troupe__run_nodes(struct troupe__run *all)
     if (code < 0 && (result = admit_members(all, error, sizeof error)) != TROUPE_OK) {
         code = troupe__run_fail(error, result);
     }
+    if (code < 0 && (result = troupe__run_deal_inputs(all, error, sizeof error)) != TROUPE_OK) {
+        code = troupe__run_fail(error, result);
+    }
     if (code < 0) {
         tell_endpoints(all);
         code = supervise(all);

@@ -21,7 +21,7 @@ struct troupe__run {
     const char *module_path;
     const char *cluster_path, *name, *key_path;
     unsigned long nodes;                   /* of a troupe on this machine; 0: this is one node */
-    const char *inputs[TROUPE__NODES_MAX]; /* one for each of the first nodes */
+    const char *inputs[TROUPE__NODES_MAX]; /* one for each of the first nodes; see run_inputs.c */
     size_t input_count;
     struct troupe__cluster cluster;
     struct troupe__key_pair keys;
@@ -73,6 +73,12 @@ struct troupe__run_companion {
 int troupe__run_take_schedule(struct troupe__run *run, bool shared);
 /* False when out of memory. */
 bool troupe__run_companion_init(struct troupe__run_companion *companion, const struct troupe__run *run);
+
+/* ---- run_inputs.c ---- */
+
+/* Of --nodes, before any of them is started: put each input where the node stands that goes on with it, NULL where none
+ * does. Errors, with a text: TROUPE_EINVAL (one node would have to read two), TROUPE_EBUSY, TROUPE_ENOMEM. */
+enum troupe_error troupe__run_deal_inputs(struct troupe__run *all, char *error, size_t error_size);
 
 /* ---- run_nodes.c ---- */
 
