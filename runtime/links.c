@@ -100,6 +100,26 @@ static enum troupe_error claim_place(struct troupe__links *links, char *error, s
                : troupe__machine_mark(machine, CLUSTER_ROW, (struct troupe_bytes){links->row.data, links->row.size});
 }
 
+enum troupe_error troupe__links_none(const struct troupe__machine *machine, char *error, size_t error_size)
+{
+    struct troupe_bytes mark = troupe__machine_read_mark(machine, CLUSTER_ROW);
+    struct troupe__slots one;
+    troupe__slots_spread(&one, 0, 0, 1);
+    struct troupe__cursor cursor = {mark.data, (const unsigned char *)mark.data + mark.size, false};
+    uint64_t cluster = mark.data ? troupe__cursor_varint(&cursor) : 0;
+    (void)troupe__cursor_varint(&cursor);
+    (void)troupe__cursor_varint(&cursor);
+    if (!mark.data || troupe__cursor_varint(&cursor) == troupe__slots_hash(&one)) {
+        return TROUPE_OK;
+    }
+    snprintf(error, error_size,
+             "this directory is of a node of cluster %016" PRIx64
+             ": alone it would take the actors of the others for its own; run it with --cluster and --node, or the "
+             "directory above with --nodes",
+             cluster);
+    return TROUPE_EINVAL;
+}
+
 /* Every start is another incarnation; nothing leaves before it is durable, so that no two starts ever share one. */
 static enum troupe_error begin_incarnation(struct troupe__links *links)
 {

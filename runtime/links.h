@@ -71,6 +71,10 @@ struct troupe__links {
     char error[512];
 };
 
+/* Of a machine that has just been started and gets no links. Errors: TROUPE_EINVAL with a text, when its directory is
+ * one of several nodes'. */
+enum troupe_error troupe__links_none(const struct troupe__machine *machine, char *error, size_t error_size);
+
 /* Connect a machine that has just been started, before it is told the time: due messages may be for other nodes. The
  * first epoch holds the new incarnation; nothing leaves before it is durable. Errors: TROUPE_EINVAL (the directory
  * belongs to another cluster, generation or node), TROUPE_ECORRUPT, TROUPE_ENOMEM; with a text in `error`. */

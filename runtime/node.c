@@ -567,7 +567,9 @@ enum troupe_error troupe__node_open(const struct troupe_node_options *options, c
     /* Before the time: what is due may be for another node. */
     snprintf(node->name, sizeof node->name, "%s", place ? place->cluster->nodes[place->self].name : "node");
     result = result == TROUPE_OK ? open_camera(node) : result;
-    result = result == TROUPE_OK && place ? troupe__node_join(node, place) : result;
+    result = result != TROUPE_OK ? result
+             : place             ? troupe__node_join(node, place)
+                                 : troupe__links_none(&node->machine, node->error, sizeof node->error);
     result = result == TROUPE_OK ? troupe__machine_set_now(&node->machine, troupe__wall_ms(node->clock)) : result;
     result = result == TROUPE_OK ? troupe__node_open_input(node) : result;
     if (node->options.listen_count > 0) {

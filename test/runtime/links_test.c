@@ -435,6 +435,31 @@ static void a_directory_of_a_node_that_is_alone_does_not_join(void **state)
     free_pair(&pair);
 }
 
+/* Nor the other way round: what it keeps is a part only. A troupe of one is whole. */
+static void a_directory_of_one_of_several_is_not_run_alone(void **state)
+{
+    (void)state;
+    for (uint16_t nodes = 1; nodes <= 2; nodes++) {
+        struct pair pair;
+        new_pair(&pair);
+        struct end *end = &pair.ends[0];
+        troupe__slots_spread(&end->slots, 7, 3, nodes);
+        assert_int_equal(open_end(&pair, 0, &defaults), TROUPE_OK);
+        assert_int_equal(troupe__links_none(&end->machine, end->error, sizeof end->error),
+                         nodes == 1 ? TROUPE_OK : TROUPE_EINVAL);
+        assert_true(nodes == 1 || strstr(end->error, "run it with --cluster"));
+        free_pair(&pair);
+    }
+    struct pair pair;
+    new_pair(&pair);
+    struct end *end = &pair.ends[0];
+    assert_int_equal(troupe__memory_store_open(end->disk, &end->store, end->error, sizeof end->error), TROUPE_OK);
+    assert_int_equal(troupe__machine_init(&end->machine, &module, end->store, 1, log_line, end), TROUPE_OK);
+    end->open = true;
+    assert_int_equal(troupe__links_none(&end->machine, end->error, sizeof end->error), TROUPE_OK);
+    free_pair(&pair);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -449,6 +474,7 @@ int main(void)
         cmocka_unit_test(what_cannot_be_delivered_becomes_a_dead_letter),
         cmocka_unit_test(a_directory_belongs_to_its_place),
         cmocka_unit_test(a_directory_of_a_node_that_is_alone_does_not_join),
+        cmocka_unit_test(a_directory_of_one_of_several_is_not_run_alone),
     };
     return cmocka_run_group_tests_name("links", tests, NULL, NULL);
 }
