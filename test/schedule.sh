@@ -17,6 +17,12 @@ troupe() {
     [ $status = "$want" ] || fail "troupe $*: exit status $status, not $want: $(cat "$dir/error")"
 }
 
+# In the same directory stands one of another troupe, named like its own.
+troupe 0 run "$build/samples/greeter.so" --nodes 2 --data "$dir/other" --output "$dir/other.out" --until-idle
+foreign=auto-2000-01-01T00-00-00Z
+mkdir -p "$dir/one/snapshots"
+troupe 0 snapshot create --data "$dir/other" --to "$dir/one/snapshots" --name $foreign
+
 mkfifo "$dir/in"
 awk -v transfers=20000000 -v accounts=1000 -f "$bank/transfers.awk" >"$dir/in" &
 "$build/troupe" run "$build/samples/bank.so" --nodes 2 --data "$dir/one" --output "$dir/out" --input "$dir/in" \
@@ -46,7 +52,8 @@ echo "$(taken) snapshots by the clock, over a kill of a node and of who takes th
 
 # The journals go back as far as the oldest snapshot.
 oldest=$("$build/troupe" snapshot list --data "$dir/one" --json | python3 -c 'import json, sys
-print(min(s["taken_ms"] for s in json.load(sys.stdin)))')
+print(min(s["taken_ms"] for s in json.load(sys.stdin) if s["name"] != "'$foreign'"))')
+[ -e "$dir/one/snapshots/$foreign/manifest" ] || fail "a snapshot of another troupe is removed"
 troupe 0 snapshot cuts --data "$dir/one" --json
 python3 - "$dir/said" "$oldest" <<'P' || fail "cuts from before the oldest snapshot, or none"
 import json, sys

@@ -41,7 +41,9 @@ bool troupe__run_companion_init(struct troupe__run_companion *companion, const s
         where = (struct troupe__reach_options){.cluster = run->cluster_path,
                                                .key = run->cluster.keys ? run->key_path : NULL};
     }
+    bool is_troupe = run->nodes > 0 || run->place.cluster;
     companion->schedule = (struct troupe__schedule){.where = where,
+                                                    .slots = is_troupe ? &run->cluster.slots : NULL,
                                                     .every_ms = run->every_ms,
                                                     .keep = run->keep,
                                                     .module = run->checks ? run->node.module : NULL,

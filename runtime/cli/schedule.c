@@ -77,25 +77,36 @@ static bool is_auto(const char *name)
     return strncmp(name, prefix, strlen(prefix)) == 0;
 }
 
-static void list_read(const char *directory, struct list *ret)
+/* Others may have theirs in the same directory. */
+static bool is_ours(const struct troupe__schedule *schedule, const struct troupe__snapshot *snapshot)
+{
+    return schedule->slots ? snapshot->is_troupe && snapshot->slots.cluster == schedule->slots->cluster
+                           : !snapshot->is_troupe;
+}
+
+static void list_read(const struct troupe__schedule *schedule, struct list *ret)
 {
     char path[PATH_MAX], error[512];
     *ret = (struct list){.items = NULL};
-    DIR *open = opendir(directory);
+    DIR *open = opendir(schedule->directory);
     for (struct dirent *entry; open && (entry = readdir(open)) != NULL;) {
         struct listed listed;
         if (!troupe__snapshot_name_valid(entry->d_name)) {
             continue;
         }
         memcpy(listed.name, entry->d_name, strlen(entry->d_name) + 1);
-        path_of(directory, listed.name, path);
+        path_of(schedule->directory, listed.name, path);
         if (troupe__snapshot_read(path, &listed.snapshot, error, sizeof error) != TROUPE_OK) {
             continue;
         }
-        struct listed *items = realloc(ret->items, (ret->count + 1) * sizeof *items);
+        bool ours = is_ours(schedule, &listed.snapshot);
+        struct listed *items = ours ? realloc(ret->items, (ret->count + 1) * sizeof *items) : NULL;
         if (!items) {
             troupe__snapshot_fini(&listed.snapshot);
-            break;
+            if (ours) {
+                break;
+            }
+            continue;
         }
         ret->items = items;
         ret->items[ret->count++] = listed;
@@ -124,14 +135,20 @@ static void tell(const struct troupe__reach *reach, size_t node, uint64_t epoch)
     }
 }
 
-/* What kept journals hold from before the oldest snapshot is not needed any more. */
+/* What kept journals hold from before the oldest snapshot is not needed any more. Those of an earlier generation may
+ * have later epochs: it was restored from one before them. */
 static void forget(const struct troupe__schedule *schedule)
 {
     struct list list;
     struct troupe__reach reach;
-    list_read(schedule->directory, &list);
-    if (list.count > 0 && troupe__reach_open(&reach, &schedule->where) == TROUPE_OK) {
-        const struct troupe__snapshot *oldest = &list.items[0].snapshot;
+    size_t first = 0;
+    list_read(schedule, &list);
+    while (first < list.count && schedule->slots &&
+           list.items[first].snapshot.slots.generation != schedule->slots->generation) {
+        first++;
+    }
+    if (first < list.count && troupe__reach_open(&reach, &schedule->where) == TROUPE_OK) {
+        const struct troupe__snapshot *oldest = &list.items[first].snapshot;
         for (size_t i = 0; i < oldest->part_count; i++) {
             if (oldest->parts[i].number < reach.count) {
                 tell(&reach, (size_t)oldest->parts[i].number, oldest->parts[i].epoch);
@@ -146,7 +163,7 @@ static void remove_old(const struct troupe__schedule *schedule)
 {
     struct list list;
     char path[PATH_MAX], error[512];
-    list_read(schedule->directory, &list);
+    list_read(schedule, &list);
     size_t autos = 0;
     for (size_t i = 0; i < list.count; i++) {
         autos += is_auto(list.items[i].name);
@@ -212,7 +229,7 @@ static int64_t last_taken(const struct troupe__schedule *schedule)
 {
     struct list list;
     int64_t last_ms = 0;
-    list_read(schedule->directory, &list);
+    list_read(schedule, &list);
     for (size_t i = 0; i < list.count; i++) {
         last_ms = is_auto(list.items[i].name) ? list.items[i].snapshot.taken_ms : last_ms;
     }

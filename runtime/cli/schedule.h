@@ -5,7 +5,7 @@
  * their supervisor: which of them crashes does not matter to it, and if it crashes it is started again. When the next
  * one is due is told by what stands in its directory. One that fails is said, and tried again soon. Older ones go only
  * when a newer one is complete, and with them what kept journals hold from before the oldest that is left. Others than
- * those that it has taken itself, named auto-TIME, stay. */
+ * those of this troupe that it has taken itself, named auto-TIME, stay. */
 #ifndef TROUPE_RUNTIME_CLI_SCHEDULE_H
 #define TROUPE_RUNTIME_CLI_SCHEDULE_H
 
@@ -13,6 +13,7 @@
 
 struct troupe__schedule {
     struct troupe__reach_options where; /* all nodes */
+    const struct troupe__slots *slots;  /* of the troupe; NULL: it is one node that is alone */
     char directory[PATH_MAX];           /* where snapshots stand, made if missing */
     int64_t every_ms;
     unsigned long keep;                 /* how many */
