@@ -28,7 +28,7 @@ static const char after[] =
     "Examples:\n"
     "  troupe run bank.so --input transfers.jsonl --output out.jsonl --until-idle\n"
     "  troupe run --config shop.yaml --log debug\n"
-    "  tail -f orders.jsonl | troupe run ./shop.so --data /var/lib/shop --input -\n"
+    "  order-feed | troupe run ./shop.so --data /var/lib/shop --input -   # with ids, so that it may repeat lines\n"
     "\n"
     "Exit codes: 0 done, 1 the node failed (its text is on stderr; what was durable is safe), 2 wrong arguments.\n";
 

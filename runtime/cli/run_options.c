@@ -190,8 +190,8 @@ const struct troupe__option troupe__run_options[] = {
     {"module", "FILE", set_module, "the module, where it is not the argument"},
     {"data", "DIR", set_data, "the node's directory (default: troupe-data)"},
     {"input", "FILE|-", set_input,
-     "JSON lines to take in, each exactly once from a file (default: none);\nwith --nodes once for each node that "
-     "reads"},
+     "JSON lines to take in, each exactly once from a file (default: none); a\nfile is read to its end once, what is "
+     "appended later by the next start;\nwith --nodes once for each node that reads"},
     {"output", "FILE|-", set_output,
      "where egress records go as JSON lines (default: -); with --nodes a file\nfor each node: FILE.n1, FILE.n2, ..."},
     {"nodes", "N", set_nodes, "run a troupe of N nodes on this machine, each in a process of its own"},
