@@ -116,6 +116,10 @@ read_by 0 c
 read_by 2 a c
 grep -q 'the node that has read it before is to read another one now' "$dir/log" || fail "no reason"
 read_by 0 c b
+read_by 1 missing
+grep -q 'input .*/missing: No such file' "$dir/log" || fail "no reason"
+read_by 1 a .
+grep -q 'is a directory' "$dir/log" || fail "no reason"
 keys=$(cat "$dir"/named.out.n? | grep -o '"key":"[a-z0-9]*"' | sort | uniq -c | awk '{ print $1 }' | sort -u)
 [ "$keys" = 1 ] && [ "$(cat "$dir"/named.out.n? | wc -l)" = 17 ] || fail "not each line once"
 echo "in whatever order inputs are named, each line is taken in once"

@@ -4,9 +4,11 @@
  * A position in a file is a row of the node that reads it. Given to another node, as when inputs are named in another
  * order, or one of them is not named any more, a file would be taken in once more from its beginning. After a restore
  * to another number of nodes several have a position in one file; the furthest is that of the node that has gone on. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -16,7 +18,7 @@
 
 struct input {
     const char *path;
-    char *absolute;      /* NULL: it has no positions, or the node that reads it will say what is wrong */
+    char *absolute;      /* NULL: the standard input */
     uint64_t *positions; /* of each node; 0: none */
     uint64_t furthest;
 };
@@ -25,6 +27,23 @@ static enum troupe_error out_of_memory(char *error, size_t error_size)
 {
     snprintf(error, error_size, "out of memory");
     return TROUPE_ENOMEM;
+}
+
+/* One that cannot be read would make its node be started again for ever. A pipe is not opened to see: who writes to it
+ * would take it for its reader. */
+static enum troupe_error check_input(const struct input *input, char *error, size_t error_size)
+{
+    struct stat info;
+    bool is_stream = strcmp(input->path, "-") == 0;
+    if (!is_stream && (stat(input->path, &info) || access(input->path, R_OK) || !input->absolute)) {
+        snprintf(error, error_size, "input %.300s: %s", input->path, strerror(errno));
+        return TROUPE_EIO;
+    }
+    if (!is_stream && S_ISDIR(info.st_mode)) {
+        snprintf(error, error_size, "input %.300s: is a directory; name a file of JSON lines", input->path);
+        return TROUPE_EIO;
+    }
+    return TROUPE_OK;
 }
 
 static void note_positions(struct input *inputs, size_t count, uint16_t node, const struct troupe__view *view)
@@ -137,7 +156,7 @@ enum troupe_error troupe__run_deal_inputs(struct troupe__run *all, char *error, 
         inputs[i] = (struct input){.path = all->inputs[i],
                                    .absolute = strcmp(all->inputs[i], "-") == 0 ? NULL : realpath(all->inputs[i], NULL),
                                    .positions = calloc(all->nodes, sizeof *inputs[i].positions)};
-        result = inputs[i].positions ? TROUPE_OK : out_of_memory(error, error_size);
+        result = inputs[i].positions ? check_input(&inputs[i], error, error_size) : out_of_memory(error, error_size);
     }
     for (uint16_t node = 0; count > 0 && node < all->nodes && result == TROUPE_OK; node++) {
         result = read_positions(all, node, inputs, error, error_size);

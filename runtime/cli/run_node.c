@@ -88,10 +88,10 @@ static void refresh_keys(struct troupe__run *run)
     }
 }
 
-/* Whether what failed may go well a little later. */
-static bool passes(enum troupe_error error)
+/* Whether what failed is for a person to mend. Not damage, or a disk that fails: others of a troupe go on beside it. */
+static bool is_hopeless(enum troupe_error error)
 {
-    return error == TROUPE_ENOSPACE || error == TROUPE_ENOMEM || error == TROUPE_EBUSY;
+    return error == TROUPE_EINVAL || error == TROUPE_EVERSION;
 }
 
 int troupe__run_node(void *context)
@@ -119,7 +119,7 @@ int troupe__run_node(void *context)
     }
     if (result != TROUPE_OK) {
         if (run->guard) {
-            run->guard->hopeless = !passes(result);
+            run->guard->hopeless = is_hopeless(result);
         }
         fprintf(stderr, "troupe run: %s%s%s (%s)\n", run->log.node ? run->log.node : "", run->log.node ? ": " : "",
                 error, troupe_error_text(result));
