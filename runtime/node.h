@@ -103,6 +103,7 @@ struct troupe_node {
 struct troupe__place {
     const struct troupe__cluster *cluster;
     uint16_t self;
+    const char *stream_lock;             /* a file that nodes with one stream as output lock, to write whole lines */
     const struct troupe__key_pair *keys; /* NULL: the cluster has none */
     /* The file that the cluster was read from, to be read again whenever it changes (runtime/roster.h); NULL: it never
      * does. `reread` changes the keys of nodes and clients in `cluster`, and whether any have. Errors, with a text and

@@ -110,6 +110,10 @@ enum troupe_error troupe__node_open_output(struct troupe_node *node)
     }
     enum troupe_error result =
         troupe__output_open(&node->output, node->options.output, node->error, sizeof node->error);
+    if (result == TROUPE_OK && node->place && node->place->stream_lock) {
+        result =
+            troupe__output_share(&node->output, node->place->stream_lock, node->name, node->error, sizeof node->error);
+    }
     result = result == TROUPE_OK ? place_output(node) : result;
     return result == TROUPE_OK ? repeat_output(node) : result;
 }

@@ -93,3 +93,18 @@ status=0
 kill $node
 wait $node || fail "the node: exit status $?"
 ok "a body of a megabyte comes from the standard input"
+
+# Several nodes write to one stream, which is read in pieces: whole lines, each with its node, which numbers its own.
+awk -v transfers=6000 -v accounts=100 -f "$(dirname "$0")/../samples/bank/transfers.awk" >"$dir/transfers"
+"$build/troupe" run "$build/samples/bank.so" --nodes 3 --data "$dir/several" --input "$dir/transfers" --until-idle \
+    2>"$dir/log" | python3 -c '
+import json, os
+text = b"".join(iter(lambda: os.read(0, 999), b""))
+last = {}
+for record in map(json.loads, text.splitlines()):
+    of = record["node"], record["egress"]
+    last[of] = last.get(of, 0) + 1
+    assert record["seq"] == last[of], record
+assert sum(last.values()) == 6000 and len({node for node, _ in last}) == 3, last
+' 2>"$dir/err" || fail "records of several nodes: $(tail -n 1 "$dir/err")"
+ok "what several nodes write to one stream are whole lines, in the order of each"

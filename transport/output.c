@@ -31,7 +31,7 @@ static bool sync_directory(const char *path)
 
 enum troupe_error troupe__output_open(struct troupe__output *output, const char *path, char *error, size_t error_size)
 {
-    *output = (struct troupe__output){.fd = -1};
+    *output = (struct troupe__output){.fd = -1, .lock_fd = -1};
     struct stat info;
     if (strcmp(path, "-") == 0) {
         strcpy(output->path, "-");
@@ -72,8 +72,26 @@ void troupe__output_close(struct troupe__output *output)
     if (output->fd >= 0) {
         close(output->fd);
     }
-    output->fd = -1;
+    if (output->lock_fd >= 0) {
+        close(output->lock_fd);
+    }
+    output->fd = output->lock_fd = -1;
     troupe__buffer_free(&output->lines);
+}
+
+enum troupe_error troupe__output_share(struct troupe__output *output, const char *lock, const char *node, char *error,
+                                       size_t error_size)
+{
+    if (output->regular) {
+        return TROUPE_OK;
+    }
+    output->lock_fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (output->lock_fd < 0) {
+        snprintf(error, error_size, "output %s: %s: %s", output->path, lock, strerror(errno));
+        return TROUPE_EIO;
+    }
+    output->node = node;
+    return TROUPE_OK;
 }
 
 static inline void put_text(struct troupe__buffer *lines, const char *text)
@@ -85,7 +103,13 @@ enum troupe_error troupe__output_add(struct troupe__output *output, struct troup
                                      struct troupe_bytes key, struct troupe_bytes body)
 {
     struct troupe__buffer *lines = &output->lines;
-    put_text(lines, "{\"egress\":");
+    put_text(lines, "{");
+    if (output->node) {
+        put_text(lines, "\"node\":");
+        troupe__json_write_string(output->node, strlen(output->node), lines);
+        put_text(lines, ",");
+    }
+    put_text(lines, "\"egress\":");
     troupe__json_write_string(egress.data, egress.size, lines);
     put_text(lines, ",\"seq\":");
     troupe__json_write_number(sequence, lines);
@@ -161,7 +185,7 @@ enum troupe_error troupe__output_check_rest(struct troupe__output *output, char 
     return TROUPE_OK;
 }
 
-enum troupe_error troupe__output_write(struct troupe__output *output, char *error, size_t error_size)
+static enum troupe_error write_lines(struct troupe__output *output, char *error, size_t error_size)
 {
     size_t done = 0;
     while (done < output->lines.size) {
@@ -183,6 +207,18 @@ enum troupe_error troupe__output_write(struct troupe__output *output, char *erro
     }
     output->lines.size = 0;
     return TROUPE_OK;
+}
+
+enum troupe_error troupe__output_write(struct troupe__output *output, char *error, size_t error_size)
+{
+    if (output->lock_fd < 0 || output->lines.size == 0) {
+        return write_lines(output, error, error_size);
+    }
+    while (flock(output->lock_fd, LOCK_EX) != 0 && errno == EINTR) {
+    }
+    enum troupe_error result = write_lines(output, error, error_size);
+    flock(output->lock_fd, LOCK_UN);
+    return result;
 }
 
 enum troupe_error troupe__output_sync(struct troupe__output *output, char *error, size_t error_size)

@@ -14,6 +14,8 @@ struct troupe__output {
     uint64_t offset; /* where the next byte goes, of a regular file */
     uint64_t size;   /* of the file when it was opened */
     char path[4096]; /* absolute */
+    int lock_fd;     /* of a stream that other nodes write to as well, see troupe__output_share; -1: it is this one's */
+    const char *node;
     struct troupe__buffer lines;
 };
 
@@ -21,6 +23,12 @@ struct troupe__output {
  * with a text. */
 enum troupe_error troupe__output_open(struct troupe__output *output, const char *path, char *error, size_t error_size);
 void troupe__output_close(struct troupe__output *output);
+
+/* Of a stream that several nodes of this machine write to: whole lines at a time, while the file `lock` is locked, each
+ * with the name of its node, which numbers its own records. `node` must outlive the output. A file is never shared.
+ * Errors: TROUPE_EIO with a text. */
+enum troupe_error troupe__output_share(struct troupe__output *output, const char *lock, const char *node, char *error,
+                                       size_t error_size);
 
 /* Append a record's line to `lines`; it reaches the file with the next write. Errors: TROUPE_ECORRUPT (the body is not
  * msgpack: it goes out as {"$bin":...}, nothing is lost), TROUPE_ENOMEM. */

@@ -12,7 +12,7 @@
 /* One node of a troupe on this machine: what differs from `all`. */
 struct member {
     struct troupe__run run;
-    char data[PATH_MAX], output[PATH_MAX];
+    char data[PATH_MAX], output[PATH_MAX], stream_lock[PATH_MAX];
 };
 
 static void init_member(struct member *member, const struct troupe__run *all, uint16_t index)
@@ -27,7 +27,8 @@ static void init_member(struct member *member, const struct troupe__run *all, ui
     run->node.input = index < all->input_count ? all->inputs[index] : NULL;
     run->log.node = name;
     run->node.log_context = &run->log;
-    run->place = (struct troupe__place){.cluster = &all->cluster, .self = index};
+    snprintf(member->stream_lock, sizeof member->stream_lock, "%.4000s/output.lock", all->node.data);
+    run->place = (struct troupe__place){.cluster = &all->cluster, .self = index, .stream_lock = member->stream_lock};
     run->progress.command = NULL;
     run->node.until = TROUPE_UNTIL_STOPPED; /* One alone cannot know: see wait_until_idle. */
     run->node.listen_count = 0;

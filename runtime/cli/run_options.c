@@ -193,7 +193,8 @@ const struct troupe__option troupe__run_options[] = {
      "JSON lines to take in, each exactly once from a file (default: none); a\nfile is read to its end once, what is "
      "appended later by the next start;\nwith --nodes once for each node that reads"},
     {"output", "FILE|-", set_output,
-     "where egress records go as JSON lines (default: -); with --nodes a file\nfor each node: FILE.n1, FILE.n2, ..."},
+     "where egress records go as JSON lines (default: -); with --nodes a file\nfor each node: FILE.n1, FILE.n2, ...; "
+     "to - lines with \"node\""},
     {"nodes", "N", set_nodes, "run a troupe of N nodes on this machine, each in a process of its own"},
     {"cluster", "FILE", set_cluster, "be one node of the troupe that this cluster file describes, ..."},
     {"node", "NAME", set_node, "... the one of this name, ..."},
