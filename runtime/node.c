@@ -552,7 +552,7 @@ enum troupe_error troupe__node_open(const struct troupe_node_options *options, c
     node->options = *options;
     node->place = place;
     troupe__refusals_init(&node->refusals);
-    node->input.fd = node->output.fd = -1;
+    node->input.fd = node->output.fd = node->output.lock_fd = -1;
     result = open_machine(node);
     if (result != TROUPE_OK) {
         snprintf(error, error_size, "%s", node->error);
