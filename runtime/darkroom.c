@@ -15,7 +15,8 @@ static void *write_part(void *context)
 {
     struct troupe__darkroom *darkroom = context;
     pthread_setname_np(pthread_self(), "troupe-camera");
-    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), NICE); /* Of this thread alone, on Linux. */
+    int own = getpriority(PRIO_PROCESS, (id_t)gettid());
+    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), own + NICE); /* Of this thread alone, on Linux. */
     troupe__camera_write(darkroom->camera);
     darkroom->wake(darkroom->context);
     return NULL;
