@@ -469,7 +469,7 @@ static bool trim(struct troupe__fold *fold)
 }
 
 /* Under the mutex: a fold wrote `pages`. When rows stand far from each other it is pages that cost, whatever stands on
- * them: then the next one begins when more waits. So among 10 million actors a change costs a third less. */
+ * them: then the next one begins when more waits. */
 static void set_begin(struct troupe__fold *fold, size_t pages)
 {
     size_t most = fold->left_max / BEGIN_PART, wanted = pages >= MANY_PAGES ? pages * PAGE / PAGES_SHARE : 0;
