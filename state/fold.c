@@ -34,10 +34,6 @@ enum {
     BYTES_PER_PAGE = 8192,    /* ... and one for so much of bytes_max: LMDB keeps the memory of its dirty pages */
     SPREAD_MAX_MS = 2000,
     NICE = 5, /* folding can wait: else loop and committer wait for ticks of 4 ms on a machine with two cores */
-    MANY_PAGES = 1 << 16, /* of the tables' file: a fold that writes so many waits for more to write on them, ... */
-    PAGES_SHARE = 2,      /* ... such a part of their bytes, ... */
-    BEGIN_PART = 4,       /* ... up to such a part of left_max, ... */
-    LONGER_TIMES = 1,     /* ... for so many intervals more */
     BUFFER_KEPT_MAX = 1 << 20, /* bytes of a batch's memory that is kept for the next one, ... */
     BUFFER_KEPT_TIMES = 4,     /* ... or if it is no more than so many times what the batch had */
     PHOTO_TIMES = 8,           /* times bytes_max that may come to what waits while a photograph is taken, ... */
@@ -186,7 +182,6 @@ static int apply_some(struct troupe__fold *fold, uint64_t epoch, uint64_t hash, 
     }
     if ((code = mdb_txn_commit(txn)) == 0) {
         *from = at;
-        fold->pages += pages;
         atomic_fetch_add(&fold->transactions, 1);
     }
     return code;
@@ -468,39 +463,16 @@ static bool trim(struct troupe__fold *fold)
     return true;
 }
 
-/* Under the mutex: a fold wrote `pages`. When rows stand far from each other it is pages that cost, whatever stands on
- * them: then the next one begins when more waits. */
-static void set_begin(struct troupe__fold *fold, size_t pages)
-{
-    size_t most = fold->left_max / BEGIN_PART, wanted = pages >= MANY_PAGES ? pages * PAGE / PAGES_SHARE : 0;
-    wanted = wanted < most ? wanted : most;
-    fold->begin_at = wanted > fold->bytes_max ? wanted : fold->bytes_max;
-}
-
-/* Under the mutex: time is up. Whether it pays to wait for more; else it is folded, and that spread if there is little.
- */
-static bool wait_longer(struct troupe__fold *fold)
-{
-    if (fold->left <= fold->bytes_max || fold->left > fold->begin_at || fold->failed != TROUPE_OK) {
-        return false;
-    }
-    add_ms(&fold->due, (int64_t)LONGER_TIMES * fold->interval_ms);
-    return true;
-}
-
 /* Under the mutex: sleep until there is something to do, or it is time to end. */
 static void wait_for_work(struct troupe__fold *fold)
 {
     int code = 0;
-    bool longer = false;
-    while (!fold->closing && (code != ETIMEDOUT || (!longer && wait_longer(fold)))) {
-        longer = longer || code == ETIMEDOUT;
-        code = 0;
+    while (!fold->closing && code != ETIMEDOUT) {
         if (photo_keeps(fold)) {
             pthread_cond_wait(&fold->work, &fold->mutex);
             continue;
         }
-        if (fold->failed == TROUPE_OK && fold->left > fold->begin_at) {
+        if (fold->failed == TROUPE_OK && fold->left > fold->bytes_max) {
             break;
         }
         if (fold->failed == TROUPE_EIO || fold->left == 0) {
@@ -527,10 +499,8 @@ static int fold_batch(struct troupe__fold *fold)
         fold->behind = fold->left > fold->bytes_max;
         pthread_mutex_unlock(&fold->mutex);
         size_t done = 0;
-        fold->pages = 0;
         code = fold_some(fold, &done);
         pthread_mutex_lock(&fold->mutex);
-        set_begin(fold, fold->pages);
         fold->left += fold->noted;
         fold->first_left += fold->noted;
         fold->noted = 0;
@@ -600,7 +570,6 @@ enum troupe_error troupe__fold_start(struct troupe__fold *fold, struct troupe__l
     pthread_condattr_t monotonic;
     *fold = (struct troupe__fold){.tables = tables,
                                   .bytes_max = bytes_max,
-                                  .begin_at = bytes_max,
                                   .left_max = left_max > 0 ? left_max : default_left_max(bytes_max),
                                   .interval_ms = interval_ms,
                                   .closing_ms = closing_ms};
@@ -673,7 +642,7 @@ void troupe__fold_push(struct troupe__fold *fold, uint64_t epoch, uint64_t hash,
     if (epoch == fold->hold) {
         freeze(fold);
     }
-    if (first || epoch == fold->hold || (before <= fold->begin_at && fold->left > fold->begin_at) ||
+    if (first || epoch == fold->hold || (before <= fold->bytes_max && fold->left > fold->bytes_max) ||
         (before <= held_max(fold) && fold->left > held_max(fold))) {
         pthread_cond_signal(&fold->work);
     }

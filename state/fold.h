@@ -27,7 +27,7 @@ enum { TROUPE__FOLD_SUM_SIZE = 4, TROUPE__FOLD_MARK_SIZE = 16 };
 
 struct troupe__fold {
     struct troupe__lmdb_env *tables;
-    size_t bytes_max; /* that wait for the next fold; beyond that it is not spread, and begins at once or soon */
+    size_t bytes_max; /* that wait for the next fold; beyond that it begins at once, and is not spread */
     size_t left_max;  /* that wait to be folded at all; beyond that commits wait, ... */
     unsigned interval_ms;
     _Atomic uint64_t folded;       /* the tables on disk hold everything up to this epoch */
@@ -41,7 +41,6 @@ struct troupe__fold {
     struct troupe__segment *open;         /* what is pushed goes there; NULL: none yet */
     struct troupe__segment *spare;
     size_t left;         /* bytes of all of them that are not in the tables yet */
-    size_t begin_at;     /* beyond that the next fold begins at once: bytes_max, or more when rows stand far apart */
     size_t allowance;    /* ... but for so much more, because of a photograph */
     size_t first_left;   /* of the first */
     size_t reserved;     /* what a commit in flight will push */
@@ -64,7 +63,6 @@ struct troupe__fold {
     bool out_of_memory;           /* the segment could not be ended */
 
     /* The folder's own. */
-    size_t pages;      /* that this fold has written */
     size_t batch_done; /* of the first segment; it changes under the mutex */
     size_t noted;      /* bytes behind that which `left` and `first_left` are less already; under the mutex */
     struct troupe__changes changes;

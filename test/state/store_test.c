@@ -628,42 +628,6 @@ static void trimming_keeps_what_is_not_folded(void **state)
     expect(f, "k", "w");
 }
 
-/* When a fold writes many pages for few changes, the next one waits until more have come. */
-static void a_fold_over_many_pages_lets_more_wait(void **state)
-{
-    struct fixture *f = *state;
-    enum { ROWS = 135000, TWO_ON_A_PAGE = 2000, FEW = 2000000, SMALL = 20000 };
-    struct troupe__lmdb_options options = {.sync = false,
-                                           .map_size = (size_t)1 << 30,
-                                           .fold_bytes = 100000,
-                                           .unfolded_max = 16 << 20,
-                                           .fold_interval_ms = 3600000};
-    struct troupe__buffer record = {0};
-    static const char value[FEW];
-    uint64_t epoch = 2;
-    assert_int_equal(troupe__lmdb_store_open(f->directory, &options, &f->store, f->error, sizeof f->error), TROUPE_OK);
-    replay(f);
-    for (int i = 0; i < ROWS; i++) {
-        char key[24];
-        int size = snprintf(key, sizeof key, "%06d", i);
-        troupe__record_set(&record, TROUPE__STATE, key, (size_t)size, value, TWO_ON_A_PAGE);
-    }
-    commit(f, 1, &record);
-    wait_folded(f, 1);
-    troupe__record_set(&record, TROUPE__STATE, "a", 1, value, FEW);
-    commit(f, 2, &record); /* Over fold_bytes, but less than a quarter of what may wait. */
-    for (int i = 0; i < SMALL; i++) {
-        commit_one(f, ++epoch, "k", "v"); /* Meanwhile it would be folded. */
-    }
-    assert_int_equal(f->store->refresh(f->store), 1);
-    for (int i = 0; i < 2; i++) {
-        troupe__record_set(&record, TROUPE__STATE, i ? "b" : "c", 1, value, FEW);
-        commit(f, ++epoch, &record);
-    }
-    wait_folded(f, epoch);
-    expect(f, "k", "v");
-}
-
 /* Closing does not wait for a backlog: what was not folded in time is in the journal, and nothing is lost. */
 static void a_close_leaves_to_the_journal_what_takes_long(void **state)
 {
@@ -931,7 +895,6 @@ int main(void)
         DISK(a_removed_lock_lets_nobody_in),
         DISK(read_only_waits_for_the_owner_to_end),
         DISK(trimming_keeps_what_is_not_folded),
-        DISK(a_fold_over_many_pages_lets_more_wait),
         DISK(a_close_leaves_to_the_journal_what_takes_long),
         DISK(full_disk_refuses_and_keeps_the_rest),
         DISK(killed_process_loses_nothing_acknowledged),
