@@ -5,7 +5,7 @@
 #include <sys/mman.h>
 
 enum {
-    PAGE = 4096,
+    PAGE = 1 << 16,     /* bytes: the largest that a kernel has. Beginnings of memory must be those of pages */
     STEP_MIN = 1 << 16, /* bytes by which it grows: as many as it has, ... */
     STEP_MAX = 1 << 22, /* ... up to so many */
     PIECE = 1 << 22,    /* bytes of memory that are given back at once */
