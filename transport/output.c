@@ -158,20 +158,32 @@ enum troupe_error troupe__output_check_rest(struct troupe__output *output, char 
     if (!output->regular || rest == 0) {
         return TROUPE_OK;
     }
-    int fd = open(output->path, O_RDONLY | O_CLOEXEC); /* Who may only write there is believed. */
-    bool own = rest <= output->lines.size || fd < 0;
-    for (size_t done = 0; fd >= 0 && own && done < rest;) {
+    int fd = open(output->path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 && (errno == EACCES || errno == EPERM)) {
+        return TROUPE_OK; /* Who may only write there is believed. */
+    }
+    bool own = rest <= output->lines.size, failed = fd < 0;
+    for (size_t done = 0; own && !failed && done < rest;) {
         unsigned char bytes[4096];
         size_t left = (size_t)rest - done;
         ssize_t size = pread(fd, bytes, left < sizeof bytes ? left : sizeof bytes, (off_t)(output->offset + done));
-        if (size <= 0) {
-            break; /* It cannot be read: then nor can it be overwritten, which says so. */
+        if (size > 0) {
+            own = was_written(bytes, (size_t)size, output->lines.data + done);
+            done += (size_t)size;
+        } else if (size == 0 || errno != EINTR) {
+            errno = size == 0 ? EIO : errno; /* It has become shorter. */
+            failed = true;
         }
-        own = was_written(bytes, (size_t)size, output->lines.data + done);
-        done += (size_t)size;
+    }
+    if (failed) {
+        snprintf(error, error_size, "output %s: read what stands behind the %llu bytes that are this node's: %s",
+                 output->path, (unsigned long long)output->offset, strerror(errno));
     }
     if (fd >= 0) {
         close(fd);
+    }
+    if (failed) {
+        return TROUPE_EIO;
     }
     if (!own) {
         snprintf(
@@ -185,16 +197,15 @@ enum troupe_error troupe__output_check_rest(struct troupe__output *output, char 
     return TROUPE_OK;
 }
 
-static enum troupe_error write_lines(struct troupe__output *output, char *error, size_t error_size)
+static enum troupe_error write_all(struct troupe__output *output, const unsigned char *from, size_t left, char *error,
+                                   size_t error_size)
 {
-    size_t done = 0;
-    while (done < output->lines.size) {
-        const unsigned char *from = output->lines.data + done;
-        size_t left = output->lines.size - done;
+    while (left > 0) {
         ssize_t size =
             output->regular ? pwrite(output->fd, from, left, (off_t)output->offset) : write(output->fd, from, left);
         if (size > 0) {
-            done += (size_t)size;
+            from += size;
+            left -= (size_t)size;
             output->offset += (size_t)size;
         } else if (errno == EAGAIN) {
             poll(&(struct pollfd){output->fd, POLLOUT, 0}, 1, -1);
@@ -205,19 +216,48 @@ static enum troupe_error write_lines(struct troupe__output *output, char *error,
             return errno == ENOSPC || errno == EDQUOT ? TROUPE_ENOSPACE : TROUPE_EIO;
         }
     }
-    output->lines.size = 0;
     return TROUPE_OK;
+}
+
+/* Under the lock, whose file says whether somebody is in the middle of lines: who was, and was killed there, may have
+ * left half a line, which is ended first. */
+static enum troupe_error write_in_turn(struct troupe__output *output, char *error, size_t error_size)
+{
+    static const char in_the_middle = '1', at_an_end = '0';
+    char before = at_an_end;
+    enum troupe_error result = TROUPE_OK;
+    if (pread(output->lock_fd, &before, 1, 0) < 0 || pwrite(output->lock_fd, &in_the_middle, 1, 0) != 1) {
+        snprintf(error, error_size, "output %s: the file of its lock: %s", output->path, strerror(errno));
+        return TROUPE_EIO;
+    }
+    if (before == in_the_middle) {
+        result = write_all(output, (const unsigned char *)"\n", 1, error, error_size);
+    }
+    result =
+        result == TROUPE_OK ? write_all(output, output->lines.data, output->lines.size, error, error_size) : result;
+    if (result == TROUPE_OK) {
+        (void)!pwrite(output->lock_fd, &at_an_end, 1, 0); /* If that fails the next one begins with an empty line. */
+    }
+    return result;
 }
 
 enum troupe_error troupe__output_write(struct troupe__output *output, char *error, size_t error_size)
 {
-    if (output->lock_fd < 0 || output->lines.size == 0) {
-        return write_lines(output, error, error_size);
+    enum troupe_error result;
+    if (output->lines.size == 0) {
+        return TROUPE_OK;
     }
-    while (flock(output->lock_fd, LOCK_EX) != 0 && errno == EINTR) {
+    if (output->lock_fd < 0) {
+        result = write_all(output, output->lines.data, output->lines.size, error, error_size);
+    } else {
+        while (flock(output->lock_fd, LOCK_EX) != 0 && errno == EINTR) {
+        }
+        result = write_in_turn(output, error, error_size);
+        flock(output->lock_fd, LOCK_UN);
     }
-    enum troupe_error result = write_lines(output, error, error_size);
-    flock(output->lock_fd, LOCK_UN);
+    if (result == TROUPE_OK) {
+        output->lines.size = 0;
+    }
     return result;
 }
 

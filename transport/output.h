@@ -25,8 +25,10 @@ enum troupe_error troupe__output_open(struct troupe__output *output, const char 
 void troupe__output_close(struct troupe__output *output);
 
 /* Of a stream that several nodes of this machine write to: whole lines at a time, while the file `lock` is locked, each
- * with the name of its node, which numbers its own records. `node` must outlive the output. A file is never shared.
- * Errors: TROUPE_EIO with a text. */
+ * with the name of its node, which numbers its own records. That file also says whether somebody was in the middle of a
+ * line: when a node was killed there, half a line is ended before the next one's. It must be empty, or gone, when the
+ * first node opens the stream. `node` must outlive the output. A file is never shared. Errors: TROUPE_EIO with a text.
+ */
 enum troupe_error troupe__output_share(struct troupe__output *output, const char *lock, const char *node, char *error,
                                        size_t error_size);
 
@@ -36,13 +38,14 @@ enum troupe_error troupe__output_add(struct troupe__output *output, struct troup
                                      struct troupe_bytes key, struct troupe_bytes body);
 
 /* At a start, with `offset` set and all that is to be repeated in `lines`: whether what stands behind `offset`, and
- * will be overwritten, is the beginning of that. Errors: TROUPE_EINVAL with a text: it is somebody else's. */
+ * will be overwritten, is the beginning of that. Errors, with a text: TROUPE_EINVAL: it is somebody else's; TROUPE_EIO:
+ * it cannot be read. */
 enum troupe_error troupe__output_check_rest(struct troupe__output *output, char *error, size_t error_size);
 
 /* Write `lines` out. Errors: TROUPE_ENOSPACE, TROUPE_EIO. */
 enum troupe_error troupe__output_write(struct troupe__output *output, char *error, size_t error_size);
 
-/* Make what was written durable, and cut off what an earlier version of a line left behind. */
+/* Make what was written durable, and cut off what stands behind it of a file whose rest was not checked. */
 enum troupe_error troupe__output_sync(struct troupe__output *output, char *error, size_t error_size);
 
 #endif

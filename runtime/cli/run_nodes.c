@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "runtime/admission.h"
 #include "runtime/cli/local.h"
@@ -136,6 +137,7 @@ static int supervise(struct troupe__run *all)
     }
     int code = EXIT_FAILURE;
     if (ready) {
+        (void)unlink(members[0].stream_lock); /* What it says is of the stream before: see output.h. */
         code = troupe__supervise(children, count, all->node.slow_ms, troupe__log_line, &all->log);
         troupe__guard_free(companion.child.guard);
     } else {
