@@ -26,7 +26,7 @@
 #include "core/troupe.h"
 
 enum {
-    TROUPE__FRAME_VERSION = 1,
+    TROUPE__FRAME_VERSION = 2,
     TROUPE__FRAME_HEADER_SIZE = 48,
     TROUPE__FRAME_DATA_SIZE = 65536, /* a data frame takes no further message beyond this */
     TROUPE__FRAME_SIZE_MAX = TROUPE_BODY_MAX + 2 * TROUPE__FRAME_DATA_SIZE,

@@ -109,13 +109,13 @@ enum troupe_error troupe__links_none(const struct troupe__machine *machine, char
     uint64_t cluster = mark.data ? troupe__cursor_varint(&cursor) : 0;
     (void)troupe__cursor_varint(&cursor);
     (void)troupe__cursor_varint(&cursor);
-    if (!mark.data || troupe__cursor_varint(&cursor) == troupe__slots_hash(&one)) {
+    if (!mark.data || (cursor.at != cursor.end && troupe__cursor_varint(&cursor) == troupe__slots_hash(&one))) {
         return TROUPE_OK;
     }
     snprintf(error, error_size,
              "this directory is of a node of cluster %016" PRIx64
-             ": alone it would take the actors of the others for its own; run it with --cluster and --node, or the "
-             "directory above with --nodes",
+             ": alone it would take the actors of the others for its own, if there are any; run it with --cluster and "
+             "--node, or the directory above with --nodes",
              cluster);
     return TROUPE_EINVAL;
 }

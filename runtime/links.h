@@ -72,7 +72,7 @@ struct troupe__links {
 };
 
 /* Of a machine that has just been started and gets no links. Errors: TROUPE_EINVAL with a text, when its directory is
- * one of several nodes'. */
+ * one of several nodes', or was a cluster's when it was not yet noted of how many. */
 enum troupe_error troupe__links_none(const struct troupe__machine *machine, char *error, size_t error_size);
 
 /* Connect a machine that has just been started, before it is told the time: due messages may be for other nodes. The

@@ -420,6 +420,29 @@ static void a_directory_belongs_to_its_place(void **state)
     free_pair(&pair);
 }
 
+/* A directory from when its row did not tell of the slots: it is taken as it is, and belongs to them from then on. */
+static void a_directory_that_knows_no_slots_gets_to_know_them(void **state)
+{
+    (void)state;
+    struct pair pair;
+    new_pair(&pair);
+    struct end *end = &pair.ends[0];
+    struct troupe__buffer record = {0};
+    static const unsigned char row[] = {7, 3, 0}; /* cluster, generation, node */
+    troupe__record_set(&record, TROUPE__META, "cluster", 7, row, sizeof row);
+    assert_int_equal(troupe__memory_store_open(end->disk, &end->store, end->error, sizeof end->error), TROUPE_OK);
+    assert_int_equal(end->store->commit(end->store, 1, (struct troupe_bytes){record.data, record.size}), TROUPE_OK);
+    end->store->close(end->store);
+    troupe__buffer_free(&record);
+    assert_int_equal(open_end(&pair, 0, &defaults), TROUPE_OK);
+    turn(end);
+    close_end(end);
+    assert_int_equal(troupe__slots_give(&end->slots, 0, 0, 1), TROUPE_OK);
+    assert_int_equal(open_end(&pair, 0, &defaults), TROUPE_EINVAL);
+    assert_non_null(strstr(end->error, "put the old slots back"));
+    free_pair(&pair);
+}
+
 static void a_directory_of_a_node_that_is_alone_does_not_join(void **state)
 {
     (void)state;
@@ -473,6 +496,7 @@ int main(void)
         cmocka_unit_test(a_frame_in_another_ones_name_is_refused),
         cmocka_unit_test(what_cannot_be_delivered_becomes_a_dead_letter),
         cmocka_unit_test(a_directory_belongs_to_its_place),
+        cmocka_unit_test(a_directory_that_knows_no_slots_gets_to_know_them),
         cmocka_unit_test(a_directory_of_a_node_that_is_alone_does_not_join),
         cmocka_unit_test(a_directory_of_one_of_several_is_not_run_alone),
     };
