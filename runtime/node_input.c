@@ -12,14 +12,14 @@ enum {
     LINES_TRICKLE = 8,    /* ... and then so few, so that messages that go around for ever do not stop the input */
 };
 
-/* A line that is no message: kept as a dead letter, so that nothing is lost, and the rest goes on. But what has no end
- * is left in its file, since who writes there may be in the middle of it. */
-static enum troupe_error refuse_line(struct troupe_node *node, struct troupe_bytes text, const char *reason)
+/* A line that is no message: kept as a dead letter, so that nothing is lost, and the rest goes on. But what has no end,
+ * and is not `whole`, is left in its file, since who writes there may be in the middle of it. */
+static enum troupe_error refuse_line(struct troupe_node *node, struct troupe_bytes text, bool whole, const char *reason)
 {
     char why[512];
     snprintf(why, sizeof why, "line %llu: %.300s (%.150s)", (unsigned long long)node->input.line, reason,
              node->options.input);
-    if (troupe__input_put_back(&node->input)) {
+    if (!whole && troupe__input_put_back(&node->input)) {
         troupe__node_report(node, TROUPE_WARNING, "%s; it has no line end: left for the next start", why);
         return TROUPE_OK;
     }
@@ -47,12 +47,13 @@ static enum troupe_error take_line(struct troupe_node *node, struct troupe_bytes
         return TROUPE_OK;
     }
     enum troupe_error result = troupe__line_parse(text.data, text.size, &node->line, &line, error, sizeof error);
-    if (result == TROUPE_OK) {
+    bool whole = result == TROUPE_OK;
+    if (whole) {
         result =
             troupe__machine_arrive(&node->machine, line.id, troupe_to(line.to_type, line.to_key), line.type, line.body);
         snprintf(error, sizeof error, "%.290s", node->machine.error);
     }
-    return result == TROUPE_EINVAL || result == TROUPE_ETOOBIG ? refuse_line(node, text, error) : result;
+    return result == TROUPE_EINVAL || result == TROUPE_ETOOBIG ? refuse_line(node, text, whole, error) : result;
 }
 
 static int lines_wanted(const struct troupe_node *node)
@@ -97,7 +98,7 @@ enum troupe_error troupe__node_pump_input(struct troupe_node *node, bool *ret_mo
         if (result == TROUPE_OK) {
             result = take_line(node, text);
         } else if (result == TROUPE_ETOOBIG) {
-            result = refuse_line(node, text, error);
+            result = refuse_line(node, text, false, error);
         } else {
             snprintf(node->error, sizeof node->error, "%s", error);
             return result;
