@@ -1,7 +1,8 @@
 /* collection_use.h - a map or list of the actor that handles a message, during one call: its head and its elements.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Errors of all of these have failed the delivery, with a text, but TROUPE_ENOTFOUND. */
+ * Errors of all of these have failed the delivery, with a text, but TROUPE_ENOTFOUND, and TROUPE_ETOOBIG of set
+ * and remove. */
 #ifndef TROUPE_CORE_COLLECTION_USE_H
 #define TROUPE_CORE_COLLECTION_USE_H
 

@@ -9,7 +9,7 @@
  * Errors: wrong use (a value that is not declared or of another kind, a name or key over its limit) and lack of memory
  * fail the delivery even if the handler does not look at what the call returned. What depends on data is the handler's
  * to see: after TROUPE_ENOTFOUND, TROUPE_ETOOBIG, TROUPE_EFULL or bytes of another shape it may go on, and nothing has
- * happened.
+ * happened; unless a list or a clear had changed a part by then: that fails the delivery too.
  *
  * Threads: everything that takes a `struct troupe_context` may be called only inside the handler it was given to.
  * Memory: what a call returns by pointer stays valid until the handler returns, unless it says otherwise; what is

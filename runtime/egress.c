@@ -4,6 +4,8 @@
 
 #include <assert.h>
 
+#include "core/grow.h"
+
 bool troupe__egress_next(struct troupe__cursor *cursor, struct troupe__egress *ret)
 {
     if (cursor->at == cursor->end) {
@@ -25,15 +27,11 @@ bool troupe__egress_rows_push(struct troupe__egress_rows *rows, uint64_t first, 
         rows->end -= rows->begin;
         rows->begin = 0;
     }
-    if (rows->end == rows->capacity) {
-        size_t capacity = rows->capacity > 0 ? rows->capacity * 2 : 64;
-        struct troupe__egress_row *items = realloc(rows->items, capacity * sizeof *items);
-        if (!items) {
-            return false;
-        }
-        rows->items = items;
-        rows->capacity = capacity;
+    struct troupe__egress_row *items = troupe__grow(rows->items, rows->end, &rows->capacity, sizeof *items);
+    if (!items) {
+        return false;
     }
+    rows->items = items;
     assert(rows->end == rows->begin || rows->items[rows->end - 1].last < first);
     rows->items[rows->end++] = (struct troupe__egress_row){first, last};
     return true;

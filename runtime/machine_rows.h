@@ -1,4 +1,4 @@
-/* machine_rows.h - what the files of a machine, machine*.c, share: names of rows, and each what the others need of it.
+/* machine_rows.h - names of META rows, and what the files of a machine, machine*.c, need of each other.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TROUPE_RUNTIME_MACHINE_ROWS_H
 #define TROUPE_RUNTIME_MACHINE_ROWS_H

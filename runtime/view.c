@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "core/grow.h"
 #include "state/lmdb_store.h"
 
 const char *const troupe__view_table_names[TROUPE__TABLE_COUNT] = {"meta",   "state", "mail",     "timer",  "dead",
@@ -19,15 +20,11 @@ static enum troupe_error add_row(struct troupe__view *view, enum troupe__table t
 {
     struct troupe__view_table *into = &view->tables[table];
     value.size = view->keys_only ? 0 : value.size;
-    if (into->count == into->capacity) {
-        size_t capacity = into->capacity ? into->capacity * 2 : 256;
-        struct troupe__view_row **rows = realloc(into->rows, capacity * sizeof *rows);
-        if (!rows) {
-            goto err;
-        }
-        into->rows = rows;
-        into->capacity = capacity;
+    struct troupe__view_row **rows = troupe__grow(into->rows, into->count, &into->capacity, sizeof *rows);
+    if (!rows) {
+        goto err;
     }
+    into->rows = rows;
     view->size += sizeof(struct troupe__view_row) + key.size + value.size;
     if (view->may_go_on && !view->may_go_on(view->limits, view->size)) {
         snprintf(view->error, sizeof view->error,

@@ -10,6 +10,8 @@
 #include <pthread.h>
 #include <stdio.h>
 
+#include "core/grow.h"
+
 struct row {
     size_t key_size, value_size;
     unsigned char bytes[]; /* key, value */
@@ -166,15 +168,11 @@ static bool open_place(struct table *table, size_t at)
         memmove(table->rows, table->rows + table->begin, table->count * sizeof(struct row *));
         table->begin = 0;
     }
-    if (table->begin + table->count == table->capacity) {
-        size_t capacity = table->capacity > 0 ? table->capacity * 2 : 64;
-        struct row **rows = realloc(table->rows, capacity * sizeof(struct row *));
-        if (!rows) {
-            return false;
-        }
-        table->rows = rows;
-        table->capacity = capacity;
+    struct row **rows = troupe__grow(table->rows, table->begin + table->count, &table->capacity, sizeof(struct row *));
+    if (!rows) {
+        return false;
     }
+    table->rows = rows;
     struct row **place = table->rows + table->begin + at;
     memmove(place + 1, place, (table->count - at) * sizeof *place);
     table->count++;
