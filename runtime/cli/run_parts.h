@@ -77,8 +77,8 @@ bool troupe__run_companion_init(struct troupe__run_companion *companion, const s
 /* ---- run_inputs.c ---- */
 
 /* Of --nodes, before any of them is started: put each input where the node stands that goes on with it, NULL where none
- * does. Errors, with a text: TROUPE_EINVAL (one node would have to read two), TROUPE_EIO (one cannot be read),
- * TROUPE_EBUSY, TROUPE_ENOMEM. */
+ * does. Errors, with a text: TROUPE_EINVAL (one node would have to read two, or whose one is cannot be known since a
+ * node's rows cannot be read), TROUPE_EIO (one cannot be read), TROUPE_EBUSY, TROUPE_ENOMEM. */
 enum troupe_error troupe__run_deal_inputs(struct troupe__run *all, char *error, size_t error_size);
 
 /* ---- run_nodes.c ---- */
