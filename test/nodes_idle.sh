@@ -120,6 +120,15 @@ read_by 1 missing
 grep -q 'input .*/missing: No such file' "$dir/log" || fail "no reason"
 read_by 1 a .
 grep -q 'is a directory' "$dir/log" || fail "no reason"
+output_is_wrong() { # PATH TEXT: it ends at once, instead of starting its nodes again and again.
+    local status=0
+    timeout 60 "$troupe" run "$build/samples/greeter.so" --nodes 2 --data "$dir/named" --output "$1" --input "$dir/a" \
+        2>"$dir/log" || status=$?
+    [ $status = 1 ] && grep -q "output $1.n[12]: $2" "$dir/log" || fail "no reason: status $status"
+}
+output_is_wrong "$dir/none/out" 'No such file'
+mkdir "$dir/taken.n2"
+output_is_wrong "$dir/taken" 'Is a directory'
 # What a node has read whose rows cannot be read is not given to another one.
 cp "$dir/named/n2/tables.mdb" "$dir/tables"
 dd if=/dev/zero of="$dir/named/n2/tables.mdb" bs=4096 count=2 conv=notrunc 2>/dev/null

@@ -1,8 +1,11 @@
 /* run_nodes.c - `troupe run --nodes`: a troupe on this machine, under one supervisor.
  * SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "runtime/admission.h"
@@ -16,13 +19,19 @@ struct member {
     char data[PATH_MAX], output[PATH_MAX], stream_lock[PATH_MAX];
 };
 
+/* The file of one node's records. */
+static void put_output(char path[static PATH_MAX], const struct troupe__run *all, uint16_t index)
+{
+    snprintf(path, PATH_MAX, "%.4000s.%s", all->node.output, all->cluster.nodes[index].name);
+}
+
 static void init_member(struct member *member, const struct troupe__run *all, uint16_t index)
 {
     struct troupe__run *run = &member->run;
     *run = *all;
     const char *name = all->cluster.nodes[index].name;
     snprintf(member->data, sizeof member->data, "%s/%s", all->node.data, name);
-    snprintf(member->output, sizeof member->output, "%s.%s", all->node.output, name);
+    put_output(member->output, all, index);
     run->node.data = member->data;
     run->node.output = strcmp(all->node.output, "-") == 0 ? "-" : member->output;
     run->node.input = index < all->input_count ? all->inputs[index] : NULL;
@@ -84,6 +93,37 @@ static enum troupe_error admit_members(const struct troupe__run *all, char *erro
         }
     }
     return result;
+}
+
+/* 0, or the errno that says why the file cannot be written. One that is not there is made. A pipe is not opened to see:
+ * who reads it would take that for its end. */
+static int try_output(const char *path)
+{
+    struct stat info;
+    if (stat(path, &info) == 0) {
+        return S_ISDIR(info.st_mode) ? EISDIR : access(path, W_OK) == 0 ? 0 : errno;
+    }
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+    if (fd < 0) {
+        return errno;
+    }
+    close(fd);
+    return 0;
+}
+
+/* Nor would a node that cannot open its output. One whose disk is full or fails is started until it can. */
+static enum troupe_error check_outputs(const struct troupe__run *all, char *error, size_t error_size)
+{
+    for (uint16_t i = 0; strcmp(all->node.output, "-") != 0 && i < all->nodes; i++) {
+        char path[PATH_MAX];
+        put_output(path, all, i);
+        int code = try_output(path);
+        if (code != 0 && code != ENOSPC && code != EDQUOT && code != EIO) {
+            snprintf(error, error_size, "output %.300s: %s", path, strerror(code));
+            return TROUPE_EIO;
+        }
+    }
+    return TROUPE_OK;
 }
 
 /* What the command line says of it. Returns -1 to go on, or the exit code. */
@@ -171,6 +211,9 @@ int troupe__run_nodes(struct troupe__run *all)
         code = troupe__run_fail(error, result);
     }
     if (code < 0 && (result = troupe__run_deal_inputs(all, error, sizeof error)) != TROUPE_OK) {
+        code = troupe__run_fail(error, result);
+    }
+    if (code < 0 && (result = check_outputs(all, error, sizeof error)) != TROUPE_OK) {
         code = troupe__run_fail(error, result);
     }
     if (code < 0) {
