@@ -174,7 +174,7 @@ enum troupe_error troupe__rewind_make(struct troupe__history *history, uint64_t 
 {
     char writing[PATH_MAX], scratch[PATH_MAX];
     int lock;
-    enum troupe_error result = troupe__files_join(writing, target, "", ".writing", error, error_size);
+    enum troupe_error result = troupe__files_join(writing, target, "", TROUPE__SNAPSHOT_WRITING, error, error_size);
     result = result == TROUPE_OK ? troupe__files_join(scratch, target, "", ".store", error, error_size) : result;
     result = result == TROUPE_OK ? troupe__snapshot_begin(target, &lock, error, error_size) : result;
     if (result != TROUPE_OK) {

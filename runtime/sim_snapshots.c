@@ -57,7 +57,8 @@ static void target_of(const struct troupe__sim_session *session, char path[stati
 
 static void writing_of(const struct troupe__sim_session *session, char path[static PATH_MAX])
 {
-    snprintf(path, PATH_MAX, "%s/%" PRIu32 ".writing", session->simulator->options.snapshot_directory, session->name);
+    snprintf(path, PATH_MAX, "%s/%" PRIu32 TROUPE__SNAPSHOT_WRITING, session->simulator->options.snapshot_directory,
+             session->name);
 }
 
 /* How long a message takes from whoever asks to the node, or back: little, but to some nodes very long; one in three

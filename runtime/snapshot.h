@@ -46,15 +46,18 @@ uint64_t troupe__snapshot_row_count(const struct troupe__snapshot *snapshot);
 /* What stands behind a name while its snapshot is being made. */
 #define TROUPE__SNAPSHOT_WRITING ".writing"
 
-/* Whether `name` may name a snapshot or a node: 1 to 63 of letters, digits, `-`, `_` and `.`, not beginning with `.`,
- * nor ending with TROUPE__SNAPSHOT_WRITING. */
+/* For people: what troupe__snapshot_name_valid wants. */
+#define TROUPE__SNAPSHOT_NAME_RULE                                                                                     \
+    "1 to 63 letters, digits, '-', '_' and '.', not beginning with '.' nor ending in " TROUPE__SNAPSHOT_WRITING
+
+/* Whether `name` may name a snapshot or a node. */
 bool troupe__snapshot_name_valid(const char *name);
 
 /* Whether it is the name of one that is being made. */
 bool troupe__snapshot_is_writing(const char *name);
 
-/* Tell of each NAME.writing in `directory` that holds nothing but parts and a manifest, and whether its maker was
- * killed: it is dead; or, with `remove`, it was and is removed. */
+/* Tell of each NAME.writing in `directory` that holds nothing but parts and a manifest, and whether what made or
+ * deleted it was killed: it is dead; or, with `remove`, it was and is removed. */
 typedef void (*troupe__snapshot_leftover_fn)(void *context, const char *name, bool is_dead);
 void troupe__snapshot_leftovers(const char *directory, bool remove, troupe__snapshot_leftover_fn found, void *context);
 
@@ -149,8 +152,9 @@ enum troupe_error troupe__snapshot_receive(int from, const char *target,
                                            void (*progress)(void *context, uint64_t bytes), void *progress_context,
                                            char *error, size_t error_size);
 
-/* Remove a snapshot. If that fails it is still there, whole, or what is left of it is called as one that is being made.
- */
+/* Remove a snapshot, which only this process does meanwhile. If that fails it is still there, whole, or what is left of
+ * it is called as one that is being made. Errors, each with a text: TROUPE_ENOTFOUND (it is none, or gone),
+ * TROUPE_EBUSY (another process removes it), TROUPE_EIO. */
 enum troupe_error troupe__snapshot_remove(const char *directory, char *error, size_t error_size);
 
 /* Read a part as troupe__snapshot_read_part does, with its rows as they are for a node that gets it again: a node of a

@@ -349,15 +349,15 @@ enum troupe_error troupe__edit_write(struct troupe__edit *edit, const char *targ
     char writing[PATH_MAX];
     int lock;
     if (!troupe__snapshot_name_valid(name)) {
-        return troupe__edit_fail(edit, TROUPE_EINVAL,
-                                 "'%.64s' cannot name a snapshot: 1 to %d letters, digits, '-', '_' and '.'", name,
-                                 TROUPE__SNAPSHOT_NAME_MAX);
+        return troupe__edit_fail(edit, TROUPE_EINVAL, "'%.64s' cannot name a snapshot: " TROUPE__SNAPSHOT_NAME_RULE,
+                                 name);
     }
     if (access(target, F_OK) == 0) {
         return troupe__edit_fail(edit, TROUPE_EBUSY, "%.400s exists already: name another one", target);
     }
     snprintf(edit->snapshot.name, sizeof edit->snapshot.name, "%s", name);
-    enum troupe_error result = troupe__files_join(writing, target, "", ".writing", edit->error, sizeof edit->error);
+    enum troupe_error result =
+        troupe__files_join(writing, target, "", TROUPE__SNAPSHOT_WRITING, edit->error, sizeof edit->error);
     result = result == TROUPE_OK ? troupe__snapshot_begin(target, &lock, edit->error, sizeof edit->error) : result;
     if (result != TROUPE_OK) {
         return result;

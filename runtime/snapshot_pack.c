@@ -117,7 +117,7 @@ enum troupe_error troupe__snapshot_receive(int from, const char *target,
     struct passing passing = {progress, progress_context, 0};
     int lock;
     bool last = false;
-    enum troupe_error result = troupe__files_join(writing, target, "", ".writing", error, error_size);
+    enum troupe_error result = troupe__files_join(writing, target, "", TROUPE__SNAPSHOT_WRITING, error, error_size);
     result = result == TROUPE_OK ? troupe__snapshot_begin(target, &lock, error, error_size) : result;
     if (result != TROUPE_OK) {
         return result;

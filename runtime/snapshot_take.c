@@ -137,7 +137,7 @@ static enum troupe_error take_into(const struct troupe__snapshot_resting *nodes,
 {
     char writing[PATH_MAX];
     int lock;
-    enum troupe_error result = troupe__files_join(writing, target, "", ".writing", error, error_size);
+    enum troupe_error result = troupe__files_join(writing, target, "", TROUPE__SNAPSHOT_WRITING, error, error_size);
     result = result == TROUPE_OK ? open_all(nodes, snapshot->part_count, stores, error, error_size) : result;
     result = result == TROUPE_OK ? troupe__snapshot_begin(target, &lock, error, error_size) : result;
     if (result != TROUPE_OK) {
@@ -156,8 +156,7 @@ enum troupe_error troupe__snapshot_take(const struct troupe__snapshot_resting *n
 {
     const char *slash = strrchr(target, '/'), *name = slash ? slash + 1 : target;
     if (!troupe__snapshot_name_valid(name)) {
-        snprintf(error, error_size, "'%.64s' cannot name a snapshot: 1 to %d letters, digits, '-', '_' and '.'", name,
-                 TROUPE__SNAPSHOT_NAME_MAX);
+        snprintf(error, error_size, "'%.64s' cannot name a snapshot: " TROUPE__SNAPSHOT_NAME_RULE, name);
         return TROUPE_EINVAL;
     }
     if (access(target, F_OK) == 0) {

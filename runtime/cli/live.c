@@ -19,7 +19,6 @@
 #include "runtime/cli/fetch.h"
 #include "runtime/cli/progress.h"
 #include "runtime/cli/remote.h"
-#include "runtime/files.h"
 #include "runtime/photographer.h"
 #include "runtime/snapshot_stream.h"
 
@@ -500,9 +499,8 @@ enum troupe_error troupe__live_snapshot(const struct troupe__reach *reach, const
     char writing[PATH_MAX], absolute[PATH_MAX];
     int lock;
     if (!troupe__snapshot_name_valid(name) ||
-        (size_t)snprintf(writing, sizeof writing, "%s.writing", target) >= sizeof writing) {
-        snprintf(error, error_size, "'%.64s' cannot name a snapshot: 1 to %d letters, digits, '-', '_' and '.'", name,
-                 TROUPE__SNAPSHOT_NAME_MAX);
+        (size_t)snprintf(writing, sizeof writing, "%s" TROUPE__SNAPSHOT_WRITING, target) >= sizeof writing) {
+        snprintf(error, error_size, "'%.64s' cannot name a snapshot: " TROUPE__SNAPSHOT_NAME_RULE, name);
         return TROUPE_EINVAL;
     }
     if (access(target, F_OK) == 0) {
