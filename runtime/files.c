@@ -50,7 +50,7 @@ static enum troupe_error remove_entries(DIR *directory, const char *path, int de
     enum troupe_error result = TROUPE_OK;
     for (struct dirent *entry; result == TROUPE_OK && (entry = readdir(directory)) != NULL;) {
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
-            unlinkat(dirfd(directory), entry->d_name, 0) == 0) {
+            unlinkat(dirfd(directory), entry->d_name, 0) == 0 || errno == ENOENT) {
             continue;
         }
         int code = errno;
@@ -74,7 +74,7 @@ static enum troupe_error remove_directory(const char *path, int depth, char *err
     }
     enum troupe_error result = remove_entries(directory, path, depth, error, error_size);
     closedir(directory);
-    if (result == TROUPE_OK && rmdir(path)) {
+    if (result == TROUPE_OK && rmdir(path) && errno != ENOENT) {
         result = troupe__files_fail("remove", path, error, error_size);
     }
     return result;
@@ -91,8 +91,7 @@ static enum troupe_error is_claimed(const char *path, char *error, size_t error_
     return TROUPE_EBUSY;
 }
 
-/* Open and lock what is there. */
-static enum troupe_error lock_directory(const char *path, int *ret, char *error, size_t error_size)
+enum troupe_error troupe__files_lock(const char *path, int *ret_lock, char *error, size_t error_size)
 {
     struct stat locked, there;
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -105,14 +104,14 @@ static enum troupe_error lock_directory(const char *path, int *ret, char *error,
         close(fd);
         return is_claimed(path, error, error_size);
     }
-    *ret = fd;
+    *ret_lock = fd;
     return TROUPE_OK;
 }
 
 enum troupe_error troupe__files_remove_dead(const char *path, char *error, size_t error_size)
 {
     int lock;
-    enum troupe_error result = lock_directory(path, &lock, error, error_size);
+    enum troupe_error result = troupe__files_lock(path, &lock, error, error_size);
     if (result == TROUPE_OK) {
         result = troupe__files_remove(path, error, error_size);
         close(lock);
@@ -131,7 +130,7 @@ enum troupe_error troupe__files_claim(const char *path, int *ret_lock, char *err
             access(path, F_OK) == 0 ? troupe__files_remove_dead(path, error, error_size) : TROUPE_OK;
         if (result == TROUPE_OK && mkdir(path, 0700) == 0) {
             made = true;
-            result = lock_directory(path, ret_lock, error, error_size);
+            result = troupe__files_lock(path, ret_lock, error, error_size);
             if (result == TROUPE_OK) {
                 return result;
             }
@@ -151,7 +150,7 @@ bool troupe__files_is_dead(const char *path)
 {
     char unused[64];
     int lock;
-    if (lock_directory(path, &lock, unused, sizeof unused) != TROUPE_OK) {
+    if (troupe__files_lock(path, &lock, unused, sizeof unused) != TROUPE_OK) {
         return false;
     }
     close(lock);

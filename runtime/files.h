@@ -22,13 +22,16 @@ enum troupe_error troupe__files_join(char path[static PATH_MAX], const char *dir
 /* Make durable which names the directory `path` holds. */
 enum troupe_error troupe__files_sync(const char *path, char *error, size_t error_size);
 
-/* Remove a directory with all files in it and in its directories, which hold files only; what is not there is removed
- * already. */
+/* Remove a directory with all files in it and in its directories, which hold files only; what is not there, or goes
+ * meanwhile, is removed already. */
 enum troupe_error troupe__files_remove(const char *path, char *error, size_t error_size);
 
 /* Make the directory `path`, which only this process writes as long as `*ret_lock` is open: closed, or dead, another
  * one's claim throws away what is there under that name. Errors: TROUPE_EBUSY (another process has it) too. */
 enum troupe_error troupe__files_claim(const char *path, int *ret_lock, char *error, size_t error_size);
+
+/* Claim the directory `path` that is there. Errors: TROUPE_EBUSY (another process has it) too. */
+enum troupe_error troupe__files_lock(const char *path, int *ret_lock, char *error, size_t error_size);
 
 /* Whether nobody has a claim to the directory `path` any more. */
 bool troupe__files_is_dead(const char *path);

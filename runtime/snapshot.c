@@ -45,23 +45,30 @@ bool troupe__snapshot_name_valid(const char *name)
 
 /* ---- the directory ----------------------------------------------------------------------------------------------- */
 
+/* Make durable under which name it is there. */
+static enum troupe_error sync_parent(const char *path, char *error, size_t error_size)
+{
+    char parent[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    snprintf(parent, sizeof parent, "%.*s", slash ? (int)(slash - path) : 1, slash ? path : ".");
+    return troupe__files_sync(parent[0] ? parent : "/", error, error_size);
+}
+
 enum troupe_error troupe__snapshot_begin(const char *target, int *ret_lock, char *error, size_t error_size)
 {
     char writing[PATH_MAX];
-    enum troupe_error result = troupe__files_join(writing, target, "", ".writing", error, error_size);
+    enum troupe_error result = troupe__files_join(writing, target, "", TROUPE__SNAPSHOT_WRITING, error, error_size);
     return result == TROUPE_OK ? troupe__files_claim(writing, ret_lock, error, error_size) : result;
 }
 
 enum troupe_error troupe__snapshot_end(const char *target, int lock, enum troupe_error result, char *error,
                                        size_t error_size)
 {
-    const char *slash = strrchr(target, '/');
-    char writing[PATH_MAX], parent[PATH_MAX], unused[64];
-    if (troupe__files_join(writing, target, "", ".writing", unused, sizeof unused) != TROUPE_OK) {
+    char writing[PATH_MAX], unused[64];
+    if (troupe__files_join(writing, target, "", TROUPE__SNAPSHOT_WRITING, unused, sizeof unused) != TROUPE_OK) {
         close(lock);
         return result; /* Nor can it have been begun. */
     }
-    snprintf(parent, sizeof parent, "%.*s", slash ? (int)(slash - target) : 1, slash ? target : ".");
     if (result == TROUPE_OK && rename(writing, target)) {
         bool exists = errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR;
         result = troupe__files_fail("rename", writing, error, error_size);
@@ -70,7 +77,7 @@ enum troupe_error troupe__snapshot_end(const char *target, int lock, enum troupe
             result = TROUPE_EBUSY;
         }
     } else if (result == TROUPE_OK) {
-        result = troupe__files_sync(parent[0] ? parent : "/", error, error_size);
+        result = sync_parent(target, error, error_size);
         if (result != TROUPE_OK) {
             troupe__files_remove(target, unused, sizeof unused); /* It might be gone after a crash. */
         }
@@ -82,40 +89,58 @@ enum troupe_error troupe__snapshot_end(const char *target, int lock, enum troupe
     return result;
 }
 
+/* What an earlier deletion of one with that name has left. */
+static enum troupe_error clear_away(const char *going, char *error, size_t error_size)
+{
+    if (access(going, F_OK)) {
+        return TROUPE_OK;
+    }
+    enum troupe_error result = troupe__files_remove_dead(going, error, error_size);
+    return result == TROUPE_EBUSY && access(going, F_OK) ? TROUPE_OK : result; /* Another process did. */
+}
+
 /* Renamed first, to a name of what is being made: so either all of it is there or, whatever ends this process, what a
- * `create` clears away. */
+ * `create` clears away. No part is gone before the name is. */
+static enum troupe_error remove_locked(const char *path, char *error, size_t error_size)
+{
+    char going[PATH_MAX];
+    enum troupe_error result =
+        troupe__files_join(going, path, "", ".deleted" TROUPE__SNAPSHOT_WRITING, error, error_size);
+    result = result == TROUPE_OK ? clear_away(going, error, error_size) : result;
+    if (result == TROUPE_OK && rename(path, going)) {
+        result = troupe__files_fail("remove", path, error, error_size);
+    }
+    result = result == TROUPE_OK ? sync_parent(path, error, error_size) : result;
+    return result == TROUPE_OK ? troupe__files_remove(going, error, error_size) : result;
+}
+
 enum troupe_error troupe__snapshot_remove(const char *directory, char *error, size_t error_size)
 {
-    char path[PATH_MAX], name[PATH_MAX], going[PATH_MAX];
+    char manifest[PATH_MAX], path[PATH_MAX];
+    int lock;
     size_t size = strlen(directory);
     while (size > 1 && directory[size - 1] == '/') {
         size--;
     }
-    snprintf(name, sizeof name, "%.*s", (int)size, directory);
-    enum troupe_error result = troupe__files_join(path, name, TROUPE__SNAPSHOT_MANIFEST, "", error, error_size);
-    if (result == TROUPE_OK && access(path, F_OK)) {
+    snprintf(path, sizeof path, "%.*s", (int)size, directory);
+    enum troupe_error result = troupe__files_join(manifest, path, TROUPE__SNAPSHOT_MANIFEST, "", error, error_size);
+    if (result == TROUPE_OK && access(manifest, F_OK)) {
         bool is_none = errno == ENOENT || errno == ENOTDIR;
-        result = troupe__files_fail("remove", path, error, error_size);
+        result = troupe__files_fail("remove", manifest, error, error_size);
         if (is_none) {
-            snprintf(error, error_size, "%s is no snapshot: it has no manifest", name);
+            snprintf(error, error_size, "%s is no snapshot: it has no manifest", path);
         }
     }
-    result = result == TROUPE_OK
-                 ? troupe__files_join(going, name, "", ".deleted" TROUPE__SNAPSHOT_WRITING, error, error_size)
-                 : result;
-    result = result == TROUPE_OK ? troupe__files_remove(going, error, error_size) : result;
-    if (result == TROUPE_OK && rename(name, going)) {
-        result = troupe__files_fail("remove", name, error, error_size);
+    result = result == TROUPE_OK ? troupe__files_lock(path, &lock, error, error_size) : result;
+    if (result == TROUPE_EBUSY) {
+        snprintf(error, error_size, "another process makes or deletes %s: wait for it", path);
     }
-    const char *slash = strrchr(name, '/');
-    size_t parent_size = slash ? (size_t)(slash - name) : 0;
-    snprintf(path, sizeof path, "%.*s", (int)parent_size, name);
-    result = result == TROUPE_OK ? troupe__files_sync(slash == name ? "/"
-                                                      : slash       ? path
-                                                                    : ".",
-                                                      error, error_size)
-                                 : result; /* No part is gone before the name is. */
-    return result == TROUPE_OK ? troupe__files_remove(going, error, error_size) : result;
+    if (result != TROUPE_OK) {
+        return result;
+    }
+    result = remove_locked(path, error, error_size);
+    close(lock);
+    return result;
 }
 
 /* ---- parts ------------------------------------------------------------------------------------------------------- */

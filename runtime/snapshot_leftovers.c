@@ -1,10 +1,10 @@
-/* snapshot_leftovers.c - directories of snapshots that are being made, or whose maker was killed.
+/* snapshot_leftovers.c - directories of snapshots that are being made or deleted, or were when that was killed.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Whoever makes one holds a lock on its directory (files.h), which ends with its process, however that ends. */
+ * Whoever makes or deletes one holds a lock on its directory (files.h), which ends with its process, however that ends.
+ */
 #include <dirent.h>
 #include <limits.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "runtime/files.h"
@@ -25,8 +25,8 @@ static bool is_ours(const char *path)
     for (struct dirent *entry; ours && (entry = readdir(open)) != NULL;) {
         const char *name = entry->d_name, *end = name + strlen(name);
         bool part = strncmp(name, "node-", 5) == 0 && end - name > 10 && strcmp(end - 5, ".part") == 0;
-        ours =
-            part || strcmp(name, TROUPE__SNAPSHOT_MANIFEST) == 0 || strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+        ours = part || strcmp(name, TROUPE__SNAPSHOT_MANIFEST) == 0 ||
+               strcmp(name, TROUPE__SNAPSHOT_MANIFEST_NEW) == 0 || strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
     }
     if (open) {
         closedir(open);

@@ -109,8 +109,9 @@ enum troupe_error troupe__snapshot_write_manifest(const char *directory, const s
     struct troupe__part_summary summary;
     struct troupe__buffer head = {0};
     enum troupe_error result = troupe__files_join(path, directory, manifest_name, "", error, error_size);
-    result =
-        result == TROUPE_OK ? troupe__files_join(fresh, directory, manifest_name, ".new", error, error_size) : result;
+    result = result == TROUPE_OK
+                 ? troupe__files_join(fresh, directory, TROUPE__SNAPSHOT_MANIFEST_NEW, "", error, error_size)
+                 : result;
     if (result != TROUPE_OK) {
         return result;
     }

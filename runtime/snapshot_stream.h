@@ -9,6 +9,7 @@
 #include "runtime/snapshot.h"
 
 #define TROUPE__SNAPSHOT_MANIFEST "manifest"
+#define TROUPE__SNAPSHOT_MANIFEST_NEW TROUPE__SNAPSHOT_MANIFEST ".new" /* until it is durable */
 
 /* Of the part of `node`. Errors: TROUPE_EINVAL (too long). */
 enum troupe_error troupe__snapshot_part_path(char path[static PATH_MAX], const char *directory, const char *node,

@@ -46,39 +46,85 @@ both 'exists already' cluster init --nodes 3 --keys DIR/cluster.yaml
 both 'exists already' keygen DIR/key
 ok "edit, restore, create, cluster init, keygen: one of two at a time does it, and all of it"
 
-# A snapshot that is being written is not thrown away by another one of its name; what a crash left is.
-mkdir "$dir/new/held.writing"
-python3 -c 'import fcntl, os, sys, time
+# hold PATH: lock the directory, as a process that writes it does.
+hold() {
+    : >"$dir/holds"
+    python3 -c 'import fcntl, os, sys, time
 fd = os.open(sys.argv[1], os.O_RDONLY)
 fcntl.flock(fd, fcntl.LOCK_EX)
 print("held", flush=True)
-time.sleep(60)' "$dir/new/held.writing" >"$dir/holds" &
-pids=($!)
-wait_for -p $! grep -q held "$dir/holds"
+time.sleep(60)' "$1" >"$dir/holds" &
+    pids=($!)
+    wait_for -p $! grep -q held "$dir/holds"
+}
+let_go() {
+    { kill -9 "${pids[0]}" && wait "${pids[0]}" || true; } 2>/dev/null
+    pids=()
+}
+
+# A snapshot that is being written is not thrown away by another one of its name; what a crash left is.
+mkdir "$dir/new/held.writing"
+hold "$dir/new/held.writing"
 status=0
 "$troupe" snapshot edit "$dir/one/snapshots/base" "$dir/new/held" <"$dir/changes" >"$dir/said" 2>"$dir/err" || status=$?
 [ $status = 1 ] && grep -q 'another process is writing .*held.writing: wait for it' "$dir/err" || fail "it is being written"
 [ -d "$dir/new/held.writing" ] || fail "it was thrown away"
 # Others that a crash left are told of, and removed by the next create; never one that somebody writes.
 mkdir "$dir/new/dead.writing" && echo part >"$dir/new/dead.writing/node-node.part"
+echo half >"$dir/new/dead.writing/manifest.new"
 mkdir "$dir/new/letter.writing" && echo dear >"$dir/new/letter.writing/draft" # Of somebody else.
 "$troupe" snapshot list --to "$dir/new" >"$dir/said" 2>"$dir/err" || fail "a list"
 grep -q 'list: held.writing is no snapshot: it is being written' "$dir/err" || fail "one that is being written is not told"
-grep -q 'list: dead.writing is no snapshot: the command that made it was killed' "$dir/err" || fail "one that is left is not told"
+grep -q 'list: dead.writing is no snapshot: what made or deleted it was killed' "$dir/err" || fail "one that is left is not told"
 ! grep -q writing "$dir/said" || fail "they are listed"
 [ -e "$dir/new/dead.writing/node-node.part" ] || fail "a list removes something"
 "$troupe" snapshot create --data "$dir/one" --to "$dir/new" --name next >"$dir/said" 2>"$dir/err" || fail "a create beside them"
-grep -q 'create: dead.writing is removed: the command that made it was killed' "$dir/err" || fail "what is removed is not told"
+grep -q 'create: dead.writing is removed: what made or deleted it was killed' "$dir/err" || fail "what is removed is not told"
 [ ! -e "$dir/new/dead.writing" ] && [ -d "$dir/new/held.writing" ] || fail "the wrong one was removed"
 ! grep -q letter "$dir/said" "$dir/err" && [ -e "$dir/new/letter.writing/draft" ] || fail "what is no snapshot was meddled with"
 status=0
 "$troupe" snapshot create --data "$dir/one" --to "$dir/new" --name a.writing >"$dir/said" 2>"$dir/err" || status=$?
 [ $status = 2 ] || fail "a snapshot is called as one that is being written"
-kill -9 "${pids[0]}"
-wait "${pids[0]}" 2>/dev/null || true
-pids=()
+status=0
+"$troupe" snapshot edit "$dir/one/snapshots/base" "$dir/new/b.writing" <"$dir/changes" >"$dir/said" 2>"$dir/err" || status=$?
+[ $status = 1 ] && grep -q "nor ending in .writing" "$dir/err" || fail "it does not say how a snapshot may be called"
+let_go
 "$troupe" snapshot edit "$dir/one/snapshots/base" "$dir/new/held" <"$dir/changes" >"$dir/said" 2>"$dir/err" || fail "it was left by a crash"
 ok "what is being written is left alone; what a crash left is not in the way"
+
+# What is being deleted is left alone as well: by another deletion of it, by one of a newer one with its name, and by a
+# create, which would take what is half deleted for what a crash left.
+refused() { # TEXT COMMAND...
+    local text=$1 status=0
+    shift
+    "$troupe" "$@" >"$dir/said" 2>"$dir/err" || status=$?
+    [ $status = 1 ] && grep -q "$text" "$dir/err" || fail "$*: status $status, without '$text'"
+}
+going=$dir/new/next.deleted.writing
+hold "$dir/new/next"
+refused 'another process makes or deletes .*next: wait for it' snapshot delete "$dir/new/next"
+let_go
+cp -r "$dir/new/next" "$going"
+hold "$going"
+refused 'another process is writing .*next.deleted.writing' snapshot delete "$dir/new/next"
+[ -e "$going/manifest" ] && [ -e "$dir/new/next/manifest" ] || fail "one of two deletions took what the other had"
+let_go
+"$troupe" snapshot delete "$dir/new/next" 2>"$dir/err" || fail "what a crash left keeps it from being deleted"
+[ ! -e "$dir/new/next" ] && [ ! -e "$going" ] || fail "something is left"
+"$troupe" snapshot create --data "$dir/one" --to "$dir/new" --name next >"$dir/said" 2>"$dir/err" || fail "a create"
+(cd "$dir/new/next" && seq -f 'node-%.0f.part' 20000 | xargs touch) # It takes a moment to be gone.
+"$troupe" snapshot delete "$dir/new/next" 2>"$dir/log" &
+pids=($!)
+until [ -e "$going" ] || ! kill -0 $!; do :; done
+kill -STOP $!
+[ -e "$going" ] || fail "it was deleted too quickly to be held up"
+"$troupe" snapshot create --data "$dir/one" --to "$dir/new" --name beside >"$dir/said" 2>"$dir/err" || fail "a create beside a deletion"
+! grep -q 'is removed' "$dir/err" || fail "a deletion that goes on is taken for a dead one"
+kill -CONT "${pids[0]}"
+wait "${pids[0]}" || fail "a deletion beside a create: status $?"
+pids=()
+[ ! -e "$going" ] || fail "something is left"
+ok "so is what is being deleted"
 
 # A troupe in one directory: made and run by one supervisor, and by the next one as soon as that is dead.
 "$troupe" run "$module" --nodes 2 --data "$dir/troupe" --output "$dir/out" 2>"$dir/log" &

@@ -12,12 +12,10 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "runtime/check.h"
 #include "runtime/cli/client.h"
 #include "runtime/cli/live.h"
-#include "runtime/files.h"
 
 enum { RETRY_MIN_MS = 1000, RETRY_MAX_MS = 60000, ANSWER_MS = 5000 };
 
@@ -185,7 +183,7 @@ static void remove_old(const struct troupe__schedule *schedule)
 static void note_leftover(void *context, const char *name, bool is_dead)
 {
     if (is_dead) {
-        report(context, TROUPE_INFO, "snapshots/%s is removed: whoever made it was killed", name);
+        report(context, TROUPE_INFO, "snapshots/%s is removed: what made or deleted it was killed", name);
     }
 }
 

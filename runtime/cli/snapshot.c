@@ -49,8 +49,7 @@ static const char *set_to(void *target, const char *value)
 static const char *set_name(void *target, const char *value)
 {
     ((struct options *)target)->name = value;
-    return troupe__snapshot_name_valid(value) ? NULL
-                                              : "1 to 63 letters, digits, '-', '_' and '.', not ending in .writing";
+    return troupe__snapshot_name_valid(value) ? NULL : TROUPE__SNAPSHOT_NAME_RULE;
 }
 
 static const char *set_module(void *target, const char *value)
@@ -143,7 +142,7 @@ static void tell_removed(void *context, const char *name, bool is_dead)
 {
     (void)context;
     if (is_dead) {
-        fprintf(stderr, "troupe snapshot create: %s is removed: the command that made it was killed\n", name);
+        fprintf(stderr, "troupe snapshot create: %s is removed: what made or deleted it was killed\n", name);
     }
 }
 
@@ -256,7 +255,7 @@ static void tell_unfinished(void *context, const char *name, bool is_dead)
 {
     (void)context;
     fprintf(stderr, "troupe snapshot list: %s is no snapshot: %s\n", name,
-            is_dead ? "the command that made it was killed; the next troupe snapshot create removes it"
+            is_dead ? "what made or deleted it was killed; the next troupe snapshot create removes it"
                     : "it is being written");
 }
 
