@@ -48,7 +48,10 @@ void troupe__edit_fini(struct troupe__edit *edit);
  *   do: "clear", actor [, value [, element]]                an element, a value, map or list, or all of the actor
  *   do: "set", input, line [, offset] [, node]
  *       the node goes on behind that line of the input with this absolute path; without `offset`, the bytes up to
- * there, the file is read do: "clear", input [, node]                             it begins at the input's first line
+ *       there, the file is read. Nodes know it by the path without links: one with links, which must be there, is
+ *       replaced by that
+ *   do: "clear", input [, node]
+ *       it begins at the input's first line
  *   do: "set", egress, next [, node]                        the next record of the egress has this number
  *   do: "send", to, type, body [, from] [, version] [, due_ms or in_flight or dead]
  *       a message waits, behind all that do; or is delayed until then; or is on its way from the node of `from`, which

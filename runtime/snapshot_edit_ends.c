@@ -1,6 +1,8 @@
 /* snapshot_edit_ends.c - where a node of a snapshot goes on: with the lines of an input, with the numbers of an egress.
  * SPDX-License-Identifier: Apache-2.0 */
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "runtime/egress.h"
@@ -9,6 +11,12 @@
 #include "transport/input.h"
 
 /* ---- inputs ------------------------------------------------------------------------------------------------------ */
+
+/* What a node knows the input by: the path without links, as far as that can be told here. Returns one of both. */
+static const char *known_path(const char *path, char real[static PATH_MAX])
+{
+    return realpath(path, real) ? real : path;
+}
 
 static enum troupe_error set_position(struct troupe__edit *edit, struct troupe__edit_part *part, const char *path,
                                       const struct troupe__buffer *value)
@@ -92,22 +100,29 @@ enum troupe_error troupe__edit_set_input(struct troupe__edit *edit, const struct
     }
     troupe__buffer_put_varint(&mark, request->offset);
     troupe__buffer_put_varint(&mark, request->line);
-    result = set_position(edit, part, request->input, &mark);
+    char real[PATH_MAX];
+    result = set_position(edit, part, known_path(request->input, real), &mark);
     troupe__buffer_free(&mark);
     return result;
 }
 
+static bool has_position(const struct troupe__edit_part *part, const char *path, char key[TROUPE__ROW_KEY_MAX + 1])
+{
+    return (size_t)snprintf(key, TROUPE__ROW_KEY_MAX + 1, "%s%s", TROUPE__INPUT_PREFIX, path) <= TROUPE__ROW_KEY_MAX &&
+           troupe__view_find(&part->view, TROUPE__META, troupe_string(key));
+}
+
+/* The path itself was a file's, perhaps, when it was read. */
 enum troupe_error troupe__edit_clear_input(struct troupe__edit *edit, const struct troupe__edit_request *request)
 {
     struct troupe__edit_part *part;
-    char key[TROUPE__ROW_KEY_MAX + 1];
+    char key[TROUPE__ROW_KEY_MAX + 1], real[PATH_MAX];
     enum troupe_error result = troupe__edit_find_node(edit, request->node, &part);
     if (result != TROUPE_OK) {
         return result;
     }
     troupe__edit_settle(part);
-    if ((size_t)snprintf(key, sizeof key, "%s%s", TROUPE__INPUT_PREFIX, request->input) >= sizeof key ||
-        !troupe__view_find(&part->view, TROUPE__META, troupe_string(key))) {
+    if (!has_position(part, known_path(request->input, real), key) && !has_position(part, request->input, key)) {
         return troupe__edit_fail(edit, TROUPE_ENOTFOUND, "node %s knows no position in '%.300s'",
                                  edit->snapshot.parts[part - edit->parts].node, request->input);
     }

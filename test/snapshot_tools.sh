@@ -132,8 +132,12 @@ says 'integer.*-9223372036854775808'
 grep -qF '"egress":"say","seq":41,"key":"d","body":{"n":1}' "$dir/six.out" || fail "the letter, or its record's number"
 # The file is known again by what stands before the position; one whose bytes were said is not.
 sed 's/refuse/REFUSE/' "$in" >"$dir/other"
-echo '{"do":"set","input":"'"$dir"'/in","line":2,"offset":'"$(head -n 2 "$in" | wc -c)"'}' >"$dir/changes"
+# By way of a link too, which is not what a node knows it by.
+ln -s . "$dir/link"
+echo '{"do":"set","input":"'"$dir"'/link/in","line":2,"offset":'"$(head -n 2 "$in" | wc -c)"'}' >"$dir/changes"
 troupe 0 snapshot edit behind unknown --data "$dir/one" --changes "$dir/changes"
+troupe 0 snapshot export unknown --data "$dir/one" --table meta
+[ "$(grep -cF '"input":"' "$dir/stdout")" = 1 ] && says '"input":"'"$in"'","line":2' || fail "the position is under the path of a link"
 for name in behind unknown; do
     troupe 0 restore "$dir/one/snapshots/$name" --data "$dir/$name"
 done
@@ -145,7 +149,7 @@ troupe 0 run "$dir/kept.so" --data "$dir/unknown" --input "$in" --output "$dir/b
 cat "$dir/kept" >"$in"
 # A cleared position is the beginning.
 troupe 0 snapshot create --data "$dir/six" --name six
-echo '{"do":"clear","input":"'"$in"'"}' >"$dir/changes"
+echo '{"do":"clear","input":"'"$dir/link/in"'"}' >"$dir/changes"
 troupe 0 snapshot edit six again --data "$dir/six" --changes "$dir/changes"
 troupe 0 restore "$dir/six/snapshots/again" --data "$dir/seven"
 troupe 0 run "$dir/kept.so" --data "$dir/seven" --input "$in" --output "$dir/seven.out" --until-idle

@@ -100,6 +100,7 @@ int troupe__edit(int argc, char **argv)
             "input;\n"
             "    the file is read for that, or \"offset\":BYTES says where it ends; \"do\":\"clear\": from its "
             "beginning\n"
+            "    links in /PATH are followed if the file is here; nodes know it by the path without any\n"
             "  {\"do\":\"set\",\"egress\":\"NAME\",\"next\":121,\"node\":\"n1\"}    the number of its next record\n"
             "Kinds and versions are what the module declared that wrote the snapshot; \"version\" says another.\n",
         .after = "If a line is wrong there is no new snapshot.\n"
