@@ -165,7 +165,8 @@ def rows_of(table, key, value):
             row.update(due_ms=cursor.varint(), message=message(cursor.rest()))
         elif table == DEAD:
             row.update(time_ms=cursor.varint(), reason=cursor.text())
-            row.update({"message": message(cursor.rest())} if cursor.take(1)[0] else {"text": cursor.rest().decode()})
+            whole = cursor.take(1)[0]
+            row.update({"message": message(cursor.rest())} if whole else {"text": cursor.rest().decode(errors="replace")})
         elif table == JOB:
             row.update(attempt=cursor.varint(), failures=cursor.varint(), actor=cursor.address())
             row.update(job=cursor.text(), result=cursor.text(), input=body(cursor.string()))
