@@ -4,16 +4,10 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
+
+#include "runtime/cli/monotonic.h"
 
 enum { HELLO_MS = 2000 };
-
-static int64_t monotonic_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 enum troupe_error troupe__chorus_open(struct troupe__chorus *chorus, const struct troupe__reach *reach)
 {
@@ -107,12 +101,12 @@ static bool first_is_known(const struct troupe__chorus *chorus)
 static size_t collect(struct troupe__chorus *chorus, bool first_only, int64_t timeout_ms)
 {
     struct troupe__socket *sockets[TROUPE__NODES_MAX];
-    int64_t end_ms = monotonic_ms() + timeout_ms, left_ms = timeout_ms;
+    int64_t end_ms = troupe__monotonic_ms() + timeout_ms, left_ms = timeout_ms;
     size_t awaited, answered;
     while ((answered = listen_to_all(chorus, sockets, &awaited), awaited > 0) && left_ms > 0 &&
            !(first_only && first_is_known(chorus))) {
         troupe__socket_wait_any(sockets, awaited, (long)left_ms);
-        left_ms = end_ms - monotonic_ms();
+        left_ms = end_ms - troupe__monotonic_ms();
     }
     for (size_t i = 0; i < chorus->reach->count; i++) {
         struct troupe__voice *voice = &chorus->voices[i];

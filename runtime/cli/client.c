@@ -8,9 +8,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "runtime/cli/monotonic.h"
 #include "runtime/endpoint.h"
 
 bool troupe__node_runs(const char *data)
@@ -120,13 +120,6 @@ enum troupe_error troupe__client_send(struct troupe__client *client, struct trou
     return result;
 }
 
-static int64_t monotonic_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 bool troupe__client_poll(struct troupe__client *client, struct troupe__reply *ret)
 {
     return troupe__client_poll_from(client, client->number, ret);
@@ -153,8 +146,8 @@ enum troupe_error troupe__client_say_silent(struct troupe__client *client, int64
 
 enum troupe_error troupe__client_receive(struct troupe__client *client, int64_t timeout_ms, struct troupe__reply *ret)
 {
-    int64_t end_ms = monotonic_ms() + timeout_ms, left_ms;
-    while ((left_ms = end_ms - monotonic_ms()) >= 0) {
+    int64_t end_ms = troupe__monotonic_ms() + timeout_ms, left_ms;
+    while ((left_ms = end_ms - troupe__monotonic_ms()) >= 0) {
         if (troupe__client_poll(client, ret)) {
             return TROUPE_OK;
         }

@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "runtime/cli/chorus.h"
+#include "runtime/cli/monotonic.h"
 #include "runtime/cli/options.h"
 #include "runtime/cli/remote.h"
 #include "transport/json.h"
@@ -62,13 +63,6 @@ static const struct troupe__option options[] = {
 
 /* ---- looking ----------------------------------------------------------------------------------------------------- */
 
-static int64_t monotonic_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 static uint64_t figure(const struct node *node, const char *name)
 {
     uint64_t number = 0;
@@ -91,7 +85,7 @@ static void take_figures(struct node *node, const struct troupe__voice *voice)
     node->up = voice->result == TROUPE_OK && node->figures;
     node->epoch_before = node->epoch;
     node->at_before_ms = node->at_ms;
-    node->at_ms = node->up ? monotonic_ms() : 0;
+    node->at_ms = node->up ? troupe__monotonic_ms() : 0;
     node->epoch = node->up ? figure(node, "epoch") : node->epoch;
 }
 

@@ -6,21 +6,14 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "core/buffer.h"
+#include "runtime/cli/monotonic.h"
 
 enum { FIRST_MS = 2000, PERIOD_MS = 200, WIDTH_DEFAULT = 80, HEIGHT_DEFAULT = 24 };
 
 static const char clear[] = "\r\033[K";
-
-static int64_t monotonic_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 static bool on_terminal(void)
 {
@@ -34,7 +27,7 @@ const char *troupe__progress_clearing(void)
 
 bool troupe__progress_due(struct troupe__progress *progress)
 {
-    int64_t now = monotonic_ms();
+    int64_t now = troupe__monotonic_ms();
     if (progress->begun_ms == 0) {
         progress->begun_ms = now;
     }
@@ -81,7 +74,7 @@ void troupe__progress_draw(struct troupe__progress *progress, const char *text)
         lines++;
     }
     progress->lines = out.failed ? progress->lines : lines;
-    progress->drawn_ms = monotonic_ms();
+    progress->drawn_ms = troupe__monotonic_ms();
     write_out(&out);
 }
 

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "runtime/cli/chorus.h"
+#include "runtime/cli/monotonic.h"
 #include "runtime/cli/remote.h"
 
 enum { PAUSE_MS = 5, PAUSE_MAX_MS = 250, HELLO_MS = 1000, ANSWER_MS = 15000 };
@@ -31,13 +32,6 @@ struct quiet {
     size_t reason_size;
     enum troupe_error result; /* what waiting does not mend */
 };
-
-static int64_t monotonic_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 static const char *name_of(const struct quiet *quiet, size_t node)
 {
@@ -152,7 +146,7 @@ static bool nothing_happened(struct quiet *quiet)
 
 static enum troupe_error wait(struct quiet *quiet)
 {
-    int64_t end_ms = monotonic_ms() + quiet->options->timeout_ms, pause_ms = PAUSE_MS;
+    int64_t end_ms = troupe__monotonic_ms() + quiet->options->timeout_ms, pause_ms = PAUSE_MS;
     bool before = false; /* the round before was at rest */
     while (quiet->result == TROUPE_OK) {
         bool rest = look(quiet);
@@ -160,7 +154,7 @@ static enum troupe_error wait(struct quiet *quiet)
         if (rest && same && before) {
             return TROUPE_OK;
         }
-        if (quiet->options->timeout_ms > 0 && monotonic_ms() >= end_ms) {
+        if (quiet->options->timeout_ms > 0 && troupe__monotonic_ms() >= end_ms) {
             return TROUPE_ETIMEOUT;
         }
         if (quiet->options->progress && troupe__progress_due(quiet->options->progress)) {
