@@ -9,9 +9,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "runtime/cli/monotonic.h"
 #include "runtime/files.h"
 
 enum {
@@ -19,13 +19,6 @@ enum {
     ANSWER_MS = 30000,
     LOOK_MS = 200,
 };
-
-static int64_t monotonic_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 static enum troupe_error say(char *error, size_t error_size, enum troupe_error result, const char *text)
 {
@@ -57,7 +50,7 @@ static enum troupe_error begin(struct troupe__fetch *fetch, uint64_t colour, cha
         return troupe__files_fail("create", fetch->path, error, error_size);
     }
     fetch->state = TROUPE__FETCH_GOES_ON;
-    fetch->heard_ms = monotonic_ms();
+    fetch->heard_ms = troupe__monotonic_ms();
     enum troupe_error result = ask(fetch, colour, 0, 0, 0, error, error_size);
     fetch->first = fetch->window[0].number;
     return result;
@@ -94,6 +87,18 @@ static enum troupe_error write_piece(struct troupe__fetch *fetch, struct troupe_
     return TROUPE_OK;
 }
 
+/* So that no more files are open than parts under way. */
+static enum troupe_error end(struct troupe__fetch *fetch, char *error, size_t error_size)
+{
+    if (fsync(fetch->fd)) {
+        return troupe__files_fail("sync", fetch->path, error, error_size);
+    }
+    close(fetch->fd);
+    fetch->fd = -1;
+    fetch->state = TROUPE__FETCH_DONE;
+    return TROUPE_OK;
+}
+
 static enum troupe_error take(struct troupe__fetch *fetch, uint64_t colour, const struct troupe__reply *reply,
                               char *error, size_t error_size)
 {
@@ -114,7 +119,8 @@ static enum troupe_error take(struct troupe__fetch *fetch, uint64_t colour, cons
         fetch->size = reply->sequence;
         fetch->piece = fetch->next = wanted = got;
     }
-    if (got == 0 || got > wanted || reply->sequence != fetch->size || fetch->size > INT64_MAX) {
+    if (got == 0 || got > wanted || reply->sequence != fetch->size || fetch->size > INT64_MAX ||
+        got > fetch->size - from) {
         return say(error, error_size, TROUPE_ECORRUPT, "its part is not as long as it has said: take another snapshot");
     }
     enum troupe_error result = write_piece(fetch, reply->rows, from, error, error_size);
@@ -131,19 +137,19 @@ static enum troupe_error take_all(struct troupe__fetch *fetch, uint64_t colour, 
     enum troupe_error result = TROUPE_OK;
     while (result == TROUPE_OK && (fetch->size == 0 || fetch->received < fetch->size) &&
            troupe__client_poll_from(fetch->client, fetch->first, &reply)) {
-        fetch->heard_ms = monotonic_ms();
+        fetch->heard_ms = troupe__monotonic_ms();
         result = take(fetch, colour, &reply, error, error_size);
     }
     if (result == TROUPE_OK && fetch->size > 0 && fetch->received == fetch->size) {
-        fetch->state = TROUPE__FETCH_DONE;
-    } else if (result == TROUPE_OK && monotonic_ms() - fetch->heard_ms > ANSWER_MS) {
+        result = end(fetch, error, error_size);
+    } else if (result == TROUPE_OK && troupe__monotonic_ms() - fetch->heard_ms > ANSWER_MS) {
         result = troupe__client_say_silent(fetch->client, ANSWER_MS);
         say(error, error_size, result, fetch->client->error);
     }
     return result;
 }
 
-/* Begin those that may, and wait until something comes of those that go on. Returns whether there are any. */
+/* Wait until something comes of those that go on. Returns whether there are any. */
 static bool wait_for_some(struct troupe__fetch *fetches, size_t count)
 {
     struct troupe__socket *sockets[AT_ONCE];
@@ -159,6 +165,7 @@ static bool wait_for_some(struct troupe__fetch *fetches, size_t count)
     return active > 0;
 }
 
+/* Begin those that may. */
 static enum troupe_error begin_some(struct troupe__fetch *fetches, size_t count, uint64_t colour, size_t *ret_failed,
                                     char *error, size_t error_size)
 {
@@ -175,18 +182,6 @@ static enum troupe_error begin_some(struct troupe__fetch *fetches, size_t count,
         }
     }
     return result;
-}
-
-static enum troupe_error sync_all(struct troupe__fetch *fetches, size_t count, size_t *ret_failed, char *error,
-                                  size_t error_size)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (fsync(fetches[i].fd)) {
-            *ret_failed = i;
-            return troupe__files_fail("sync", fetches[i].path, error, error_size);
-        }
-    }
-    return TROUPE_OK;
 }
 
 enum troupe_error troupe__fetch_parts(struct troupe__fetch *fetches, size_t count, uint64_t colour,
@@ -210,7 +205,6 @@ enum troupe_error troupe__fetch_parts(struct troupe__fetch *fetches, size_t coun
         }
         look(context);
     }
-    result = result == TROUPE_OK ? sync_all(fetches, count, ret_failed, error, error_size) : result;
     for (size_t i = 0; i < count; i++) {
         if (fetches[i].fd >= 0) {
             close(fetches[i].fd);

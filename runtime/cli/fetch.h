@@ -1,6 +1,8 @@
-/* fetch.h - parts of a snapshot that nodes have at home come over the wire: of many nodes at once, of each several
- * pieces under way, so that neither a node's turn nor the way to it is waited for. SPDX-License-Identifier: Apache-2.0
- */
+/* fetch.h - parts of a snapshot that nodes have at home come over the wire.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Of many nodes at once, of each several pieces under way, so that neither a node's turn nor the way to it is waited
+ * for. */
 #ifndef TROUPE_RUNTIME_CLI_FETCH_H
 #define TROUPE_RUNTIME_CLI_FETCH_H
 

@@ -19,7 +19,7 @@
 
 enum { NODES = 3, PIECE = 1000, SIZE_MAX_OF = 20000, PIECES_MAX = SIZE_MAX_OF / PIECE + 1, LOOK_MS = 20, COLOUR = 77 };
 
-enum fault { NONE, REFUSES, LIES };
+enum fault { NONE, REFUSES, LIES, BOASTS };
 
 /* A node that answers only when as much has been asked for as may be: whoever asks one node after the other, or for one
  * piece after the other, waits in vain. It answers the last request first, and some of them only in part. */
@@ -106,6 +106,8 @@ static void answer(struct stage *stage, size_t index)
     node->done[piece] += size;
     if (node->fault == LIES && node->answered > 3) {
         reply.sequence++;
+    } else if (node->fault == BOASTS) {
+        reply.sequence = size - 1;
     } else if (node->fault == REFUSES && node->answered > 3) {
         reply =
             (struct troupe__reply){.number = reply.number, .error = TROUPE_ENOTFOUND, .text = "there is no such part"};
@@ -196,9 +198,14 @@ static void tear_down(struct stage *stage)
     assert_int_equal(rmdir(stage->directory), 0);
 }
 
+/* A file that is whole is not open any more. */
 static void look(void *context)
 {
-    ((struct stage *)context)->looks++;
+    struct stage *stage = context;
+    stage->looks++;
+    for (size_t i = 0; i < NODES; i++) {
+        assert_int_equal(stage->fetches[i].state == TROUPE__FETCH_GOES_ON, stage->fetches[i].fd >= 0);
+    }
 }
 
 static void parts_come_at_once_and_whole(void **state)
@@ -245,6 +252,7 @@ static void the_node_that_fails_is_told(void **state)
     (void)state;
     expect_failure(1, REFUSES, TROUPE_ENOTFOUND, "there is no such part");
     expect_failure(2, LIES, TROUPE_ECORRUPT, "is not as long as it has said");
+    expect_failure(1, BOASTS, TROUPE_ECORRUPT, "is not as long as it has said"); /* Its first piece is longer. */
 }
 
 static void a_file_that_is_there_is_not_written_over(void **state)
