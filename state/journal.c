@@ -1,5 +1,7 @@
-/* journal.c - the journal of epochs: making one, opening it, views of it. journal_append.c writes, journal_file.c
- * reads. SPDX-License-Identifier: Apache-2.0 */
+/* journal.c - the journal of epochs: making one, opening it, views of it.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * journal_append.c writes, journal_file.c reads. */
 #include "state/journal.h"
 
 #include <assert.h>

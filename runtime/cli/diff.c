@@ -12,7 +12,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "core/delivery.h"
 #include "core/grow.h"
 #include "runtime/cli/cut_of.h"
 #include "runtime/cli/options.h"

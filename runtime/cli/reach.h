@@ -66,9 +66,8 @@ struct troupe__reach {
 /* Find the nodes. Errors, with a text: TROUPE_EINVAL (the options do not fit each other, no such node), those of
  * reading a cluster file or a key; with --connect those of asking the node. There is nothing to close then. */
 enum troupe_error troupe__reach_open(struct troupe__reach *reach, const struct troupe__reach_options *options);
-/* The same for a command that any node serves: the one that --connect or --data names is not asked for the others,
- * unless
- * --node names one of them. */
+/* The same for a command that any node serves: the one that --connect or --data names is not asked for the others, but
+ * where --node names one of them. */
 enum troupe_error troupe__reach_open_near(struct troupe__reach *reach, const struct troupe__reach_options *options);
 /* Open it for `command`, or print what is wrong. Returns -1 to go on, or the exit code. */
 int troupe__reach_begin(struct troupe__reach *reach, const struct troupe__reach_options *options, const char *command);

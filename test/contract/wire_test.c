@@ -1,5 +1,5 @@
-/* wire_test.c - what core/wire.h promises, checked with every kind of wire: simulated, and ZeroMQ with and without
- * keys. SPDX-License-Identifier: Apache-2.0 */
+/* wire_test.c - what core/wire.h promises, with every kind of wire: simulated, and ZeroMQ with and without keys.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
-/* protocol_fuzz.c - any bytes from a client are refused, or read within their bounds; what is read can be written
- * again. SPDX-License-Identifier: Apache-2.0 */
+/* protocol_fuzz.c - any bytes from a client are refused, or read within their bounds and can be written again.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include <assert.h>
 #include <string.h>
 

@@ -1,5 +1,5 @@
-/* changes_test.c - of records that set and remove rows at random the last change of each comes out, in the order of
- * keys. SPDX-License-Identifier: Apache-2.0 */
+/* changes_test.c - of records that set and remove rows at random each row's last change comes out, in order of keys.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

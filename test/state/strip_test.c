@@ -1,5 +1,5 @@
-/* strip_test.c - a strip knows the last change of each number that is its own, and never changes its mind about which
- * are. SPDX-License-Identifier: Apache-2.0 */
+/* strip_test.c - a strip knows the last change of each number that is its own, and never changes which are.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,5 +1,7 @@
-/* doctor_test.c - `troupe doctor` on directories that are damaged in every way that the tests of the store know: it
- * ends, by itself, with an exit code and a text, and a node agrees with it. SPDX-License-Identifier: Apache-2.0
+/* doctor_test.c - `troupe doctor` on directories that are damaged in every way that the tests of the store know.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * It ends, by itself, with an exit code and a text, and a node agrees with it.
  *
  * TROUPE_SEED sets the seed, TROUPE_DAMAGES how many places are damaged (150); a failure prints which, and
  * TROUPE_DAMAGE=number does that one alone. */

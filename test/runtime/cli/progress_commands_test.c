@@ -1,5 +1,5 @@
-/* progress_commands_test.c - commands that read or write all rows of a snapshot say how far they are, on a terminal
- * only. SPDX-License-Identifier: Apache-2.0
+/* progress_commands_test.c - commands that go through a snapshot say how far they are, on a terminal only.
+ * SPDX-License-Identifier: Apache-2.0
  *
  * They run in this process, whose monotonic clock makes a second of each time that somebody looks at it. */
 #include <fcntl.h>
