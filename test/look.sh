@@ -149,10 +149,13 @@ expect 0 dead list --data "$data" --json
 number=$(sed -n 's/^{"number":\([0-9]*\),.*"nor this".*/\1/p' "$dir/out")
 expect 0 dead drop "$number" --data "$data"
 dead_is 2 || fail "a dropped letter is counted"
-expect 0 dead list --data "$data" --json
-number=$(sed -n 's/^{"number":\([0-9]*\),.*shop.order.*/\1/p' "$dir/out")
+order_letter() { "$troupe" dead list --data "$data" --json | sed -n 's/^{"number":\([0-9]*\),.*shop.order.*/\1/p'; }
+number=$(order_letter)
+[ -n "$number" ] || fail "the order is no dead letter"
 expect 0 dead retry "$number" --data "$data"
-wait_for dead_is 2
+is_dead_again() { [ -n "$(order_letter)" ] && [ "$(order_letter)" != "$number" ]; }
+wait_for is_dead_again
+dead_is 2 || fail "a letter that was retried, and is dead again, is not counted once"
 kill -9 "$holder"
 { wait "$holder" || true; } 2>/dev/null
 holder=
