@@ -111,13 +111,17 @@ refused 'another process is writing .*next.deleted.writing' snapshot delete "$di
 let_go
 "$troupe" snapshot delete "$dir/new/next" 2>"$dir/err" || fail "what a crash left keeps it from being deleted"
 [ ! -e "$dir/new/next" ] && [ ! -e "$going" ] || fail "something is left"
-"$troupe" snapshot create --data "$dir/one" --to "$dir/new" --name next >"$dir/said" 2>"$dir/err" || fail "a create"
-(cd "$dir/new/next" && seq -f 'node-%.0f.part' 20000 | xargs touch) # It takes a moment to be gone.
-"$troupe" snapshot delete "$dir/new/next" 2>"$dir/log" &
-pids=($!)
-until [ -e "$going" ] || ! kill -0 $!; do :; done
-kill -STOP $!
-[ -e "$going" ] || fail "it was deleted too quickly to be held up"
+# delete_half: begin to delete a snapshot and hold that up, unless it was too quick.
+delete_half() {
+    "$troupe" snapshot create --data "$dir/one" --to "$dir/new" --name next >"$dir/said" 2>"$dir/err" || fail "a create"
+    (cd "$dir/new/next" && seq -f 'node-%.0f.part' 2000 | xargs touch) # It takes a moment to be gone.
+    "$troupe" snapshot delete "$dir/new/next" 2>"$dir/log" &
+    pids=($!)
+    until [ -e "$going" ] || ! kill -0 $!; do :; done 2>/dev/null
+    kill -STOP $! 2>/dev/null || true
+    [ -e "$going" ]
+}
+wait_for delete_half
 "$troupe" snapshot create --data "$dir/one" --to "$dir/new" --name beside >"$dir/said" 2>"$dir/err" || fail "a create beside a deletion"
 ! grep -q 'is removed' "$dir/err" || fail "a deletion that goes on is taken for a dead one"
 kill -CONT "${pids[0]}"
