@@ -5,8 +5,9 @@
  * order, or one of them is not named any more, a file would be taken in once more from its beginning. After a restore
  * to another number of nodes several have a position in one file; the furthest is that of the node that has gone on.
  *
- * Where the rows of a node cannot be read, a file that no other has read may be that node's: it gets it, or nobody. Where
- * after such a restore it is that node that had gone on, that is not known: the file goes on where the others know. */
+ * Where the rows of a node cannot be read, a file that no other has read may be that node's: it gets it, or nobody.
+ * Where after such a restore it is that node that had gone on, that is not known: the file goes on where the others
+ * know. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
