@@ -8,6 +8,8 @@
 
 #include <msgpack.h>
 
+#include "core/prefetch.h"
+
 uint16_t troupe__slot_of(const char *type, const char *key)
 {
     size_t size = strlen(key);
@@ -172,7 +174,7 @@ static enum troupe_error check_type(const struct troupe_type *declared, const st
 enum troupe_error troupe__actors_init(struct troupe__actors *actors, const struct troupe_module *module, char *error,
                                       size_t error_size)
 {
-    *actors = (struct troupe__actors){0};
+    *actors = (struct troupe__actors){.far_count = TROUPE__ACTORS_NEAR};
     if (module->abi != TROUPE_ABI) {
         snprintf(error, error_size, "module '%s' was built for interface %u, this is %d: build it again",
                  module->name ? module->name : "", module->abi, TROUPE_ABI);
@@ -350,12 +352,11 @@ static struct troupe__actor *make_actor(struct troupe__actors *actors, const str
 bool troupe__actors_seek(struct troupe__actors *actors, const char *type_name, const char *key, size_t key_size,
                          struct troupe__seek *ret)
 {
-    struct troupe__type *type = actors->index.count < TROUPE__ACTORS_NEAR ? NULL : find_type(actors, type_name);
+    struct troupe__type *type = troupe__actors_far(actors) ? find_type(actors, type_name) : NULL;
     if (!type || !type->declared) {
         return false;
     }
     *ret = begin_seek(type, key, key_size);
-    troupe__index_prefetch(&actors->index, (uint32_t)(ret->hash >> 32));
     return true;
 }
 
@@ -364,9 +365,7 @@ void troupe__actors_approach(const struct troupe__actors *actors, const struct t
     uint32_t tag = (uint32_t)(seek->hash >> 32), at = tag;
     troupe__block block;
     if (troupe__index_probe(troupe__index_segment(&actors->index, tag), tag, &at, &block)) {
-        const char *actor = troupe__slab_block(&actors->slabs, block);
-        __builtin_prefetch(actor, 1);
-        __builtin_prefetch(actor + 64, 1);
+        troupe__prefetch_two(troupe__slab_block(&actors->slabs, block));
     }
 }
 
@@ -418,7 +417,7 @@ void troupe__actors_sweep(struct troupe__actors *actors, size_t places, uint64_t
             troupe__block block = troupe__index_next(&actors->index);
             if (block) {
                 batch[count] = troupe__slab_block(&actors->slabs, block);
-                __builtin_prefetch(&batch[count]->used);
+                troupe__prefetch(&batch[count]->used);
                 count++;
             }
         }

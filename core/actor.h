@@ -95,12 +95,15 @@ enum {
     TROUPE__ACTOR_POOLS = 3072 / TROUPE__ACTOR_GRAIN, /* the largest has 255 bytes of key and 64 leased values */
 };
 
+enum { TROUPE__ACTORS_NEAR = 8192 }; /* so many are in the processor's cache */
+
 struct troupe__actors {
     struct troupe__slabs slabs;
     struct troupe__index index;
     struct troupe__pool pools[TROUPE__ACTOR_POOLS + 1];
     struct troupe__type **types;
     size_t type_count;
+    size_t far_count;    /* see troupe__actors_far: ACTORS_NEAR, or what a test wants */
     size_t size;         /* bytes of actors and of what their cells own */
     size_t message_size; /* bytes of messages to them */
     uint64_t evicted;
@@ -144,12 +147,22 @@ struct troupe__seek {
     size_t key_size;
 };
 
-enum { TROUPE__ACTORS_NEAR = 8192 }; /* so many are in the cache, where there is nothing to wait for */
+/* Whether they are too many for the processor's cache: what is done about that costs a little otherwise. */
+static inline bool troupe__actors_far(const struct troupe__actors *actors)
+{
+    return actors->index.count >= actors->far_count;
+}
 
-/* Begin. Returns false when the actor is to be found at once: there are few, or its type is not declared. */
+/* Begin; nothing is fetched yet. Returns false when the actor is to be found at once: there are few, or its type is not
+ * declared. */
 bool troupe__actors_seek(struct troupe__actors *actors, const char *type, const char *key, size_t key_size,
                          struct troupe__seek *ret);
-/* What it began to fetch may be there by now: fetch what follows from it. */
+/* Begin to fetch where it will be looked up. */
+static inline void troupe__actors_turn_to(const struct troupe__actors *actors, const struct troupe__seek *seek)
+{
+    troupe__index_prefetch(&actors->index, (uint32_t)(seek->hash >> 32));
+}
+/* That may be there by now: begin to fetch the actor. */
 void troupe__actors_approach(const struct troupe__actors *actors, const struct troupe__seek *seek);
 /* The end; as troupe__actors_get. */
 struct troupe__actor *troupe__actors_reach(struct troupe__actors *actors, const struct troupe__seek *seek);

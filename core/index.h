@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 
+#include "core/prefetch.h"
 #include "core/slab.h"
 
 enum { TROUPE__INDEX_SEGMENT = 2048 /* entries */ };
@@ -51,7 +52,7 @@ static inline struct troupe__index_segment *troupe__index_segment(const struct t
 /* Begin to fetch the place where an iteration will start. */
 static inline void troupe__index_prefetch(const struct troupe__index *index, uint32_t tag)
 {
-    __builtin_prefetch(&troupe__index_segment(index, tag)->entries[tag % TROUPE__INDEX_SEGMENT]);
+    troupe__prefetch(&troupe__index_segment(index, tag)->entries[tag % TROUPE__INDEX_SEGMENT]);
 }
 
 /* An iteration over the entries whose hash may be the one: `*at` is where to look; start with the tag. Returns false

@@ -9,6 +9,24 @@ static struct troupe__letter *letter_of(struct troupe__post *post, uint32_t numb
     return &post->letters[number % TROUPE__POST_SIZE];
 }
 
+/* A group is complete: for its letters begin to fetch where they will be looked up, and for those of the group before,
+ * for which that is there by now, their actors. */
+static void approach(struct troupe__post *post, const struct troupe__actors *actors)
+{
+    uint32_t count = post->put - post->taken, left = count < 2 * TROUPE__POST_GROUP ? count : 2 * TROUPE__POST_GROUP;
+    for (; left > 0; left--) {
+        const struct troupe__letter *letter = letter_of(post, post->put - left);
+        if (letter->message->to) {
+            continue; /* It was known. */
+        }
+        if (left > TROUPE__POST_GROUP) {
+            troupe__actors_approach(actors, &letter->to);
+        } else {
+            troupe__actors_turn_to(actors, &letter->to);
+        }
+    }
+}
+
 void troupe__post_put(struct troupe__post *post, struct troupe__actors *actors, struct troupe__message *message,
                       const struct troupe__seek *to)
 {
@@ -20,13 +38,9 @@ void troupe__post_put(struct troupe__post *post, struct troupe__actors *actors, 
         letter->to.key = letter->key;
         memcpy(letter->key, to->key, to->key_size);
     }
-    if (post->put - post->taken >= TROUPE__POST_APPROACH) {
-        const struct troupe__letter *before = letter_of(post, post->put - TROUPE__POST_APPROACH);
-        if (!before->message->to) {
-            troupe__actors_approach(actors, &before->to);
-        }
+    if (++post->put % TROUPE__POST_GROUP == 0) {
+        approach(post, actors);
     }
-    post->put++;
 }
 
 struct troupe__message *troupe__post_take(struct troupe__post *post, struct troupe__actors *actors)

@@ -170,7 +170,9 @@ enum troupe_error troupe__machine_take_in(struct troupe__machine *machine, const
     message->kind = (uint8_t)kind;
     message->correlation = kind == TROUPE__ASK ? troupe__machine_next_ask(machine) : 0;
     *ret_number = message->correlation;
+    machine->at_hand = kind == TROUPE__ASK; /* Somebody waits for the answer. */
     result = troupe__machine_take(machine, message);
+    machine->at_hand = false;
     if (result != TROUPE_OK) {
         troupe__message_free(message);
     }

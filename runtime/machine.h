@@ -88,6 +88,7 @@ struct troupe__machine {
 
     struct troupe__post post; /* of troupe__machine_run, which leaves it empty */
     struct troupe__run_queue run_queue;
+    bool at_hand;      /* the receiver of what is taken in runs soon: it has just been looked up */
     size_t waiting;    /* messages in inboxes and in the backlog */
     size_t inbox_size; /* bytes of those in inboxes */
     struct troupe__backlog backlog;
@@ -152,7 +153,8 @@ enum troupe_error troupe__machine_arrive(struct troupe__machine *machine, const 
  * `answers` under `*ret_number`. So does the failure of a message that became a dead letter, and TROUPE_ENOTFOUND when
  * its handler replied nothing. With an `id` asked before nothing is sent; `*ret_known` is what is known of that ask
  * (valid until the machine is given anything else): when it is answered, the answer is durable once the epoch that is
- * open now is. Errors: as arrive; TROUPE_EINVAL too for an id that was sent, not asked. */
+ * open now is. It does not wait behind all that waits (runtime/run_queue.h). Errors: as arrive; TROUPE_EINVAL too for
+ * an id that was sent, not asked. */
 enum troupe_error troupe__machine_ask(struct troupe__machine *machine, const char *id, struct troupe_address to,
                                       const char *type, struct troupe_bytes body, uint64_t *ret_number,
                                       const struct troupe__response **ret_known);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/prefetch.h"
 #include "runtime/links.h"
 #include "runtime/machine_rows.h"
 
@@ -80,17 +81,15 @@ static void prefetch_fresh(const struct troupe__machine *machine, size_t index)
 {
     enum { ACTORS_AHEAD = 12, AHEAD = 24 };
     if (index + AHEAD < machine->fresh_count) {
-        __builtin_prefetch(machine->fresh[index + AHEAD]);
+        troupe__prefetch(machine->fresh[index + AHEAD]);
     }
     const struct troupe__message *message =
         index + ACTORS_AHEAD < machine->fresh_count ? machine->fresh[index + ACTORS_AHEAD] : NULL;
     if (message) {
-        __builtin_prefetch(message->to);
-        __builtin_prefetch(message->to->key);
+        troupe__prefetch_two(message->to);
     }
     if (message && message->from) {
-        __builtin_prefetch(message->from);
-        __builtin_prefetch(message->from->key);
+        troupe__prefetch_two(message->from);
     }
 }
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "core/grow.h"
+#include "core/prefetch.h"
 #include "runtime/links.h"
 #include "runtime/machine_forward.h"
 #include "runtime/machine_rows.h"
@@ -18,7 +19,11 @@ static void enqueue_actor(struct troupe__machine *machine, struct troupe__actor 
         return;
     }
     actor->queued = true;
-    troupe__run_queue_put(&machine->run_queue, actor);
+    if (machine->at_hand) {
+        troupe__run_queue_put_near(&machine->run_queue, actor);
+    } else {
+        troupe__run_queue_put(&machine->run_queue, actor);
+    }
 }
 
 void troupe__machine_unblock(struct troupe__machine *machine, struct troupe__actor *actor)
@@ -163,7 +168,9 @@ static enum troupe_error take_post(struct troupe__machine *machine)
     if (!message) {
         return troupe__machine_out_of_memory(machine);
     }
+    machine->at_hand = troupe__actors_far(&machine->actors);
     enum troupe_error result = troupe__machine_take(machine, message);
+    machine->at_hand = false;
     if (result != TROUPE_OK) {
         troupe__message_free(message);
     }
@@ -321,23 +328,21 @@ static enum troupe_error deliver(struct troupe__machine *machine, struct troupe_
     return carry_out(machine, asked);
 }
 
-/* What the next deliveries need, which among millions of actors is far away, in three steps, each found by way of what
- * the one before fetched some deliveries ago: an actor, its message, and the actor that sent that. */
+/* What the next deliveries need of those that wait, which among millions of actors is far away, in three steps, each
+ * found by way of what the one before fetched some deliveries ago: an actor, its message, and the actor that sent that.
+ */
 static void prefetch(const struct troupe__run_queue *queue)
 {
-    enum { ACTOR = TROUPE__RUN_LISTS - 1, MESSAGE = 4, SENDER = 1, LINE = 64 };
+    enum { ACTOR = 4, MESSAGE = 2, SENDER = 1 };
     const struct troupe__actor *actor = troupe__run_queue_peek(queue, ACTOR);
     if (actor) {
-        __builtin_prefetch(actor, 1);
-        __builtin_prefetch((const char *)actor + LINE, 1);
+        troupe__prefetch_two(actor);
     }
     if ((actor = troupe__run_queue_peek(queue, MESSAGE)) != NULL) {
-        __builtin_prefetch(actor->oldest);
-        __builtin_prefetch((const char *)actor->oldest + LINE);
+        troupe__prefetch_two(actor->oldest);
     }
     if ((actor = troupe__run_queue_peek(queue, SENDER)) != NULL) {
-        __builtin_prefetch(actor->oldest->from, 1);
-        __builtin_prefetch((const char *)actor->oldest->from + LINE);
+        troupe__prefetch_two(actor->oldest->from);
     }
 }
 
@@ -350,8 +355,11 @@ enum troupe_error troupe__machine_run(struct troupe__machine *machine, size_t bu
             result = troupe__machine_refill(machine);
             continue;
         }
+        uint64_t taken = machine->run_queue.taken;
         struct troupe__actor *actor = troupe__run_queue_take(&machine->run_queue);
-        prefetch(&machine->run_queue);
+        if (machine->run_queue.taken != taken && troupe__actors_far(&machine->actors)) {
+            prefetch(&machine->run_queue);
+        }
         result = deliver(machine, actor);
         count++;
         actor->queued = false;

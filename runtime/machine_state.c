@@ -1,5 +1,6 @@
 /* machine_state.c - how the values that an epoch changed become rows.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "core/prefetch.h"
 #include "core/state.h"
 #include "runtime/machine_rows.h"
 
@@ -111,8 +112,7 @@ void troupe__machine_seal_state(struct troupe__machine *machine)
     struct troupe_context *ctx = &machine->ctx;
     for (size_t i = 0; i < ctx->dirty_count; i++) {
         if (i + PREFETCHED < ctx->dirty_count) {
-            __builtin_prefetch(ctx->dirty[i + PREFETCHED].actor);
-            __builtin_prefetch((char *)ctx->dirty[i + PREFETCHED].actor + 64);
+            troupe__prefetch_two(ctx->dirty[i + PREFETCHED].actor);
         }
         seal_cell(machine, &ctx->dirty[i]);
     }

@@ -157,6 +157,7 @@ void troupe__sim_node_start(struct troupe__sim_node *node)
         troupe__sim_fail(simulator, "node %u: start: %s", node->number, error[0] ? error : node->machine.error);
         return;
     }
+    node->machine.actors.far_count = links.chance % 2 ? TROUPE__ACTORS_NEAR : 0; /* In another order, just as right. */
     troupe__sim_let_out(node, &node->machine.unreleased);
     wire->on_frame = on_frame;
     wire->context = node;

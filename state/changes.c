@@ -9,6 +9,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "core/prefetch.h"
+
 enum {
     ROWS_KEPT = 1 << 16, /* for which memory is kept */
     AHEAD = 16,          /* what is fetched before its turn comes */
@@ -53,8 +55,8 @@ static bool same_key(const unsigned char *at, const struct troupe__change *chang
 /* Begin to fetch what stands there: most changes are less than a cache line, and most of those stand on two. */
 static void prefetch(const unsigned char *at)
 {
-    __builtin_prefetch(at);
-    __builtin_prefetch(at + 40);
+    troupe__prefetch(at);
+    troupe__prefetch(at + 40);
 }
 
 static uint64_t place_of(unsigned table)
@@ -290,18 +292,18 @@ enum troupe_error troupe__changes_add(struct troupe__changes *changes, struct tr
             some[count].hashed = !fits_strip(changes, &some[count].change);
             if (some[count].hashed) {
                 some[count].hash = hash_of(&some[count].change);
-                __builtin_prefetch(slot_of(changes, some[count].hash), 1);
+                troupe__prefetch(slot_of(changes, some[count].hash));
             }
         }
         for (size_t i = 0; i < count; i++) { /* Most rows are changed again: their slots name what is looked at next. */
             some[i].slot = some[i].hashed ? *slot_of(changes, some[i].hash) : (struct troupe__changes_slot){0, 0};
             if (some[i].slot.item != 0 && some[i].slot.hash == some[i].hash) {
-                __builtin_prefetch(&changes->items[some[i].slot.item - 1], 1);
+                troupe__prefetch(&changes->items[some[i].slot.item - 1]);
             }
         }
         for (size_t i = 0; i < count; i++) {
             if (some[i].slot.item != 0 && some[i].slot.hash == some[i].hash) {
-                __builtin_prefetch(changes->items[some[i].slot.item - 1].at);
+                troupe__prefetch(changes->items[some[i].slot.item - 1].at);
             }
         }
         for (size_t i = 0; i < count; i++) {

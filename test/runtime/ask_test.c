@@ -7,6 +7,8 @@
 
 #include <cmocka.h>
 
+#include <stdio.h>
+
 #include "runtime/machine.h"
 #include "state/memory_store.h"
 
@@ -298,6 +300,33 @@ static size_t answers_of(const struct bench *bench, int *ret_byte)
     return count;
 }
 
+/* Thousands wait to run, each for itself; the answer is there after a few deliveries. */
+static void an_ask_from_outside_does_not_stand_behind_all_that_waits(void **state)
+{
+    (void)state;
+    enum { WAITING = 5000, SOON = 32 };
+    struct bench bench = {.disk = troupe__memory_disk_new()};
+    struct troupe_bytes none = {NULL, 0};
+    const struct troupe__response *known;
+    uint64_t number;
+    size_t ran;
+    int byte;
+    start(&bench);
+    for (int i = 0; i < WAITING; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "%d", i);
+        arrive(&bench, troupe_to("test/asker", key), "timer", none);
+    }
+    struct troupe_address to = troupe_to("test/oracle", "delphi");
+    assert_int_equal(troupe__machine_ask(&bench.machine, NULL, to, "quick", none, &number, &known), TROUPE_OK);
+    assert_int_equal(troupe__machine_set_now(&bench.machine, 1000), TROUPE_OK);
+    assert_int_equal(troupe__machine_run(&bench.machine, SOON, &ran), TROUPE_OK);
+    assert_int_equal(troupe__machine_seal(&bench.machine, &bench.epoch), TROUPE_OK);
+    assert_int_equal(answers_of(&bench, &byte), 1);
+    assert_int_equal(bench.machine.waiting, WAITING + 1 - SOON);
+    free_bench(&bench);
+}
+
 /* It leaves with the epoch in which the deputy answered, and whoever asks again gets it. */
 static void an_ask_from_outside_is_answered_later_across_a_restart(void **state)
 {
@@ -344,6 +373,7 @@ int main(void)
         cmocka_unit_test(a_later_answer_after_the_timeout_is_dropped),
         cmocka_unit_test(a_message_that_was_not_asked_can_be_answered_later_too),
         cmocka_unit_test(a_wrong_right_to_answer_does_no_harm),
+        cmocka_unit_test(an_ask_from_outside_does_not_stand_behind_all_that_waits),
         cmocka_unit_test(an_ask_from_outside_is_answered_later_across_a_restart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
