@@ -6,15 +6,20 @@
 set -eu
 tokens=${TROUPE_TOKENS:-3000}
 kills=${TROUPE_NET_KILLS:-4}
+said=() # bytes of a node's log when it was started
 nodes=4 points=40 hops=20 pad=60
 deadline_s=120
 . "$(dirname "$0")/graph.sh"
 
 start() {
+    said[$1]=$(wc -c <"$dir/log.n$1" 2>/dev/null || echo 0)
     "$build/troupe" run "$dir/graph.so" --cluster "$dir/cluster.n$1.yaml" --node "n$1" --key "$dir/n$1.key" \
         --data "$dir/n$1" --input "$dir/$2" --output "$dir/out.n$1" --no-supervisor 2>>"$dir/log.n$1" &
     pid[$1]=$!
 }
+
+# Since its last start: before that SIGTERM ends it as any process that has not yet said what it does then.
+runs() { tail -c +$((said[$1] + 1)) "$dir/log.n$1" | grep -q 'the link to node'; }
 
 # The ports are below those that connections get. Each node reaches the others through routes of its own.
 base=$((10000 + RANDOM % 15000))
@@ -57,6 +62,7 @@ sleep 2
 kill -CONT "${pid[4]}"
 rm "$dir/faulty" # The network is good again: all arrives by itself.
 wait_lines ends "$tokens"
+for n in $(seq $nodes); do wait_for -p "${pid[$n]}" runs "$n"; done
 stop 1 2 3 4
 inputs[3]=report
 for n in $(seq $nodes); do start "$n" "${inputs[$n]}"; done
