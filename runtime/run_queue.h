@@ -1,11 +1,12 @@
 /* run_queue.h - the actors that have something to run.
  * SPDX-License-Identifier: Apache-2.0
  *
- * First in, first out, but for those at hand: who was just looked up, since he is sent a message, runs soon, while all
- * that it takes is still in the processor's cache: he, his message, and the actor that sent it. Most workflows end that
- * way without ever having waited. None goes on at the cost of others for ever: each eighth turn is of the one that has
- * waited longest, and sends one of those at hand behind all that wait. So who waits behind N others runs within 8 N
- * turns, whatever they send each other. (As Go's runnext and Tokio's LIFO slot, which are bounded too.)
+ * First in, first out, but for those at hand: an actor that was just looked up, since it is sent a message, runs soon,
+ * while all that it takes is still in the processor's cache: it, its message, and the actor that sent that. Most
+ * workflows end that way without ever having waited. None goes on at the cost of others for ever: each eighth turn is
+ * of the one that has waited longest, and sends one of those at hand behind all that wait. So an actor that waits
+ * behind N others runs within 8 (N + 1) turns, whatever they send each other. (As Go's runnext and Tokio's LIFO slot,
+ * which are bounded too.)
  *
  * Among millions of actors the next of those that wait is seldom in the cache, and a list tells where its next is only
  * once that is there: a node could not be faster than one such wait an actor. So they are several lists that take
