@@ -36,9 +36,11 @@ enum {
     NICE = 5, /* folding can wait: else loop and committer wait for ticks of 4 ms on a machine with two cores */
     BUFFER_KEPT_MAX = 1 << 20, /* bytes of a batch's memory that is kept for the next one, ... */
     BUFFER_KEPT_TIMES = 4,     /* ... or if it is no more than so many times what the batch had */
-    PHOTO_TIMES = 8,           /* times bytes_max that may come to what waits while a photograph is taken, ... */
-    PHOTO_SHARE = 8,           /* ... up to such a part over left_max, ... */
-    PHOTO_SHARE_MAX = 4,       /* ... and such a part before commits wait ... */
+    BYTES_PER_LOOK = 1 << 14,  /* gathered between two looks for a photograph: some ten microseconds, ... */
+    ROWS_PER_LOOK = 1 << 7,    /* ... and written */
+    PHOTO_TIMES = 12,          /* times bytes_max that may come to what waits while a photograph is taken, ... */
+    PHOTO_SHARE = 2,           /* ... up to such a part over left_max, ... */
+    PHOTO_SHARE_MAX = 1,       /* ... and such a part before commits wait ... */
     GIVEN_BACK = 8,            /* ... until it is given back: such a part of what is folded then */
 };
 
@@ -111,6 +113,35 @@ bool troupe__fold_row_check(MDB_val key, MDB_val value, struct troupe_bytes *ret
     return sum == row_sum(key.mv_data, key.mv_size, ret->data, ret->size);
 }
 
+/* ---- beside a photograph ----------------------------------------------------------------------------------------- */
+
+/* What may wait because of a photograph before folding goes on beside it. */
+static size_t held_max(const struct troupe__fold *fold)
+{
+    size_t most = fold->left_max + fold->left_max / PHOTO_SHARE;
+    size_t grown = fold->frozen_left + PHOTO_TIMES * fold->bytes_max;
+    return grown < most ? grown : most;
+}
+
+/* Under the mutex: whether folding is to wait for the photograph. It must before it comes to what the photograph does
+ * not have, until that has begun; and should as long as not too much waits. */
+static bool photo_keeps(const struct troupe__fold *fold)
+{
+    bool few = fold->left <= held_max(fold), beyond = !fold->held && fold->photo_segments == 0;
+    return fold->frozen && !fold->closing && (few || beyond);
+}
+
+/* Wait while a photograph is taken, also within a transaction: the tables have no other writer, and the photograph
+ * reads them as they were before it. Whoever takes it needs the core more. */
+static void wait_for_photo(struct troupe__fold *fold)
+{
+    pthread_mutex_lock(&fold->mutex);
+    while (photo_keeps(fold)) {
+        pthread_cond_wait(&fold->work, &fold->mutex);
+    }
+    pthread_mutex_unlock(&fold->mutex);
+}
+
 /* ---- one fold ---------------------------------------------------------------------------------------------------- */
 
 /* `*at` is where the row stands, or where the one before stands if there is none. */
@@ -160,6 +191,9 @@ static int apply_some(struct troupe__fold *fold, uint64_t epoch, uint64_t hash, 
     code = mdb_cursor_open(txn, fold->tables->dbi, &rows);
     for (; !code && at < changes->count && (at >= state_count || pages < pages_max); at++) {
         struct troupe__change change;
+        if (at % ROWS_PER_LOOK == 0) {
+            wait_for_photo(fold);
+        }
         before = place;
         troupe__changes_get(changes, at, &change);
         code = apply_change(rows, &change, &place);
@@ -195,22 +229,6 @@ static void add_ms(struct timespec *time, int64_t ms)
         time->tv_sec++;
         time->tv_nsec -= 1000000000;
     }
-}
-
-/* What may wait because of a photograph before folding goes on beside it. */
-static size_t held_max(const struct troupe__fold *fold)
-{
-    size_t most = fold->left_max + fold->left_max / PHOTO_SHARE;
-    size_t grown = fold->frozen_left + PHOTO_TIMES * fold->bytes_max;
-    return grown < most ? grown : most;
-}
-
-/* Under the mutex: whether folding is to wait for the photograph. It must before it comes to what the photograph does
- * not have, until that has begun; and should as long as not too much waits. */
-static bool photo_keeps(const struct troupe__fold *fold)
-{
-    bool few = fold->left <= held_max(fold), beyond = !fold->held && fold->photo_segments == 0;
-    return fold->frozen && !fold->closing && (few || beyond);
 }
 
 /* Between two transactions: wait while a photograph is taken; then until the part `done / all` of the time for `bytes`
@@ -280,9 +298,14 @@ static int gather(struct troupe__fold *fold, size_t *at, uint64_t *ret_epoch, ui
 {
     const struct troupe__buffer *batch = &fold->first->entries;
     struct troupe__changes *changes = &fold->changes;
+    size_t looked = *at;
     troupe__changes_clear(changes);
     int code = bound_changes(fold);
     do {
+        if (*at - looked >= BYTES_PER_LOOK) {
+            wait_for_photo(fold);
+            looked = *at;
+        }
         const unsigned char *entry = batch->data + *at;
         struct troupe_bytes record = {entry + ENTRY_SIZE, (size_t)troupe__get_be64(entry + 16)};
         *ret_epoch = troupe__get_be64(entry);

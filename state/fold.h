@@ -108,12 +108,11 @@ void troupe__fold_push(struct troupe__fold *fold, uint64_t epoch, uint64_t hash,
 /* Take a photograph of what is pushed once `epoch` is; exactly of that if it was not pushed yet. One at a time. */
 void troupe__fold_hold(struct troupe__fold *fold, uint64_t epoch);
 
-/* Wait until the epoch is pushed, and begin it. Until the release nothing is folded but what is under way: so the
- * tables' file need not grow, and the disk and a core are the photograph's. When 8 times bytes_max have come, or an
- * eighth more than left_max waits, folding goes on beside the photograph; commits wait beyond a quarter more. What that
- * leaves over left_max is worked off step by step.
- * Blocks; on any thread but those that commit and fold. Errors: TROUPE_ECLOSED (it was given up) and others, with a
- * text. */
+/* Wait until the epoch is pushed, and begin it. Until the release nothing is folded, and what is under way rests where
+ * it is: so the tables' file need not grow, and the disk and a core are the photograph's. When 12 times bytes_max have
+ * come, or half more than left_max waits, folding goes on beside the photograph; commits wait when twice as much does.
+ * What that leaves over left_max is worked off step by step. Blocks; on any thread but those that commit and fold.
+ * Errors: TROUPE_ECLOSED (it was given up) and others, with a text. */
 enum troupe_error troupe__fold_wait_held(struct troupe__fold *fold, struct troupe__fold_held *ret, char *error,
                                          size_t error_size);
 
