@@ -44,7 +44,8 @@ CLI_LIBS := -lyaml
 WHOLE = -rdynamic -Wl,--whole-archive $(BUILD)/libtroupe.a -Wl,--no-whole-archive
 
 objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
-LIB_OBJECTS := $(call objects,$(wildcard core/*.c mailbox/*.c state/*.c transport/*.c runtime/*.c))
+LIB_FOLDERS := core mailbox state transport runtime runtime/machine runtime/snapshot runtime/node runtime/sim
+LIB_OBJECTS := $(call objects,$(wildcard $(LIB_FOLDERS:=/*.c)))
 CLI_OBJECTS := $(call objects,$(wildcard runtime/cli/*.c))
 SAMPLES := $(foreach d,$(wildcard samples/*/),$(if $(wildcard $(d)$(notdir $(d:/=)).c),$(notdir $(d:/=))))
 MODULES := $(SAMPLES:%=$(BUILD)/samples/%.so)

@@ -77,7 +77,7 @@ struct troupe__actor {
     uint64_t hash;
     struct troupe__type *type;
     struct troupe__message *oldest, *newest;
-    struct troupe__actor *run_next; /* see runtime/run_queue.h */
+    struct troupe__actor *run_next; /* see runtime/machine/run_queue.h */
     uint64_t changed_epoch; /* the newest one that changed its values; once the tables have it they have them all */
     uint64_t row_epoch;     /* the newest one that made a row of them; what is set and cleared in between makes none */
     uint32_t references;    /* messages to it or from it, and its jobs */

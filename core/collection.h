@@ -6,9 +6,9 @@
  *
  * A list numbers its elements on from where it began; its head says which numbers it has. Clearing removes up to
  * CLEAR_DIRECT elements one by one. A larger map or list is left behind whole: its head gets the next generation, whose
- * rows have other keys, and a sweep removes the old ones in the background (runtime/sweeper.c). So clearing costs
- * the same whatever the size. A generation is not used again while anything of the collection is left in the tables;
- * when nothing is, and it is empty, its head goes too, and generations begin anew. */
+ * rows have other keys, and a sweep removes the old ones in the background (runtime/machine/sweeper.c). So clearing
+ * costs the same whatever the size. A generation is not used again while anything of the collection is left in the
+ * tables; when nothing is, and it is empty, its head goes too, and generations begin anew. */
 #ifndef TROUPE_CORE_COLLECTION_H
 #define TROUPE_CORE_COLLECTION_H
 

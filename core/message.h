@@ -18,7 +18,7 @@ enum troupe__message_kind {
     TROUPE__ANSWER,  /* arrives only while that timer is pending, and cancels it */
     TROUPE__RESULT,  /* of a job; correlation is its id */
     TROUPE__OUTWARD, /* on its way to the node that was asked from outside, never delivered; correlation: see below */
-    /* Never delivered as they are, see runtime/machine_forward.h. */
+    /* Never delivered as they are, see runtime/machine/machine_forward.h. */
     TROUPE__FORWARDED_SEND, /* from outside, with an id, by way of another node */
     TROUPE__FORWARDED_ASK,  /* the same of an ask, with or without an id */
     TROUPE__RESPONSE_BACK,  /* the answer to one, on its way back */

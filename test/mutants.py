@@ -21,7 +21,7 @@ MUTANTS = [
     ("early release", "core/link.c", [
         ("    link->sealed = link->row;\n", "    link->sealed = link->row;\n"
          "    link->durable.left = link->durable.sent = link->row.sent;\n")]),
-    ("mark not in the epoch", "runtime/links.c", [
+    ("mark not in the epoch", "runtime/machine/links.c", [
         ("    troupe__links_row_put(&links->row, &link->row);\n",
          "    struct troupe__link_row early = link->row;\n    early.accepted = link->durable.accepted;\n"
          "    troupe__links_row_put(&links->row, &early);\n")]),
@@ -32,17 +32,17 @@ MUTANTS = [
     ("no repeat check", "core/link.c", [
         ("    if (frame->first + frame->count <= next) {",
          "    next = frame->first < next ? frame->first : next;\n    if (frame->first + frame->count <= next) {")]),
-    ("resend under a new number", "runtime/links.c", [
+    ("resend under a new number", "runtime/machine/links.c", [
         ("    frame.first = first;\n", "    frame.first = first + (link->resends > 0);\n")]),
-    ("old generation accepted", "runtime/links.c", [
+    ("old generation accepted", "runtime/machine/links.c", [
         ("    if (frame->generation != slots->generation) {", "    if (false) {")]),
-    ("outbox trimmed outside its epoch", "runtime/links.c", [
+    ("outbox trimmed outside its epoch", "runtime/machine/links.c", [
         ("    links->rows_due |= update.accept_count > 0 ||",
          "    link->row.trimmed = link->acknowledged;\n"
          "    troupe__outbox_trim(&links->outboxes[frame.sender], links->machine->store, link->acknowledged,\n"
          "                        &links->row);\n"
          "    links->rows_due |= update.accept_count > 0 ||")]),
-    ("accepting that waits for the own outbox", "runtime/links.c", [
+    ("accepting that waits for the own outbox", "runtime/machine/links.c", [
         ("    links->stats.frames_in++;\n",
          "    links->stats.frames_in++;\n    if (links->machine->stalled) {\n        return TROUPE_OK;\n    }\n")]),
     ("acknowledgements without colour", "core/link.c", [
@@ -57,39 +57,39 @@ MUTANTS = [
         ("        update->counts |= link->row.peer_incarnation != link->peer_incarnation;\n", "")], "core/link_test"),
     ("the version of a message lost on its way", "core/message.c", [
         ("    message->version = (uint16_t)version;\n", "    message->version = 0;\n")]),
-    ("what the receiver has is in flight", "runtime/cut.c", [
+    ("what the receiver has is in flight", "runtime/snapshot/cut.c", [
         ("            return number > cut->nodes[i].links[cut->nodes[node].number].accepted;\n", "            return true;\n")],
      "runtime/check_test"),
-    ("a check that sees what was cleared", "runtime/check.c", [
+    ("a check that sees what was cleared", "runtime/snapshot/check.c", [
         (" || parts.generation != head.generation", "")], "runtime/check_test"),
-    ("colour not durable", "runtime/links.c", [
+    ("colour not durable", "runtime/machine/links.c", [
         ("        seal_colour(links);\n", "")]),
-    ("a cut that has gone by taken all the same", "runtime/camera.c", [
+    ("a cut that has gone by taken all the same", "runtime/snapshot/camera.c", [
         ("links ? colour <= links->colour : colour != 0", "!links && colour != 0")]),
-    ("a part reported before its colour is durable", "runtime/camera.c", [
+    ("a part reported before its colour is durable", "runtime/snapshot/camera.c", [
         ("durable >= camera->report_after && ", "")]),
-    ("a cut in the middle of a colour", "runtime/camera.c", [
+    ("a cut in the middle of a colour", "runtime/snapshot/camera.c", [
         ("machine->links ? machine->epoch - 1 : machine->epoch;", "machine->epoch;")]),
-    ("a part without its mail", "runtime/snapshot.c", [
+    ("a part without its mail", "runtime/snapshot/snapshot.c", [
         ("        copy.table = (enum troupe__table)table;\n",
          "        copy.table = (enum troupe__table)table;\n        if (table == TROUPE__MAIL) {\n            continue;\n        }\n")]),
-    ("a part without what is in flight", "runtime/snapshot.c", [
+    ("a part without what is in flight", "runtime/snapshot/snapshot.c", [
         ("        copy.table = (enum troupe__table)table;\n",
          "        copy.table = (enum troupe__table)table;\n        if (table == TROUPE__OUTBOX) {\n            continue;\n        }\n")]),
-    ("an id that only the node knows which took it in", "runtime/machine_forward.c", [
+    ("an id that only the node knows which took it in", "runtime/machine/machine_forward.c", [
         ("    if (!known) {\n        return enter(", "    if (true) {\n        return enter(")]),
-    ("a repeat of an ask that is handled again", "runtime/machine_forward.c", [
+    ("a repeat of an ask that is handled again", "runtime/machine/machine_forward.c", [
         ("    return wrapped->kind == TROUPE__FORWARDED_ASK ? join_ask(machine, wrapped, id) : TROUPE_OK;",
          "    return wrapped->kind == TROUPE__FORWARDED_ASK ? enter(machine, wrapped, (struct troupe__id){0, 0}, body)\n"
          "                                                  : TROUPE_OK;")]),
-    ("what flew is dealt out though it was taken in", "runtime/recast_messages.c", [
+    ("what flew is dealt out though it was taken in", "runtime/snapshot/recast_messages.c", [
         ("number > recast->olds[to].accepted[from] ?", "true ?")]),
-    ("what flew is not dealt out", "runtime/recast_messages.c", [
+    ("what flew is not dealt out", "runtime/snapshot/recast_messages.c", [
         ("number > recast->olds[to].accepted[from] ?", "false ?")]),
-    ("an answer on its way to its ask that is not dealt out", "runtime/recast_messages.c", [
+    ("an answer on its way to its ask that is not dealt out", "runtime/snapshot/recast_messages.c", [
         ("    if (message.kind == TROUPE__OUTWARD) {\n", "    if (message.kind == TROUPE__OUTWARD) {\n        return TROUPE_OK;\n")],
      "runtime/recast_test"),
-    ("a head that goes before its elements", "runtime/sweeper.c", [
+    ("a head that goes before its elements", "runtime/machine/sweeper.c", [
         ("return look.is_head && look.rows == 1 && !tasks ?", "return !tasks ?")], "runtime/state_test"),
     ("a head that goes before what memory knows", "core/collection.c", [
         ("collection->overlay.root || collection->head.generation == 0", "collection->head.generation == 0")],
@@ -103,7 +103,7 @@ MUTANTS = [
      "core/link_test"),
     ("a late hello taken for a loss", "core/link.c", [
         ("(agreed && hello->peer_incarnation != link->incarnation)", "false")]),
-    ("a mark that is no reason to commit", "runtime/links.h", [
+    ("a mark that is no reason to commit", "runtime/machine/links.h", [
         ("    return links->trims_due || links->rows_due;", "    return links->trims_due;")]),
     ("a chunk trimmed before its end is acknowledged", "mailbox/outbox.c", [
         ("           outbox->entries[outbox->head].last <= number) {\n", "           outbox->first <= number) {\n")],
@@ -137,7 +137,7 @@ def compile_mutant(build, directory, path, edits):
         out.write(text)
     sources = [copy]
     if path.endswith(".h"):
-        sources = ["runtime/machine_epoch.c", "runtime/links.c", "runtime/sim_node.c"]
+        sources = ["runtime/machine/machine_epoch.c", "runtime/machine/links.c", "runtime/sim/sim_node.c"]
     objects = []
     flags = run(["pkg-config", "--cflags", "lmdb", "libzmq", "libxxhash"]).stdout.split()
     for source in sources:

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "runtime/cli/monotonic.h"
-#include "runtime/endpoint.h"
+#include "runtime/node/endpoint.h"
 
 bool troupe__node_runs(const char *data)
 {

@@ -6,7 +6,7 @@
 #include <limits.h>
 
 #include "runtime/cli/progress.h"
-#include "runtime/cut.h"
+#include "runtime/snapshot/cut.h"
 
 /* The path of the snapshot that is named, or given by a path with a slash. */
 void troupe__cut_of_path(const char *data, const char *name, char path[static PATH_MAX]);

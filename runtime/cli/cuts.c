@@ -14,7 +14,7 @@
 #include "runtime/cli/directory.h"
 #include "runtime/cli/local.h"
 #include "runtime/cli/progress.h"
-#include "runtime/rewind.h"
+#include "runtime/snapshot/rewind.h"
 
 static void show_progress(void *progress, const char *what, uint64_t count)
 {

@@ -11,7 +11,7 @@
 #include "runtime/cli/cut_of.h"
 #include "runtime/cli/options.h"
 #include "runtime/cli/progress.h"
-#include "runtime/snapshot_edit.h"
+#include "runtime/snapshot/snapshot_edit.h"
 #include "transport/json.h"
 
 struct options {

@@ -1,9 +1,9 @@
 /* live.c - a snapshot of nodes that run: the command tells each what to do, and puts their parts together.
  * SPDX-License-Identifier: Apache-2.0
  *
- * What they are told is the photographer's to say (runtime/photographer.h). A node whose directory is known is on this
- * machine and writes its part where the snapshot goes; any other one into a directory of its own, from where it is
- * fetched. When all parts are there: check that they are a cut, write the manifest, rename. */
+ * What they are told is the photographer's to say (runtime/snapshot/photographer.h). A node whose directory is known is
+ * on this machine and writes its part where the snapshot goes; any other one into a directory of its own, from where it
+ * is fetched. When all parts are there: check that they are a cut, write the manifest, rename. */
 #include "runtime/cli/live.h"
 
 #include <errno.h>
@@ -19,8 +19,8 @@
 #include "runtime/cli/fetch.h"
 #include "runtime/cli/progress.h"
 #include "runtime/cli/remote.h"
-#include "runtime/photographer.h"
-#include "runtime/snapshot_stream.h"
+#include "runtime/snapshot/photographer.h"
+#include "runtime/snapshot/snapshot_stream.h"
 
 enum {
     HELLO_MS = 3000,

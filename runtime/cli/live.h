@@ -8,7 +8,7 @@
 
 #include "runtime/cli/progress.h"
 #include "runtime/cli/reach.h"
-#include "runtime/snapshot.h"
+#include "runtime/snapshot/snapshot.h"
 
 /* Take a snapshot of the node or of all nodes of the troupe that `reach` leads to, into the new directory `target`.
  * With `progress` (may be NULL) a terminal shows how far each is. Errors, each with a text: TROUPE_ENOTFOUND (a node

@@ -10,7 +10,7 @@
 #include <stdbool.h>
 
 #include "runtime/cli/chorus.h"
-#include "runtime/view.h"
+#include "runtime/snapshot/view.h"
 
 int troupe__look_state(int argc, char **argv);
 int troupe__look_actors(int argc, char **argv);

@@ -4,7 +4,7 @@
 #define TROUPE_RUNTIME_CLI_REMOTE_H
 
 #include "runtime/cli/client.h"
-#include "runtime/view.h"
+#include "runtime/snapshot/view.h"
 
 /* Make a view of the rows of a running node: those of the tables whose bits are set, with keys that begin with
  * `prefix`. It is settled, and has no store. Errors, with a text in view->error; there is nothing to close then. */

@@ -16,7 +16,7 @@
 #include "runtime/cli/options.h"
 #include "runtime/cli/progress.h"
 #include "runtime/cli/source.h"
-#include "runtime/restore.h"
+#include "runtime/snapshot/restore.h"
 
 struct options {
     const char *data, *cluster, *from;

@@ -5,9 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "runtime/egress.h"
-#include "runtime/machine_forward.h"
-#include "runtime/machine_rows.h"
+#include "runtime/machine/egress.h"
+#include "runtime/machine/machine_forward.h"
+#include "runtime/machine/machine_rows.h"
 #include "transport/json.h"
 
 static void put(struct troupe__buffer *json, const char *text)

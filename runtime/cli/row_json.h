@@ -19,7 +19,7 @@
 #ifndef TROUPE_RUNTIME_CLI_ROW_JSON_H
 #define TROUPE_RUNTIME_CLI_ROW_JSON_H
 
-#include "runtime/cut.h"
+#include "runtime/snapshot/cut.h"
 
 /* Append the object. `actors` hold nothing afterwards that they did not before. */
 void troupe__row_json(const struct troupe__cut *cut, const struct troupe__cut_row *row, struct troupe__actors *actors,

@@ -17,8 +17,8 @@
 #include <unistd.h>
 
 #include "runtime/cli/run_parts.h"
-#include "runtime/machine_rows.h"
-#include "runtime/view.h"
+#include "runtime/machine/machine_rows.h"
+#include "runtime/snapshot/view.h"
 #include "state/journal.h"
 
 struct input {

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "runtime/admission.h"
+#include "runtime/node/admission.h"
 #include "runtime/cli/local.h"
 #include "runtime/cli/quiet.h"
 #include "runtime/cli/run_parts.h"

@@ -5,7 +5,7 @@
 
 #include "runtime/cli/period.h"
 #include "runtime/cli/run_parts.h"
-#include "runtime/memory.h"
+#include "runtime/node/memory.h"
 
 static const char *set_config(void *run, const char *value)
 {

@@ -10,8 +10,8 @@
 #include "runtime/cli/options.h"
 #include "runtime/cli/progress.h"
 #include "runtime/cli/schedule.h"
-#include "runtime/node.h"
-#include "runtime/supervisor.h"
+#include "runtime/node/node.h"
+#include "runtime/node/supervisor.h"
 #include "transport/socket.h"
 
 struct troupe__run {

@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#include "runtime/check.h"
+#include "runtime/snapshot/check.h"
 #include "runtime/cli/client.h"
 #include "runtime/cli/live.h"
 

@@ -12,14 +12,14 @@
 #include <unistd.h>
 
 #include "runtime/cli/log.h"
-#include "runtime/check.h"
+#include "runtime/snapshot/check.h"
 #include "runtime/cli/module.h"
 #include "runtime/cli/options.h"
 #include "runtime/cli/progress.h"
 #include "runtime/cli/sim_lines.h"
 #include "runtime/cli/sim_shrink.h"
 #include "runtime/files.h"
-#include "runtime/simulator.h"
+#include "runtime/sim/simulator.h"
 #include "transport/json.h"
 
 enum { FAILURES_MAX = 10, NODES_MAX = 64 };

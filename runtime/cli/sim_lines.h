@@ -6,7 +6,7 @@
 #ifndef TROUPE_RUNTIME_CLI_SIM_LINES_H
 #define TROUPE_RUNTIME_CLI_SIM_LINES_H
 
-#include "runtime/simulator.h"
+#include "runtime/sim/simulator.h"
 
 struct troupe__sim_line {
     char *text; /* as it came */

@@ -16,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "runtime/check.h"
+#include "runtime/snapshot/check.h"
 #include "runtime/cli/cuts.h"
 #include "runtime/cli/diff.h"
 #include "runtime/cli/directory.h"
@@ -31,7 +31,7 @@
 #include "runtime/cli/snapshot_show.h"
 #include "runtime/cli/source.h"
 #include "runtime/cli/upgrade.h"
-#include "runtime/snapshot.h"
+#include "runtime/snapshot/snapshot.h"
 
 struct options {
     struct troupe__reach_options reach; /* first: see reach.h */

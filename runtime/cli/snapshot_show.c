@@ -16,8 +16,8 @@
 #include "runtime/cli/positions.h"
 #include "runtime/cli/progress.h"
 #include "runtime/cli/show.h"
-#include "runtime/snapshot.h"
-#include "runtime/view.h"
+#include "runtime/snapshot/snapshot.h"
+#include "runtime/snapshot/view.h"
 #include "transport/json.h"
 
 /* ---- what a snapshot holds --------------------------------------------------------------------------------------- */

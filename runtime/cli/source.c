@@ -12,7 +12,7 @@
 #include "runtime/cli/cuts.h"
 #include "runtime/cli/progress.h"
 #include "runtime/files.h"
-#include "runtime/snapshot.h"
+#include "runtime/snapshot/snapshot.h"
 
 static enum troupe_error make_around(struct troupe__source *source, char *error, size_t error_size)
 {

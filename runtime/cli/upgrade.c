@@ -10,7 +10,7 @@
 #include "runtime/cli/cut_of.h"
 #include "runtime/cli/module.h"
 #include "runtime/cli/options.h"
-#include "runtime/upgrade.h"
+#include "runtime/snapshot/upgrade.h"
 #include "transport/json.h"
 
 struct options {

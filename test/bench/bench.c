@@ -32,16 +32,16 @@
 
 #include "test/bench/bench.h"
 
-#include "runtime/committer.h"
-#include "runtime/machine.h"
-#include "runtime/simulator.h"
-#include "runtime/stint.h"
+#include "runtime/node/committer.h"
+#include "runtime/machine/machine.h"
+#include "runtime/sim/simulator.h"
+#include "runtime/node/stint.h"
 #include "state/lmdb_store.h"
 #include "transport/protocol.h"
 #include "transport/socket.h"
 
 enum {
-    EPOCH_SIZE_MAX = 1 << 23, /* as in runtime/node.c */
+    EPOCH_SIZE_MAX = 1 << 23, /* as in runtime/node/node.c */
     WAITING_MAX = 8192,
     FIGURES_MAX = 64,
 };
@@ -247,7 +247,8 @@ static double status_number(const char *path, const char *name)
     return number;
 }
 
-/* ---- a node's loop, as runtime/node.c has it --------------------------------------------------------------------- */
+/* ---- a node's loop, as runtime/node/node.c has it
+ * --------------------------------------------------------------------- */
 
 struct node {
     struct troupe__store *store;

@@ -16,7 +16,7 @@
 
 #include <zmq.h>
 
-#include "runtime/node.h"
+#include "runtime/node/node.h"
 
 enum {
     NODES_MAX = 64,

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "runtime/files.h"
-#include "runtime/restore.h"
+#include "runtime/snapshot/restore.h"
 
 enum {
     ACTORS = 1000000,

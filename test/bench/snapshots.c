@@ -13,8 +13,8 @@
 
 #include <zstd.h>
 
-#include "runtime/camera.h"
-#include "runtime/node.h"
+#include "runtime/snapshot/camera.h"
+#include "runtime/node/node.h"
 #include "state/lmdb_store.h"
 #include "test/bench/bench.h"
 

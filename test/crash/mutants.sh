@@ -55,24 +55,24 @@ mutant() {
 }
 
 ulimit -v 16000000 # some of them do not know when to stop
-mutant "an actor that may go on counts as blocked" runtime/machine_run.c 's/^ *machine->blocked--;$/;/' machine_test
+mutant "an actor that may go on counts as blocked" runtime/machine/machine_run.c 's/^ *machine->blocked--;$/;/' machine_test
 mutant "the undo of a failed delivery is skipped" core/state.c '/^void troupe__state_roll_back/,/^}/ s/ctx->undo_count > 0/ctx->undo_count > 1000/' machine_test state_test
-mutant "a mark is not in the epoch" runtime/machine_epoch.c '/^enum troupe_error troupe__machine_mark/,/^}/ s/^    troupe__record_set.*$//' machine_test
-mutant "a mail row is not removed" runtime/machine_run.c 's/^        troupe__machine_remove_row(&machine->record, TROUPE__MAIL, .*$/;/' machine_test
-mutant "a message that waits gets no row" runtime/machine_epoch.c '/^static void seal_messages/,/^}/ s/troupe__machine_put_row(.*;/;/' machine_test
-mutant "counters are not stored" runtime/machine_epoch.c 's/^    seal_counters(machine);$//' machine_test
-mutant "a timer that fired keeps its row" runtime/machine_timers.c 's/^    troupe__machine_remove_row(&machine->record, TROUPE__TIMER, timer->id);$//' machine_test
-mutant "a cancelled timer keeps its row" runtime/machine_timers.c 's/^    troupe__machine_remove_row(&machine->record, TROUPE__TIMER, id);$//' machine_test
-mutant "a value that was cleared keeps its row" runtime/machine_state.c '/^static void seal_cell/,/^}/ s/troupe__record_remove(.*;/;/' machine_test state_test
-mutant "records are released before they were made durable" runtime/committer.c '/^static enum troupe_error do_commit/,/^}/ {
+mutant "a mark is not in the epoch" runtime/machine/machine_epoch.c '/^enum troupe_error troupe__machine_mark/,/^}/ s/^    troupe__record_set.*$//' machine_test
+mutant "a mail row is not removed" runtime/machine/machine_run.c 's/^        troupe__machine_remove_row(&machine->record, TROUPE__MAIL, .*$/;/' machine_test
+mutant "a message that waits gets no row" runtime/machine/machine_epoch.c '/^static void seal_messages/,/^}/ s/troupe__machine_put_row(.*;/;/' machine_test
+mutant "counters are not stored" runtime/machine/machine_epoch.c 's/^    seal_counters(machine);$//' machine_test
+mutant "a timer that fired keeps its row" runtime/machine/machine_timers.c 's/^    troupe__machine_remove_row(&machine->record, TROUPE__TIMER, timer->id);$//' machine_test
+mutant "a cancelled timer keeps its row" runtime/machine/machine_timers.c 's/^    troupe__machine_remove_row(&machine->record, TROUPE__TIMER, id);$//' machine_test
+mutant "a value that was cleared keeps its row" runtime/machine/machine_state.c '/^static void seal_cell/,/^}/ s/troupe__record_remove(.*;/;/' machine_test state_test
+mutant "records are released before they were made durable" runtime/node/committer.c '/^static enum troupe_error do_commit/,/^}/ {
 s/^    enum troupe_error result = commit_record.*$/    enum troupe_error result = TROUPE_OK;/
 s/^        return TROUPE_OK;$/        return commit_record(committer, epoch, ret_took_ns, error, error_size);/
 s/^    return troupe__output_write(.*;$/    result = troupe__output_write(committer->output, error, error_size);\n    return result == TROUPE_OK ? commit_record(committer, epoch, ret_took_ns, error, error_size) : result;/
 }' states_test
-mutant "records are forgotten before the output is synced" runtime/committer.c '/^static void work_on_sync/,/^}/ s/troupe__output_sync(committer->output, error, sizeof error)/TROUPE_OK/' states_test failing_disk_test
-mutant "records left over are not let out at a start" runtime/node_output.c '/^static enum troupe_error repeat_output/,/^}/ s/^    while (troupe__egress_next(&cursor, &egress)) {$/    while (troupe__egress_next(\&cursor, \&egress)) { last = egress.number; continue;/' states_test
-mutant "the output begins at its end, whatever is there" runtime/node_output.c '/^static enum troupe_error place_output/,/^}/ s/^        output->offset = offset;$/        output->offset = output->size;/' states_test failing_disk_test
-mutant "the input's position is not in the epoch" runtime/node.c 's/^    enum troupe_error result = troupe__node_mark_input(node);$/    enum troupe_error result = TROUPE_OK;/' states_test
+mutant "records are forgotten before the output is synced" runtime/node/committer.c '/^static void work_on_sync/,/^}/ s/troupe__output_sync(committer->output, error, sizeof error)/TROUPE_OK/' states_test failing_disk_test
+mutant "records left over are not let out at a start" runtime/node/node_output.c '/^static enum troupe_error repeat_output/,/^}/ s/^    while (troupe__egress_next(&cursor, &egress)) {$/    while (troupe__egress_next(\&cursor, \&egress)) { last = egress.number; continue;/' states_test
+mutant "the output begins at its end, whatever is there" runtime/node/node_output.c '/^static enum troupe_error place_output/,/^}/ s/^        output->offset = offset;$/        output->offset = output->size;/' states_test failing_disk_test
+mutant "the input's position is not in the epoch" runtime/node/node.c 's/^    enum troupe_error result = troupe__node_mark_input(node);$/    enum troupe_error result = TROUPE_OK;/' states_test
 mutant "a failed commit passes for a good one" state/lmdb_store.c 's/^    return full ? TROUPE_ENOSPACE : TROUPE_EIO;$/    return TROUPE_OK;/' failing_disk_test
 mutant "a commit does not sync" state/lmdb_store.c 's/options->sync ? 0 : MDB_NOSYNC/MDB_NOSYNC/' states_test
 mutant "a fold's mark is one epoch ahead" state/fold.c 's/troupe__put_be64(mark, epoch);/troupe__put_be64(mark, epoch + 1);/' states_test store_test

@@ -7,8 +7,8 @@
 
 #include "core/job.h"
 #include "core/specs.h"
-#include "runtime/egress.h"
-#include "runtime/view.h"
+#include "runtime/machine/egress.h"
+#include "runtime/snapshot/view.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -5,7 +5,7 @@
 #include <assert.h>
 #include <stdio.h>
 
-#include "runtime/machine.h"
+#include "runtime/machine/machine.h"
 #include "state/memory_store.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

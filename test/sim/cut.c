@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "core/frame.h"
-#include "runtime/links.h"
+#include "runtime/machine/links.h"
 #include "test/sim/actors.h"
 
 enum { NODES_MAX = 8 };

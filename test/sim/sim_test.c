@@ -20,7 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "runtime/simulator.h"
+#include "runtime/sim/simulator.h"
 #include "state/lmdb_store.h"
 #include "test/sim/actors.h"
 #include "test/sim/cut.h"

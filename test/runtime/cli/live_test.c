@@ -19,7 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "runtime/snapshot_stream.h"
+#include "runtime/snapshot/snapshot_stream.h"
 
 enum { NODES = 2, LOOK_MS = 20, DEADLINE_S = 20, TEXT_SIZE = 65536 };
 

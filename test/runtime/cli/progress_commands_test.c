@@ -22,7 +22,7 @@
 #include "runtime/cli/restore.h"
 #include "runtime/cli/snapshot.h"
 #include "runtime/files.h"
-#include "runtime/snapshot.h"
+#include "runtime/snapshot/snapshot.h"
 #include "state/lmdb_store.h"
 
 enum { ROWS = 32768 }; /* A restoring says it each 4096 rows. */
