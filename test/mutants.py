@@ -59,9 +59,9 @@ MUTANTS = [
         ("    message->version = (uint16_t)version;\n", "    message->version = 0;\n")]),
     ("what the receiver has is in flight", "runtime/snapshot/cut.c", [
         ("            return number > cut->nodes[i].links[cut->nodes[node].number].accepted;\n", "            return true;\n")],
-     "runtime/check_test"),
+     "runtime/snapshot/check_test"),
     ("a check that sees what was cleared", "runtime/snapshot/check.c", [
-        (" || parts.generation != head.generation", "")], "runtime/check_test"),
+        (" || parts.generation != head.generation", "")], "runtime/snapshot/check_test"),
     ("colour not durable", "runtime/machine/links.c", [
         ("        seal_colour(links);\n", "")]),
     ("a cut that has gone by taken all the same", "runtime/snapshot/camera.c", [
@@ -88,12 +88,12 @@ MUTANTS = [
         ("number > recast->olds[to].accepted[from] ?", "false ?")]),
     ("an answer on its way to its ask that is not dealt out", "runtime/snapshot/recast_messages.c", [
         ("    if (message.kind == TROUPE__OUTWARD) {\n", "    if (message.kind == TROUPE__OUTWARD) {\n        return TROUPE_OK;\n")],
-     "runtime/recast_test"),
+     "runtime/snapshot/recast_test"),
     ("a head that goes before its elements", "runtime/machine/sweeper.c", [
-        ("return look.is_head && look.rows == 1 && !tasks ?", "return !tasks ?")], "runtime/state_test"),
+        ("return look.is_head && look.rows == 1 && !tasks ?", "return !tasks ?")], "runtime/machine/values_test"),
     ("a head that goes before what memory knows", "core/collection.c", [
         ("collection->overlay.root || collection->head.generation == 0", "collection->head.generation == 0")],
-     "runtime/state_test"),
+     "runtime/machine/values_test"),
     ("leaving before it is noted", "core/link.c", [ # one seed in a thousand; a claim of link_test.c
         ("    link->row.left = link->ever_up ? link->row.sent : link->row.left;\n",
          "    link->row.left = link->row.sent;\n")], "core/link_test"),

@@ -56,14 +56,14 @@ mutant() {
 
 ulimit -v 16000000 # some of them do not know when to stop
 mutant "an actor that may go on counts as blocked" runtime/machine/machine_run.c 's/^ *machine->blocked--;$/;/' machine_test graph_test
-mutant "the undo of a failed delivery is skipped" core/state.c '/^void troupe__state_roll_back/,/^}/ s/ctx->undo_count > 0/ctx->undo_count > 1000/' machine_test graph_test state_test
+mutant "the undo of a failed delivery is skipped" core/state.c '/^void troupe__state_roll_back/,/^}/ s/ctx->undo_count > 0/ctx->undo_count > 1000/' machine_test graph_test values_model_test values_test
 mutant "a mark is not in the epoch" runtime/machine/machine_epoch.c '/^enum troupe_error troupe__machine_mark/,/^}/ s/^    troupe__record_set.*$//' machine_test graph_test
 mutant "a mail row is not removed" runtime/machine/machine_run.c 's/^        troupe__machine_remove_row(&machine->record, TROUPE__MAIL, .*$/;/' machine_test graph_test
 mutant "a message that waits gets no row" runtime/machine/machine_epoch.c '/^static void seal_messages/,/^}/ s/troupe__machine_put_row(.*;/;/' machine_test graph_test
 mutant "counters are not stored" runtime/machine/machine_epoch.c 's/^    seal_counters(machine);$//' machine_test graph_test
 mutant "a timer that fired keeps its row" runtime/machine/machine_timers.c 's/^    troupe__machine_remove_row(&machine->record, TROUPE__TIMER, timer->id);$//' machine_test graph_test
 mutant "a cancelled timer keeps its row" runtime/machine/machine_timers.c 's/^    troupe__machine_remove_row(&machine->record, TROUPE__TIMER, id);$//' machine_test graph_test
-mutant "a value that was cleared keeps its row" runtime/machine/machine_state.c '/^static void seal_cell/,/^}/ s/troupe__record_remove(.*;/;/' machine_test graph_test state_test
+mutant "a value that was cleared keeps its row" runtime/machine/machine_state.c '/^static void seal_cell/,/^}/ s/troupe__record_remove(.*;/;/' machine_test graph_test values_model_test values_test
 mutant "records are released before they were made durable" runtime/node/committer.c '/^static enum troupe_error do_commit/,/^}/ {
 s/^    enum troupe_error result = commit_record.*$/    enum troupe_error result = TROUPE_OK;/
 s/^        return TROUPE_OK;$/        return commit_record(committer, epoch, ret_took_ns, error, error_size);/
