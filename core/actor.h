@@ -107,6 +107,7 @@ struct troupe__actors {
     size_t size;         /* bytes of actors and of what their cells own */
     size_t message_size; /* bytes of messages to them */
     uint64_t evicted;
+    uint64_t joined;                  /* of those, so many when what they had was joined; see troupe__actors_sweep */
     struct troupe__unfolded unfolded; /* rows of maps and lists */
 };
 
