@@ -12,6 +12,7 @@ includes() {
 # knows FOLDER KNOWN...: it includes of our own folders only itself and those.
 knows() {
     local folder=$1 others
+    [ -n "$(includes "$folder")" ] || { echo "FAILED: $folder includes nothing: is it there?"; failed=$((failed + 1)); }
     others=$(includes "$folder" | grep -E ':(core|mailbox|state|transport|runtime|samples|test)/' || true)
     for known in "$@"; do
         others=$(grep -vE ":$known/[^/]+\$" <<<"$others" || true)
@@ -48,6 +49,13 @@ knows transport core
     knows runtime/sim $below runtime runtime/machine runtime/snapshot runtime/node
     knows runtime/cli $below runtime runtime/machine runtime/snapshot runtime/node runtime/sim
 }
+rooms=" machine snapshot node sim cli "
+for room in runtime/*/; do
+    case $rooms in
+        *" $(basename "$room") "*) ;;
+        *) echo "FAILED: nothing says what $room may know"; failed=$((failed + 1)) ;;
+    esac
+done
 only_in state lmdb.h
 only_in transport zmq.h
 only_in runtime ev.h

@@ -39,18 +39,11 @@ struct part {
     const struct troupe__slots *slots;
 };
 
-static uint64_t next_random(uint64_t *state)
-{
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    return *state ^= *state << 17;
-}
-
 static void fill(unsigned char bytes[static BYTES], uint64_t *random)
 {
     memset(bytes, 0, BYTES);
     for (size_t i = 0; i + 8 <= BYTES / 2; i += 8) {
-        uint64_t number = next_random(random);
+        uint64_t number = bench_random(random);
         memcpy(bytes + i, &number, 8);
     }
 }
@@ -87,7 +80,7 @@ static void put_message(struct troupe__buffer *row, struct part *part, uint16_t 
     unsigned char body[BYTES];
     char key[9];
     do {
-        actor_key(key, next_random(&part->random));
+        actor_key(key, bench_random(&part->random));
     } while (part->slots->owner[troupe__slot_of(type, key)] != to);
     fill(body, &part->random);
     row->size = 0;

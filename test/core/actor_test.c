@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -174,6 +175,27 @@ static void what_a_cell_owns_is_counted(void **state)
     actors_free(actors);
 }
 
+/* Else glibc would join all that they had at once, when it is next asked for a large piece: a gap for everybody. (With
+ * a sanitizer's allocator there is nothing to join.) */
+static void what_many_actors_had_is_joined_as_they_go(void **state)
+{
+    (void)state;
+    enum { COUNT = 50000, JOINED = 2048 }; /* the last ones, and what they are counted in */
+    static unsigned char row[2 + 100] = {0xd9, 100};
+    struct troupe__actors *actors = actors_new();
+    for (size_t i = 0; i < COUNT; i++) {
+        struct troupe__actor *actor = get(actors, "test/one", i);
+        assert_int_equal(
+            troupe__cell_decode(&troupe__actor_cells(actor)[1], TROUPE_STRING, (struct troupe_bytes){row, sizeof row}),
+            TROUPE_OK);
+        troupe__actor_measure(actor);
+    }
+    sweep(actors, 0);
+    assert_int_equal(actors->index.count, 0);
+    assert_in_range(mallinfo2().fsmblks, 0, JOINED * 128);
+    actors_free(actors);
+}
+
 /* Names that no module declares come from outside; they go with the last of their actors. */
 static void types_that_nobody_declares_go_with_their_actors(void **state)
 {
@@ -232,6 +254,7 @@ int main(void)
         cmocka_unit_test(a_message_holds_its_receiver_and_its_sender),
         cmocka_unit_test(an_actor_with_changes_not_folded_stays),
         cmocka_unit_test(what_a_cell_owns_is_counted),
+        cmocka_unit_test(what_many_actors_had_is_joined_as_they_go),
         cmocka_unit_test(types_that_nobody_declares_go_with_their_actors),
         cmocka_unit_test(hashes_that_begin_alike_are_refused_when_there_are_too_many),
     };
